@@ -1,0 +1,11 @@
+/** base: what every room may use and nothing of ours: errors, bytes, record tables, limits, time, logs. */
+
+export * from './bytes.ts';
+export * from './clock.ts';
+export * from './command.ts';
+export * from './errors.ts';
+export * from './layout.ts';
+export * from './limits.ts';
+export * from './log.ts';
+export * from './progress.ts';
+export * from './random-access.ts';

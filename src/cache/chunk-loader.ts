@@ -1,0 +1,29 @@
+/**
+ * The way of a chunk into the worker: from the nearest tier that has it, verified, decrypted, once for all who
+ * wait. Behind it are the tiers (the origin now, L2 with its own issue); in front of it the L1 slab.
+ */
+
+/** One chunk of one image, with what opens it. Comes from that image's manifest, nowhere else. */
+export interface ChunkRef {
+  readonly rootId: string;
+  readonly ciphertextDigest: Uint8Array;
+  readonly storedLengthBytes: number;
+  readonly codec: 'none';
+  readonly key: Uint8Array;
+}
+
+export type Tier = 'l1' | 'l2' | 'origin';
+
+export interface LoadedChunk {
+  /** Plaintext of `storedLengthBytes`; the rest of the chunk is zeros. A fresh array, the caller's. */
+  readonly plaintext: Uint8Array;
+  readonly tier: Tier;
+}
+
+export interface ChunkLoader {
+  /**
+   * Throws `ERR_CACHE_CHUNK_MISSING`, `ERR_CACHE_CHUNK_CORRUPT` when the last tier's copy does not hash to its
+   * digest, `ERR_CACHE_DEADLINE`, or the origin's own error. Never returns a byte that was not verified.
+   */
+  load(chunk: ChunkRef, options: { readonly deadlineMs: number }): Promise<LoadedChunk>;
+}

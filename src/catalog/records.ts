@@ -1,0 +1,67 @@
+/** What the catalog remembers: tenants, images and functions. Bytes are never in it, secrets neither. */
+
+/** Name of the tenant that is used where nobody says which. */
+export const defaultTenant = 'default';
+
+export interface ImageRecord {
+  readonly manifestId: string;
+  readonly tenant: string;
+  readonly rootId: string;
+  /** The given name, or the reference that it was published from. Not unique. */
+  readonly name: string;
+  readonly reference: string;
+  readonly imageDigest: string;
+  readonly platform: string;
+  readonly diskFormatVersion: number;
+  readonly diskSizeBytes: number;
+  readonly contentBytes: number;
+  readonly fileCount: number;
+  readonly chunkCount: number;
+  readonly storedBytes: number;
+  readonly createdAtMs: number;
+}
+
+export interface FunctionRecord {
+  /** 1..64 characters of `a-z A-Z 0-9 - _`; unique in its tenant. */
+  readonly name: string;
+  readonly tenant: string;
+  readonly manifestId: string;
+  /** 128..10,240. */
+  readonly memoryMb: number;
+  /** 1..900. */
+  readonly timeoutSeconds: number;
+  readonly environment: Readonly<Record<string, string>>;
+  /** Replace what the image's configuration says, where present. */
+  readonly entrypoint?: readonly string[];
+  readonly command?: readonly string[];
+  readonly workingDir?: string;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+/**
+ * Every call is one transaction. Tenants are made on first use. Only images and functions of the given tenant are
+ * seen.
+ */
+export interface Catalog extends AsyncDisposable {
+  /** The record now in the catalog: `image`, or the older record where this manifest was published before. */
+  addImage(image: ImageRecord): Promise<ImageRecord>;
+  /** `id` is a manifest id, a unique prefix of one (>= 6 digits), or a name, of which the newest counts. Throws `ERR_CATALOG_AMBIGUOUS`. */
+  findImage(tenant: string, id: string): Promise<ImageRecord | undefined>;
+  /** The newest of the tenant's images that these identify, for publishing the same image again. */
+  findPublished(
+    tenant: string,
+    of: Pick<ImageRecord, 'rootId' | 'imageDigest' | 'platform' | 'diskFormatVersion'>,
+  ): Promise<ImageRecord | undefined>;
+  /** Newest first. */
+  listImages(tenant: string): Promise<readonly ImageRecord[]>;
+  /** False if there was none. Throws `ERR_CATALOG_IMAGE_IN_USE` while a function uses it. */
+  removeImage(tenant: string, manifestId: string): Promise<boolean>;
+
+  /** Throws `ERR_CATALOG_FUNCTION_EXISTS`, `ERR_CATALOG_NO_SUCH_IMAGE`. */
+  addFunction(record: FunctionRecord): Promise<void>;
+  findFunction(tenant: string, name: string): Promise<FunctionRecord | undefined>;
+  /** In byte order of names. */
+  listFunctions(tenant: string): Promise<readonly FunctionRecord[]>;
+  removeFunction(tenant: string, name: string): Promise<boolean>;
+}

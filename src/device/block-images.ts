@@ -1,0 +1,43 @@
+/**
+ * The contract of the device room towards functions and the CLI: an image becomes a root filesystem mounted on this
+ * machine, and says what has been read of it.
+ */
+
+/** Which manifest, and whose key opens it. */
+export interface ImageRef {
+  readonly rootId: string;
+  readonly manifestId: string;
+  readonly tenant: string;
+}
+
+/** Reads that reached the agent since the image was opened there. What page caches answered is not seen. */
+export interface ReadCounters {
+  /** Distinct chunks handed out, and their plaintext bytes as stored. All-zero chunks are not counted. */
+  readonly chunks: number;
+  readonly bytes: number;
+  /** The same chunks by where they were found; a chunk read again from L1 counts in `l1` only then. */
+  readonly byTier: Readonly<
+    Record<'l1' | 'l2' | 'origin', { readonly chunks: number; readonly bytes: number }>
+  >;
+  /** Reads that ended in EIO. */
+  readonly failed: number;
+}
+
+/** One read-only mount of an image, shared by all who acquired it. */
+export interface MountedRoot extends AsyncDisposable {
+  readonly path: string;
+  /** Phases of what this acquire had to do; empty when the mount was there already. */
+  readonly timelineMs: Readonly<Record<'open' | 'attach' | 'mount', number>>;
+  /** Gives the mount back; unmounted, detached and closed when nobody holds it and `keepIdle` is not set. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface RootMounts {
+  /** Opens, attaches and mounts on first use. Throws `ERR_DEVICE_*` and whatever opening the manifest throws. */
+  acquire(image: ImageRef): Promise<MountedRoot>;
+  counters(image: ImageRef): Promise<ReadCounters>;
+  /** Unmounts what nobody holds and forgets every chunk that the worker holds in memory, so that the next start is cold. */
+  dropCaches(): Promise<void>;
+  /** Unmounts everything that this object mounted. */
+  close(): Promise<void>;
+}

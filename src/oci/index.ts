@@ -1,0 +1,2 @@
+export * from './image-source.ts';
+export * from './tar-entry.ts';

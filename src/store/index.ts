@@ -1,0 +1,2 @@
+export * from './object-names.ts';
+export * from './object-store.ts';

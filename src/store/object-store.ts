@@ -1,0 +1,44 @@
+/**
+ * The origin (L3): immutable objects by name. Directory now, S3 later. The only special operation is
+ * put-if-absent (paper §3.1): names come from content, so whoever comes second has nothing to do.
+ */
+
+export interface ObjectStoreCapabilities {
+  /** Of the objects that `put` takes. */
+  readonly objectSizeMaxBytes: number;
+}
+
+/** `created`: this call stored it. `existed`: an object of that name was there and was left as it is. */
+export type PutOutcome = 'created' | 'existed';
+
+export interface ObjectInfo {
+  readonly name: string;
+  readonly sizeBytes: number;
+}
+
+export interface RequestOptions {
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Names are 1..512 characters of `a-z A-Z 0-9 . _ - /`, without empty, `.` or `..` parts; implementations MUST refuse
+ * any other with `ERR_STORE_BAD_NAME`. Failures other than "not found" are `ERR_STORE_UNAVAILABLE`
+ * (retryable) or `ERR_STORE_FULL`, never swallowed.
+ */
+export interface ObjectStore {
+  readonly capabilities: ObjectStoreCapabilities;
+  /** The whole object in a fresh array, which is the caller's; undefined if there is none. */
+  get(name: string, options?: RequestOptions): Promise<Uint8Array | undefined>;
+  /** Undefined if there is none. */
+  head(name: string, options?: RequestOptions): Promise<ObjectInfo | undefined>;
+  /**
+   * Stores `bytes` under `name` unless an object of that name exists. MUST be atomic: among concurrent writers
+   * exactly one gets `created`, and neither a reader nor a crash at any moment ever shows a part of an object.
+   * When it resolves the object MUST survive a power failure.
+   */
+  putIfAbsent(name: string, bytes: Uint8Array, options?: RequestOptions): Promise<PutOutcome>;
+  /** True if an object was deleted, false if there was none. */
+  delete(name: string, options?: RequestOptions): Promise<boolean>;
+  /** All objects whose name starts with `prefix`, in byte order of names. */
+  list(prefix: string, options?: RequestOptions): AsyncIterable<ObjectInfo>;
+}
