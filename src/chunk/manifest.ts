@@ -30,18 +30,11 @@ export interface ManifestHeader {
 export interface ManifestSecrets {
   /** The key of `chunks[i]`, 32 bytes each, in the same order. */
   readonly chunkKeys: readonly Uint8Array[];
-  /** The image's identity and execution parameters: JSON, at most 1 MiB. */
-  readonly image: ManifestImage;
-}
-
-/** Sealed with the keys. */
-export interface ManifestImage {
-  readonly reference: string;
-  readonly imageDigest: string;
-  readonly platform: string;
-  readonly config: import('../oci/index.ts').ImageConfig;
-  readonly fileCount: number;
-  readonly contentBytes: number;
+  /**
+   * The publisher's own words on the image (identity, execution parameters): at most 1 MiB, opaque here;
+   * `publish` defines its JSON.
+   */
+  readonly imageDocument: Uint8Array;
 }
 
 export interface Manifest extends ManifestHeader, ManifestSecrets {}
