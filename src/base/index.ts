@@ -7,5 +7,7 @@ export * from './errors.ts';
 export * from './layout.ts';
 export * from './limits.ts';
 export * from './log.ts';
+export * from './module-url.ts';
 export * from './progress.ts';
 export * from './random-access.ts';
+export * from './unix-http.ts';
