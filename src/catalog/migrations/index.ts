@@ -1,0 +1,12 @@
+/**
+ * Every change of the tables, in order of names. A migration that has been released is never edited and never
+ * removed: an unknown name in a database means that a newer Thaw has been there.
+ */
+
+import type { Migration } from 'kysely/migration';
+
+import * as firstTables from './0001-first-tables.ts';
+
+export const migrations: Readonly<Record<string, Migration>> = {
+  '0001-first-tables': firstTables,
+};
