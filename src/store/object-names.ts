@@ -1,4 +1,13 @@
-/** Where things lie in a store: everything of a root (paper §3.4) under the root's own prefix. */
+/**
+ * The rule that object names keep, and where things lie in a store: everything of a root (paper §3.4) under the
+ * root's own prefix.
+ */
+
+import { StoreBadNameError } from './errors.ts';
+
+const nameLengthMax = 512;
+/** What a file name may have on every file system in use, in bytes. */
+const namePartLengthMax = 255;
 
 /** `digestHex`: SHA-256 of the ciphertext, 64 hex digits. */
 export function chunkObjectName(rootId: string, digestHex: string): string {
@@ -8,4 +17,37 @@ export function chunkObjectName(rootId: string, digestHex: string): string {
 /** `manifestId`: SHA-256 of the manifest's bytes, 64 hex digits. */
 export function manifestObjectName(rootId: string, manifestId: string): string {
   return `${rootId}/manifests/${manifestId}`;
+}
+
+function checkParts(name: string, parts: readonly string[]): void {
+  if (!/^[A-Za-z0-9._/-]*$/.test(name)) {
+    throw new StoreBadNameError(name, 'only "a-z A-Z 0-9 . _ - /" are allowed');
+  }
+  if (name.length > nameLengthMax) {
+    throw new StoreBadNameError(
+      name,
+      `it is ${name.length} characters, ${nameLengthMax} are allowed`,
+    );
+  }
+  for (const part of parts) {
+    if (part === '' || part === '.' || part === '..') {
+      throw new StoreBadNameError(name, `the part "${part}" is not allowed`);
+    }
+    if (part.length > namePartLengthMax) {
+      throw new StoreBadNameError(name, `a part has more than ${namePartLengthMax} characters`);
+    }
+  }
+}
+
+/** Throws `ERR_STORE_BAD_NAME` unless `name` keeps the rule at `ObjectStore`. */
+export function checkObjectName(name: string): void {
+  checkParts(name, name.split('/'));
+}
+
+/**
+ * The same for a prefix to list: the start of a valid name, possibly empty or in the midst of a part.
+ * Throws `ERR_STORE_BAD_NAME`.
+ */
+export function checkObjectPrefix(prefix: string): void {
+  checkParts(prefix, prefix.split('/').slice(0, -1));
 }

@@ -1,0 +1,47 @@
+/**
+ * Makes directory entries durable, many at the price of one: an fsync of a directory covers every entry made in it
+ * before the fsync started, so all who ask while one is under way share the next.
+ */
+
+import { open } from 'node:fs/promises';
+
+interface SyncState {
+  readonly running: Promise<void>;
+  /** Starts when `running` has ended; undefined until somebody asks meanwhile. */
+  next: Promise<void> | undefined;
+}
+
+async function fsyncDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+export class DirectorySync {
+  readonly #states = new Map<string, SyncState>();
+
+  /** Resolves once entries made in directory `path` before this call survive a power failure. */
+  sync(path: string): Promise<void> {
+    const state = this.#states.get(path);
+    if (state === undefined) return this.#start(path);
+    state.next ??= state.running.then(
+      () => this.#start(path),
+      () => this.#start(path),
+    );
+    return state.next;
+  }
+
+  #start(path: string): Promise<void> {
+    const running = fsyncDirectory(path);
+    const state: SyncState = { running, next: undefined };
+    this.#states.set(path, state);
+    const forget = (): void => {
+      if (this.#states.get(path) === state && state.next === undefined) this.#states.delete(path);
+    };
+    running.then(forget, forget);
+    return running;
+  }
+}
