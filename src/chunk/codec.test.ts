@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+
+import * as fc from 'fast-check';
+
+import {
+  chunkKeyLabel,
+  defaultChunkSizeBytes,
+  openChunk,
+  sealChunk,
+  storedLength,
+  type SealedChunk,
+} from './codec.ts';
+
+const salt = Buffer.alloc(32, 0xa5);
+const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
+
+/** The raw output of openssl, an implementation that shares nothing with ours but the standard. */
+function openssl(args: readonly string[], input: Uint8Array): Buffer {
+  const { status, stdout, stderr } = spawnSync('openssl', args, { input, maxBuffer: 2 ** 24 });
+  assert.equal(status, 0, stderr.toString());
+  return stdout;
+}
+
+function opensslHmac(key: Uint8Array, message: Uint8Array): Buffer {
+  const hexKey = `hexkey:${Buffer.from(key).toString('hex')}`;
+  return openssl(['dgst', '-sha256', '-mac', 'HMAC', '-macopt', hexKey, '-binary'], message);
+}
+
+/** A plaintext of 1..4 blocks with some bytes set. */
+const plaintexts = fc
+  .tuple(
+    fc.integer({ min: 1, max: 4 }),
+    fc.array(fc.tuple(fc.nat(4 * 4096 - 1), fc.nat(255)), { maxLength: 20 }),
+  )
+  .map(([blocks, bytes]) => {
+    const plaintext = new Uint8Array(blocks * 4096);
+    for (const [at, value] of bytes) plaintext[at % plaintext.byteLength] = value;
+    return plaintext;
+  });
+
+const nonZeroPlaintexts = plaintexts.filter((plaintext) => plaintext.some((byte) => byte !== 0));
+
+function sealed(plaintext: Uint8Array, under: Uint8Array = salt): SealedChunk {
+  const chunk = sealChunk(plaintext, under);
+  assert.ok(chunk !== undefined);
+  return chunk;
+}
+
+test(
+  'sealChunk() gives what openssl computes after docs/formats/chunk.md',
+  {
+    skip: hasOpenssl ? false : 'needs openssl',
+  },
+  () => {
+    const plaintext = Buffer.alloc(defaultChunkSizeBytes);
+    for (let at = 0; at < 9000; at += 1) plaintext[at] = (at * 31) % 251;
+    const stored = plaintext.subarray(0, 12_288);
+    const digest = openssl(['dgst', '-sha256', '-binary'], stored);
+    const key = opensslHmac(salt, Buffer.concat([Buffer.from(chunkKeyLabel), digest]));
+    const zeroIv = '0'.repeat(32);
+    const ciphertext = openssl(
+      ['enc', '-aes-256-ctr', '-K', key.toString('hex'), '-iv', zeroIv],
+      stored,
+    );
+
+    const chunk = sealed(plaintext);
+    assert.equal(chunk.storedLengthBytes, 12_288);
+    assert.deepEqual(chunk.key, key);
+    assert.deepEqual(chunk.ciphertext, ciphertext);
+    assert.deepEqual(chunk.ciphertextDigest, openssl(['dgst', '-sha256', '-binary'], ciphertext));
+  },
+);
+
+test('sealChunk() stays as it was when the format was fixed', () => {
+  // Printed by scripts of the shell with openssl, see docs/formats/chunk.md.
+  const chunk = sealed(Buffer.alloc(4096, 'thaw'), Buffer.alloc(32));
+  assert.equal(
+    Buffer.from(chunk.key).toString('hex'),
+    '965f116751e28bab1ff758a454658218a4e044dc1da6876ee1d58fa95f8a47e8',
+  );
+  assert.equal(
+    Buffer.from(chunk.ciphertextDigest).toString('hex'),
+    'e5917f124df1cc49c3d8c1f2f0c2ff86e6430ecefc0c8a9b06da4f06003533c7',
+  );
+});
+
+test('sealChunk() elides a chunk of zeros', () => {
+  assert.equal(sealChunk(new Uint8Array(defaultChunkSizeBytes), salt), undefined);
+});
+
+test('storedLength() ends after the block of the last byte that is not zero', () => {
+  for (const [at, expected] of [
+    [0, 4096],
+    [4095, 4096],
+    [4096, 8192],
+    [16_383, 16_384],
+  ] as const) {
+    const plaintext = new Uint8Array(16_384);
+    plaintext[at] = 1;
+    assert.equal(storedLength(plaintext), expected);
+  }
+});
+
+test('storedLength() looks at the bytes of a view only', () => {
+  const whole = new Uint8Array(3 * 4096).fill(1);
+  whole.fill(0, 4096, 8192);
+  assert.equal(storedLength(whole.subarray(4096, 8192)), 0);
+});
+
+test('sealChunk() refuses lengths that are no whole blocks, and short salts', () => {
+  for (const length of [0, 1, 4095, 4097]) {
+    assert.throws(() => sealChunk(new Uint8Array(length), salt), { code: 'ERR_INTERNAL' });
+  }
+  assert.throws(() => sealChunk(new Uint8Array(4096).fill(1), salt.subarray(1)), {
+    code: 'ERR_INTERNAL',
+  });
+});
+
+test('openChunk() gives back the plaintext that sealChunk() was given, zeros at the end left out', () => {
+  fc.assert(
+    fc.property(nonZeroPlaintexts, (plaintext) => {
+      const chunk = sealed(plaintext);
+      const opened = openChunk({ ...chunk, codec: 'none' }, chunk.ciphertext);
+      assert.equal(opened.byteLength, chunk.storedLengthBytes);
+      assert.ok(Buffer.from(plaintext.subarray(0, opened.byteLength)).equals(opened));
+      assert.ok(plaintext.subarray(opened.byteLength).every((byte) => byte === 0));
+    }),
+  );
+});
+
+test('openChunk() detects every flipped bit, and bytes lost or added', () => {
+  fc.assert(
+    fc.property(nonZeroPlaintexts, fc.nat(), fc.nat(7), (plaintext, at, bit) => {
+      const chunk = sealed(plaintext);
+      const ref = { ...chunk, codec: 'none' } as const;
+      const flipped = Buffer.from(chunk.ciphertext);
+      const position = at % flipped.byteLength;
+      flipped[position] = (flipped[position] ?? 0) ^ (1 << bit);
+      const longer = Buffer.concat([chunk.ciphertext, Buffer.alloc(1)]);
+      for (const wrong of [flipped, flipped.subarray(1), longer, new Uint8Array()]) {
+        assert.throws(() => openChunk(ref, wrong), { code: 'ERR_CHUNK_CORRUPT', fault: 'data' });
+      }
+    }),
+  );
+});
+
+test('sealChunk() is convergent: equal plaintext and salt give equal results, whatever lies after in zeros', () => {
+  fc.assert(
+    fc.property(nonZeroPlaintexts, fc.integer({ min: 0, max: 3 }), (plaintext, blocks) => {
+      const longer = Buffer.concat([plaintext, Buffer.alloc(blocks * 4096)]);
+      assert.deepEqual(sealed(longer), sealed(Buffer.from(plaintext)));
+    }),
+  );
+});
+
+test('sealChunk() under another salt shares neither key, ciphertext nor name', () => {
+  fc.assert(
+    fc.property(nonZeroPlaintexts, fc.nat(255), (plaintext, bit) => {
+      const otherSalt = Buffer.from(salt);
+      otherSalt[bit >> 3] = (otherSalt[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      const one = sealed(plaintext);
+      const other = sealed(plaintext, otherSalt);
+      assert.notDeepEqual(one.key, other.key);
+      assert.notDeepEqual(one.ciphertextDigest, other.ciphertextDigest);
+      assert.notDeepEqual(one.ciphertext, other.ciphertext);
+    }),
+  );
+});
+
+test('sealChunk() of other plaintext shares neither key, ciphertext nor name', () => {
+  fc.assert(
+    fc.property(nonZeroPlaintexts, fc.nat(4095), (plaintext, at) => {
+      const changed = Buffer.from(plaintext);
+      changed[at] = (changed[at] ?? 0) ^ 0x55;
+      const one = sealed(plaintext);
+      const other = sealChunk(changed, salt);
+      assert.notDeepEqual(other?.key, one.key);
+      assert.notDeepEqual(other?.ciphertextDigest, one.ciphertextDigest);
+    }),
+  );
+});
+
+test('an error of openChunk() names the chunk and no key', () => {
+  const chunk = sealed(new Uint8Array(4096).fill(1));
+  assert.throws(
+    () => openChunk({ ...chunk, codec: 'none' }, new Uint8Array(4096)),
+    (thrown: Error) => {
+      assert.match(thrown.message, new RegExp(Buffer.from(chunk.ciphertextDigest).toString('hex')));
+      assert.doesNotMatch(thrown.message, new RegExp(Buffer.from(chunk.key).toString('hex')));
+      return true;
+    },
+  );
+});

@@ -1,0 +1,134 @@
+/**
+ * Seals and opens one chunk: convergent encryption, so that equal plaintext under one salt gives equal
+ * ciphertext without its publishers knowing of each other. Byte rules and a test vector:
+ * `docs/formats/chunk.md`. Source: paper §3.1 (construction), §3.3 (salt).
+ *
+ *   stored     = the plaintext without its trailing zeros, cut at a multiple of 4,096
+ *   key        = HMAC-SHA-256(salt, label || SHA-256(stored))
+ *   ciphertext = AES-256-CTR(key, IV 0, stored)
+ *   name       = SHA-256(ciphertext)
+ *
+ * A zero IV is safe because a key belongs to one plaintext: two plaintexts under one key would be a collision of
+ * SHA-256. The derivation is keyed (HMAC, not a bare hash of salt and plaintext) so that who does not hold
+ * the salt cannot test a guessed plaintext against a stored ciphertext, and so that keys under two salts are
+ * unrelated. The label keeps these keys apart from any other use of the salt. The stored length needs no
+ * place of its own in the derivation: SHA-256 covers it.
+ *
+ * Pure: bytes in, bytes out; blocks for about 0.8 ms per 512 KiB (bench/seal.ts). `SealPool` runs it in threads.
+ */
+
+import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto';
+
+import { InternalError, assert, toHex, viewOf } from '../base/index.ts';
+import { ChunkCorruptError } from './errors.ts';
+import type { ManifestChunk } from './manifest.ts';
+
+/** Of every new image. A manifest records its own. */
+export const defaultChunkSizeBytes = 512 * 1024;
+
+/**
+ * Stored lengths are multiples of this: the filesystem's block, so that a reader's unit is stored or it is zeros, and so
+ * that a chunk's length says little of the file in it (lengths are all that a store sees of the plaintext).
+ */
+export const storedLengthStepBytes = 4096;
+
+export const chunkKeySizeBytes = 32;
+export const chunkDigestSizeBytes = 32;
+/** Of the secret bytes that `KeyService.salt` gives. */
+export const saltSizeBytes = 32;
+
+/** ASCII, in front of the plaintext digest in the message that the salt authenticates. */
+export const chunkKeyLabel = 'thaw/chunk-key/v1';
+
+const zeroStep = Buffer.alloc(storedLengthStepBytes);
+const zeroIv = Buffer.alloc(16);
+
+export interface SealedChunk {
+  readonly ciphertext: Uint8Array;
+  /** SHA-256 of the ciphertext, 32 bytes. */
+  readonly ciphertextDigest: Uint8Array;
+  /** 32 bytes; a secret of those who had the plaintext. */
+  readonly key: Uint8Array;
+  /** Equal to the ciphertext's length. */
+  readonly storedLengthBytes: number;
+}
+
+/** What a manifest says of one chunk, as much as opening it needs. */
+export interface SealedChunkRef extends Pick<
+  ManifestChunk,
+  'storedLengthBytes' | 'codec' | 'ciphertextDigest'
+> {
+  readonly key: Uint8Array;
+}
+
+/**
+ * Bytes up to the end of the last step that is not all zeros; 0 if there is none. Compares from the end, as one
+ * memcmp a step: 35 us for 512 KiB of zeros, against 86 us for a loop over a BigUint64Array (bench/seal.ts).
+ */
+export function storedLength(plaintext: Uint8Array): number {
+  const view = viewOf(plaintext);
+  let end = view.byteLength;
+  while (
+    end > 0 &&
+    view.compare(zeroStep, 0, storedLengthStepBytes, end - storedLengthStepBytes, end) === 0
+  ) {
+    end -= storedLengthStepBytes;
+  }
+  return end;
+}
+
+function chunkKey(stored: Uint8Array, salt: Uint8Array): Buffer {
+  const plaintextDigest = hash('sha256', stored, 'buffer');
+  return createHmac('sha256', salt).update(chunkKeyLabel, 'ascii').update(plaintextDigest).digest();
+}
+
+/**
+ * Seals a chunk: `plaintext`, which stays the caller's, is a multiple of 4,096 bytes and at least that; `salt`
+ * is the root's 32 bytes. The arrays of the result are fresh. Undefined if the chunk is all zeros:
+ * such a chunk is neither stored nor listed. Throws `ERR_INTERNAL` on other lengths.
+ */
+export function sealChunk(plaintext: Uint8Array, salt: Uint8Array): SealedChunk | undefined {
+  assert(
+    plaintext.byteLength > 0 && plaintext.byteLength % storedLengthStepBytes === 0,
+    `A chunk must be a positive multiple of ${storedLengthStepBytes} bytes: got ${plaintext.byteLength}`,
+  );
+  assert(
+    salt.byteLength === saltSizeBytes,
+    `A salt must be ${saltSizeBytes} bytes: got ${salt.byteLength}`,
+  );
+  const storedLengthBytes = storedLength(plaintext);
+  if (storedLengthBytes === 0) return undefined;
+  const stored = plaintext.subarray(0, storedLengthBytes);
+  const key = chunkKey(stored, salt);
+  const ciphertext = createCipheriv('aes-256-ctr', key, zeroIv).update(stored);
+  return {
+    ciphertext,
+    ciphertextDigest: hash('sha256', ciphertext, 'buffer'),
+    key,
+    storedLengthBytes,
+  };
+}
+
+/**
+ * The plaintext of `ref.storedLengthBytes` in a fresh array, the caller's; the rest of the chunk is zeros.
+ * `ciphertext` stays the caller's and may be any bytes at all: nothing is decrypted unless they hash to
+ * `ref.ciphertextDigest`. That proves the plaintext too, as the key comes from the same authenticated manifest.
+ * Throws `ERR_CHUNK_CORRUPT`.
+ */
+export function openChunk(ref: SealedChunkRef, ciphertext: Uint8Array): Uint8Array {
+  if (ciphertext.byteLength !== ref.storedLengthBytes) {
+    const found = `it is ${ciphertext.byteLength} bytes, expected ${ref.storedLengthBytes}`;
+    throw new ChunkCorruptError(toHex(ref.ciphertextDigest), found);
+  }
+  const digest = hash('sha256', ciphertext, 'buffer');
+  if (!digest.equals(ref.ciphertextDigest)) {
+    const found = `contents hash to "${toHex(digest)}"`;
+    throw new ChunkCorruptError(toHex(ref.ciphertextDigest), found);
+  }
+  switch (ref.codec) {
+    case 'none':
+      return createDecipheriv('aes-256-ctr', ref.key, zeroIv).update(ciphertext);
+    default:
+      throw new InternalError(`Cannot open a chunk coded as "${String(ref.codec)}"`);
+  }
+}
