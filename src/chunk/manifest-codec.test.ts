@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createCipheriv } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import * as fc from 'fast-check';
@@ -28,7 +29,7 @@ function plain(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
 }
 
-function headerOf({ chunkKeys: _, imageDocument: _document, ...header }: Manifest): unknown {
+function headerOf({ chunkKeys: _keys, imageDocument: _document, ...header }: Manifest): unknown {
   return plain(header);
 }
 
@@ -278,13 +279,13 @@ test('the sealed section shows nothing of keys and document', () => {
 });
 
 test('version 1 stays byte for byte what test/golden/manifest-v1.hex holds', async () => {
-  const golden = new URL('../../test/golden/manifest-v1.hex', import.meta.url);
+  const golden = join(import.meta.dirname, '../../test/golden/manifest-v1.hex');
   const expected = (await readFile(golden, 'latin1')).replaceAll(/\s/g, '');
   const manifest = fullManifest(3, Buffer.from('{"reference":"golden"}'));
   const bytes = encodeManifest(manifest, seal);
   assert.equal(Buffer.from(bytes).toString('hex'), expected);
   assert.equal(
     manifestId(bytes),
-    '415055b3d5553b2e0adf9882e91ffa70ada7bfa2ac722abc31a96840acbde16b',
+    '86198fc6baf574d2d1412d3df82c404dd31676f68e665deb3a01483d85321cc2',
   );
 });
