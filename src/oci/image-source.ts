@@ -30,7 +30,10 @@ export interface ImageConfig {
 }
 
 export interface OciLayer {
-  /** Of the blob as stored (compressed), `sha256:…`. */
+  /**
+   * Of the blob as stored (compressed), `sha256:…` or `sha512:…`; the diff id again where the source has no
+   * digests of its blobs (docker-archive).
+   */
   readonly digest: string;
   /** Of the uncompressed tar, `sha256:…`, as the image's configuration lists it. */
   readonly diffId: string;
