@@ -42,6 +42,9 @@ export interface HttpClientOptions {
 /** Failures that a second try does not mend: certificates, protocol mix-ups, names that do not exist. */
 const permanentCode = /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ENOTFOUND|HPE_)/;
 
+/** What OpenSSL says of an answer in plain HTTP. */
+const notTlsCode = /^ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST)$/;
+
 function codesOf(thrown: unknown): string[] {
   const codes: string[] = [];
   for (let at = thrown, depth = 0; at instanceof Error && depth < 4; at = at.cause, depth += 1) {
@@ -101,7 +104,11 @@ class StallGuard {
       const why = `nothing came for ${stallTimeoutMs / 1000} seconds`;
       return new OciUnreachableError(where, why, { retryable: true });
     }
-    const retryable = !codesOf(thrown).some((code) => permanentCode.test(code));
+    const codes = codesOf(thrown);
+    if (codes.some((code) => notTlsCode.test(code))) {
+      return new OciUnreachableError(where, 'it does not speak TLS', { retryable: false });
+    }
+    const retryable = !codes.some((code) => permanentCode.test(code));
     return new OciUnreachableError(where, reasonOf(thrown), { retryable, cause: thrown });
   }
 }

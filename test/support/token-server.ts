@@ -1,0 +1,107 @@
+/**
+ * A token server as registries have them, for tests: it checks a user's password and signs a token that the
+ * registry verifies by our certificate. Source: distribution project, "Token Authentication Specification".
+ */
+
+import { createPrivateKey, randomUUID, sign, X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+
+import { runCommand } from '../../src/base/index.ts';
+
+export interface TokenServer {
+  readonly realm: string;
+  readonly service: string;
+  readonly issuer: string;
+  readonly certificatePath: string;
+  /** Tokens given out so far. */
+  readonly issuedCount: number;
+  stop(): Promise<void>;
+}
+
+const service = 'thaw test registry';
+const issuer = 'thaw test token server';
+
+function base64url(value: unknown): string {
+  return Buffer.from(JSON.stringify(value)).toString('base64url');
+}
+
+async function makeKey(dir: string): Promise<{ keyPath: string; certificatePath: string }> {
+  const keyPath = join(dir, 'token-key.pem');
+  const certificatePath = join(dir, 'token-certificate.pem');
+  const kind = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  const subject = ['-subj', '/CN=thaw-test', '-days', '2'];
+  const files = ['-keyout', keyPath, '-out', certificatePath];
+  await runCommand('openssl', ['req', ...kind, ...subject, ...files]);
+  return { keyPath, certificatePath };
+}
+
+/** What a scope `repository:NAME:pull,push` asks for, in the token's own terms. */
+function accessOf(scope: string): object[] {
+  const match = /^(\w+):(.+):([\w,]*)$/.exec(scope);
+  return match === null
+    ? []
+    : [{ type: match[1], name: match[2], actions: (match[3] ?? '').split(',') }];
+}
+
+export async function startTokenServer(
+  dir: string,
+  user: { readonly username: string; readonly password: string },
+  lifeSeconds: number,
+): Promise<TokenServer> {
+  const { keyPath, certificatePath } = await makeKey(dir);
+  const key = createPrivateKey(await readFile(keyPath));
+  const certificate = new X509Certificate(await readFile(certificatePath));
+  const expected = `Basic ${Buffer.from(`${user.username}:${user.password}`).toString('base64')}`;
+  let issuedCount = 0;
+
+  const issue = (scopes: readonly string[]): string => {
+    issuedCount += 1;
+    const nowSeconds = Math.floor(Date.now() / 1000);
+    const header = { typ: 'JWT', alg: 'ES256', x5c: [certificate.raw.toString('base64')] };
+    const claims = {
+      iss: issuer,
+      sub: user.username,
+      aud: service,
+      iat: nowSeconds,
+      nbf: nowSeconds - 10,
+      exp: nowSeconds + lifeSeconds,
+      jti: randomUUID(),
+      access: scopes.flatMap(accessOf),
+    };
+    const signed = `${base64url(header)}.${base64url(claims)}`;
+    const signature = sign('sha256', Buffer.from(signed), { key, dsaEncoding: 'ieee-p1363' });
+    return `${signed}.${signature.toString('base64url')}`;
+  };
+
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    const { searchParams } = new URL(request.url ?? '/', 'http://localhost');
+    const isAllowed =
+      request.headers.authorization === expected && searchParams.get('service') === service;
+    response.writeHead(isAllowed ? 200 : 401, { 'content-type': 'application/json' });
+    const token = isAllowed ? issue(searchParams.getAll('scope')) : undefined;
+    response.end(JSON.stringify({ token, expires_in: lifeSeconds }));
+  };
+
+  const server: Server = createServer(answer);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  return {
+    realm: `http://127.0.0.1:${port}/token`,
+    service,
+    issuer,
+    certificatePath,
+    get issuedCount() {
+      return issuedCount;
+    },
+    stop: async () => {
+      server.closeAllConnections();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
