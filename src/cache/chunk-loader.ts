@@ -3,6 +3,8 @@
  * wait. Behind it are the tiers (the origin now, L2 with its own issue); in front of it the L1 slab.
  */
 
+import { toHex } from '../base/index.ts';
+
 /** One chunk of one image, with what opens it. Comes from that image's manifest, nowhere else. */
 export interface ChunkRef {
   readonly rootId: string;
@@ -15,15 +17,28 @@ export interface ChunkRef {
 export type Tier = 'l1' | 'l2' | 'origin';
 
 export interface LoadedChunk {
-  /** Plaintext of `storedLengthBytes`; the rest of the chunk is zeros. A fresh array, the caller's. */
+  /**
+   * Plaintext of `storedLengthBytes`; the rest of the chunk is zeros. Read-only: callers who asked for the same chunk
+   * at the same time share it.
+   */
   readonly plaintext: Uint8Array;
   readonly tier: Tier;
 }
 
 export interface ChunkLoader {
   /**
+   * Settles within `deadlineMs` of the call, whatever the tiers do.
+   *
    * Throws `ERR_CACHE_CHUNK_MISSING`, `ERR_CACHE_CHUNK_CORRUPT` when the last tier's copy does not hash to its
    * digest, `ERR_CACHE_DEADLINE`, or the origin's own error. Never returns a byte that was not verified.
    */
   load(chunk: ChunkRef, options: { readonly deadlineMs: number }): Promise<LoadedChunk>;
+}
+
+/**
+ * What a chunk is kept and joined under: its root, its name and its key. The key belongs to it because knowing a chunk's
+ * name does not give the right to read it: a manifest that lists the name with another key must not find it.
+ */
+export function chunkIdentity(chunk: ChunkRef): string {
+  return `${chunk.rootId}/${toHex(chunk.ciphertextDigest)}/${toHex(chunk.key)}`;
 }

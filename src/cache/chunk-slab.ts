@@ -1,0 +1,230 @@
+/**
+ * L1: plaintext chunks in memory that several threads read in place while one thread, the owner, fills and evicts.
+ *
+ * The slab is an array of slots of one chunk each. A chunk is in at most one slot, whichever images hold it. Each
+ * image has a table with an entry per chunk of its disk, which says in which slot the chunk is; the owner enters a chunk
+ * into the table of an image only when the image's own manifest has its key, so nobody reads what they could not open.
+ *
+ * Invariant: a slot is overwritten only when no table names it and nobody has pinned it. A reader pins a slot and then
+ * looks at its table entry again; the owner removes the entries and then looks at the pins. Atomics are sequentially
+ * consistent, so at least one of the two sees the other: either the reader gives up, or the owner leaves the slot alone.
+ */
+
+import { assert } from '../base/index.ts';
+
+/** What a table entry says: the chunk is not here, it is all zeros, or (from 1 up) it is in slot `entry - 1`. */
+export const entryAbsent = 0;
+export const entryZero = -1;
+
+/** The shared memory of a slab; posting it to a thread shares it. */
+export interface SlabMemory {
+  readonly slotSizeBytes: number;
+  readonly slotCount: number;
+  readonly chunks: SharedArrayBuffer;
+  /** Int32 a slot: how many readers are in it. */
+  readonly pins: SharedArrayBuffer;
+  /** Int32 a slot: 1 if it was read since the owner last passed by. */
+  readonly touched: SharedArrayBuffer;
+}
+
+/** Reads a slab from any thread. */
+export class SlabView {
+  readonly #memory: SlabMemory;
+  readonly #pins: Int32Array;
+  readonly #touched: Int32Array;
+
+  constructor(memory: SlabMemory) {
+    this.#memory = memory;
+    this.#pins = new Int32Array(memory.pins);
+    this.#touched = new Int32Array(memory.touched);
+  }
+
+  /**
+   * Looks chunk `index` up in an image's table: its slot, now pinned, until `unpin`; or `'zero'`; or
+   * undefined if it is not in the slab.
+   */
+  pin(table: Int32Array, index: number): number | 'zero' | undefined {
+    const entry = Atomics.load(table, index);
+    if (entry === entryZero) return 'zero';
+    if (entry === entryAbsent) return undefined;
+    const slot = entry - 1;
+    Atomics.add(this.#pins, slot, 1);
+    if (Atomics.load(table, index) !== entry) {
+      Atomics.sub(this.#pins, slot, 1);
+      return undefined;
+    }
+    Atomics.store(this.#touched, slot, 1);
+    return slot;
+  }
+
+  unpin(slot: number): void {
+    Atomics.sub(this.#pins, slot, 1);
+  }
+
+  /** The bytes `start..end` of a pinned slot, in place: not to be written, nor used after `unpin`. */
+  bytes(slot: number, start: number, end: number): Uint8Array {
+    return new Uint8Array(
+      this.#memory.chunks,
+      slot * this.#memory.slotSizeBytes + start,
+      end - start,
+    );
+  }
+}
+
+/** One image's entries; made by `ChunkSlab.createTable`. */
+export interface SlabTable {
+  /** Shared: an entry per chunk of the disk. */
+  readonly entries: Int32Array;
+}
+
+export interface SlabOptions {
+  /** Memory for chunks; at least one slot. The slab never takes more. */
+  readonly memoryBytes: number;
+  /** The longest chunk that it takes. */
+  readonly slotSizeBytes: number;
+}
+
+export interface SlabStatus {
+  readonly slotCount: number;
+  readonly chunks: number;
+  readonly bytesMax: number;
+  readonly evictions: number;
+  /** Chunks not kept because every slot was being read. */
+  readonly refused: number;
+}
+
+interface Occupant {
+  readonly identity: string;
+  /** The table entries that name the slot. */
+  readonly entries: { readonly table: SlabTable; readonly index: number }[];
+}
+
+function sharedInts(count: number): SharedArrayBuffer {
+  return new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT);
+}
+
+/** The owner's side of a slab. Evicts by CLOCK, which approximates least recently used. */
+export class ChunkSlab {
+  readonly memory: SlabMemory;
+  readonly #pins: Int32Array;
+  readonly #touched: Int32Array;
+  readonly #occupants: (Occupant | undefined)[];
+  readonly #slots = new Map<string, number>();
+  #hand = 0;
+  #evictions = 0;
+  #refused = 0;
+
+  constructor(options: SlabOptions) {
+    const { slotSizeBytes } = options;
+    const slotCount = Math.max(1, Math.floor(options.memoryBytes / slotSizeBytes));
+    this.memory = {
+      slotSizeBytes,
+      slotCount,
+      chunks: new SharedArrayBuffer(slotCount * slotSizeBytes),
+      pins: sharedInts(slotCount),
+      touched: sharedInts(slotCount),
+    };
+    this.#pins = new Int32Array(this.memory.pins);
+    this.#touched = new Int32Array(this.memory.touched);
+    this.#occupants = Array.from({ length: slotCount });
+  }
+
+  get status(): SlabStatus {
+    return {
+      slotCount: this.memory.slotCount,
+      chunks: this.#slots.size,
+      bytesMax: this.memory.chunks.byteLength,
+      evictions: this.#evictions,
+      refused: this.#refused,
+    };
+  }
+
+  /** A table for a disk of `chunkCount` chunks; those in `zeroIndexes` are all zeros and never need a slot. */
+  createTable(chunkCount: number, zeroIndexes: Iterable<number>): SlabTable {
+    const entries = new Int32Array(sharedInts(chunkCount));
+    for (const index of zeroIndexes) entries[index] = entryZero;
+    return { entries };
+  }
+
+  /** Makes the table say that nothing is here; its readers miss from now on. */
+  dropTable(table: SlabTable): void {
+    for (let index = 0; index < table.entries.length; index += 1) {
+      Atomics.store(table.entries, index, entryAbsent);
+    }
+    for (const occupant of this.#occupants) {
+      if (occupant === undefined) continue;
+      const kept = occupant.entries.filter((entry) => entry.table !== table);
+      occupant.entries.splice(0, occupant.entries.length, ...kept);
+    }
+  }
+
+  /**
+   * Copies a chunk in, zeros after it; false if every slot is being read, and then it is just not kept.
+   * `identity` must stand for these bytes and for the right to read them (`chunkIdentity`).
+   */
+  insert(identity: string, plaintext: Uint8Array): boolean {
+    assert(plaintext.byteLength <= this.memory.slotSizeBytes, 'A chunk is longer than its slot');
+    if (this.#slots.has(identity)) return true;
+    const slot = this.#vacate();
+    if (slot === undefined) {
+      this.#refused += 1;
+      return false;
+    }
+    const bytes = this.#slotBytes(slot);
+    bytes.set(plaintext);
+    bytes.fill(0, plaintext.byteLength);
+    this.#occupants[slot] = { identity, entries: [] };
+    this.#slots.set(identity, slot);
+    this.#touched[slot] = 1;
+    return true;
+  }
+
+  /** Lets readers of `table` find the chunk at `index`. False if the chunk is not in the slab (any more). */
+  publish(table: SlabTable, index: number, identity: string): boolean {
+    const slot = this.#slots.get(identity);
+    const occupant = slot === undefined ? undefined : this.#occupants[slot];
+    if (slot === undefined || occupant === undefined) return false;
+    if (Atomics.load(table.entries, index) !== slot + 1) {
+      occupant.entries.push({ table, index });
+      Atomics.store(table.entries, index, slot + 1);
+    }
+    return true;
+  }
+
+  /** Forgets every chunk. What is being read at this moment stays readable until its reader is done. */
+  clear(): void {
+    for (let slot = 0; slot < this.memory.slotCount; slot += 1) this.#unpublish(slot);
+  }
+
+  #slotBytes(slot: number): Uint8Array {
+    const { chunks, slotSizeBytes } = this.memory;
+    return new Uint8Array(chunks, slot * slotSizeBytes, slotSizeBytes);
+  }
+
+  #unpublish(slot: number): void {
+    const occupant = this.#occupants[slot];
+    if (occupant === undefined) return;
+    for (const { table, index } of occupant.entries) {
+      Atomics.store(table.entries, index, entryAbsent);
+    }
+    this.#slots.delete(occupant.identity);
+    this.#occupants[slot] = undefined;
+  }
+
+  /** Finds a slot to overwrite: two rounds of the clock, since the first may only clear the touched bits. */
+  #vacate(): number | undefined {
+    const { slotCount } = this.memory;
+    for (let step = 0; step < 2 * slotCount; step += 1) {
+      const slot = this.#hand;
+      this.#hand = (this.#hand + 1) % slotCount;
+      const occupied = this.#occupants[slot] !== undefined;
+      if (occupied && Atomics.exchange(this.#touched, slot, 0) === 1) continue;
+      if (occupied) {
+        this.#unpublish(slot);
+        this.#evictions += 1;
+      }
+      if (Atomics.load(this.#pins, slot) === 0) return slot;
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,37 @@
+/** What can go wrong on a chunk's way into the worker. */
+
+import { ThawError } from '../base/index.ts';
+
+export class ChunkMissingError extends ThawError {
+  constructor(rootId: string, digestHex: string) {
+    super({
+      code: 'ERR_CACHE_CHUNK_MISSING',
+      fault: 'data',
+      message: `Cannot load chunk "${digestHex}" of root "${rootId}": no tier has it; publish its image again`,
+    });
+  }
+}
+
+export class ChunkCorruptError extends ThawError {
+  constructor(rootId: string, digestHex: string, cause: unknown) {
+    super({
+      code: 'ERR_CACHE_CHUNK_CORRUPT',
+      fault: 'data',
+      message:
+        `Cannot use chunk "${digestHex}" of root "${rootId}": its copy in the last tier is not what its ` +
+        'name says; delete that copy and publish its image again',
+      cause,
+    });
+  }
+}
+
+export class ChunkDeadlineError extends ThawError {
+  constructor(rootId: string, digestHex: string, deadlineMs: number) {
+    super({
+      code: 'ERR_CACHE_DEADLINE',
+      fault: 'environment',
+      message: `Cannot load chunk "${digestHex}" of root "${rootId}" within ${deadlineMs} ms: no tier answered`,
+      retryable: true,
+    });
+  }
+}

@@ -1,0 +1,80 @@
+/** What client and agent, and holder and agent, say to each other. */
+
+import type { ImageRef, ReadCounters } from './block-images.ts';
+import { BadRequestError } from './errors.ts';
+
+/** Paths of the agent's calls over its control socket. */
+export const agentCall = {
+  status: 'GET /status',
+  open: 'POST /images/open',
+  close: 'POST /images/close',
+  counters: 'POST /images/counters',
+  drop: 'POST /caches/drop',
+  shutdown: 'POST /shutdown',
+} as const;
+
+/** An image, and on whose behalf it is opened or closed: a name that outlives processes. */
+export interface ImageUse {
+  readonly image: ImageRef;
+  /** Such as `mount:/mnt/app`; opening twice under one name is opening once. */
+  readonly user: string;
+}
+
+/** The image as a file in the mount. */
+export interface OpenedImage {
+  readonly path: string;
+  readonly diskSizeBytes: number;
+}
+
+export interface AgentStatus {
+  readonly pid: number;
+  readonly images: readonly {
+    readonly image: ImageRef;
+    readonly path: string;
+    readonly users: readonly string[];
+    readonly reads: ReadCounters;
+  }[];
+  readonly slab: {
+    readonly slotCount: number;
+    readonly chunks: number;
+    readonly bytesMax: number;
+    readonly evictions: number;
+    readonly refused: number;
+  };
+}
+
+/** Over the process channel between holder and agent. */
+export type HolderMessage = { readonly kind: 'ping' };
+export type AgentMessage =
+  /** Answers a ping. The first one says that the agent serves. */
+  | { readonly kind: 'alive' }
+  /** Asks the holder to unmount and end. */
+  | { readonly kind: 'stop' };
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}
+
+function textOf(value: unknown, what: string, pattern: RegExp): string {
+  if (typeof value === 'string' && pattern.test(value)) return value;
+  throw new BadRequestError(`its "${what}" is missing or malformed`);
+}
+
+/** Checks what came over the socket. The manifest id becomes a file's name. Throws `ERR_DEVICE_BAD_REQUEST`. */
+export function parseImageRef(body: unknown): ImageRef {
+  if (!isObject(body)) throw new BadRequestError('it names no image');
+  return {
+    rootId: textOf(body['rootId'], 'rootId', /^[^/]{1,256}$/),
+    manifestId: textOf(body['manifestId'], 'manifestId', /^[0-9a-f]{64}$/),
+    tenant: textOf(body['tenant'], 'tenant', /^.{1,256}$/),
+  };
+}
+
+/** As `parseImageRef`. */
+export function parseImageUse(body: unknown): ImageUse {
+  if (!isObject(body)) throw new BadRequestError('it names no image and user');
+  return {
+    image: parseImageRef(body['image']),
+    user: textOf(body['user'], 'user', /^.{1,4200}$/),
+  };
+}

@@ -1,0 +1,78 @@
+/**
+ * What an agent must know of the agent before it: the open images with their node ids, in a file that is replaced as a
+ * whole, and the sealed manifests beside it, so that a restart needs neither origin nor catalog.
+ */
+
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { Semaphore, errorCode } from '../base/index.ts';
+import { FUSE_ROOT_ID } from './fuse-protocol.ts';
+import type { ImageEntry } from './served-image.ts';
+
+export interface AgentStateFile {
+  /** The least node id that no image ever had. */
+  readonly nextNodeId: number;
+  readonly images: readonly ImageEntry[];
+}
+
+const nothing: AgentStateFile = { nextNodeId: FUSE_ROOT_ID + 1, images: [] };
+
+export class AgentState {
+  readonly #dir: string;
+  /** One write at a time, in the order of the calls. */
+  readonly #writing = new Semaphore(1);
+
+  private constructor(dir: string) {
+    this.#dir = dir;
+  }
+
+  static async open(dir: string): Promise<AgentState> {
+    await mkdir(join(dir, 'manifests'), { recursive: true, mode: 0o700 });
+    return new AgentState(dir);
+  }
+
+  /** What was saved last; nothing if this is the first agent on its mount. */
+  async load(): Promise<AgentStateFile> {
+    try {
+      return JSON.parse(await readFile(this.#statePath, 'utf8')) as AgentStateFile;
+    } catch (thrown) {
+      if (errorCode(thrown) === 'ENOENT') return nothing;
+      throw thrown;
+    }
+  }
+
+  /** When it resolves, an agent killed at any moment leaves this state, not a part of it. */
+  async save(state: AgentStateFile): Promise<void> {
+    await this.#replace(this.#statePath, JSON.stringify(state));
+  }
+
+  async saveManifest(nodeId: number, sealed: Uint8Array): Promise<void> {
+    await this.#replace(this.#manifestPath(nodeId), sealed);
+  }
+
+  async loadManifest(nodeId: number): Promise<Uint8Array> {
+    return readFile(this.#manifestPath(nodeId));
+  }
+
+  async removeManifest(nodeId: number): Promise<void> {
+    await rm(this.#manifestPath(nodeId), { force: true });
+  }
+
+  get #statePath(): string {
+    return join(this.#dir, 'images.json');
+  }
+
+  /** By node: an image that is closed and opened again at once must not lose its new copy with the old one. */
+  #manifestPath(nodeId: number): string {
+    return join(this.#dir, 'manifests', String(nodeId));
+  }
+
+  /** No fsync: after a power failure there is no mount either that the state would be about. */
+  async #replace(path: string, content: string | Uint8Array): Promise<void> {
+    await this.#writing.run(async () => {
+      await writeFile(`${path}.new`, content, { mode: 0o600 });
+      await rename(`${path}.new`, path);
+    });
+  }
+}

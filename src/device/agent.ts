@@ -1,0 +1,294 @@
+/**
+ * The agent: the process that serves the mount's files. It may be killed at any moment: its holder keeps the mount and
+ * starts another, which finds the open images in the state file and gets every unanswered read again.
+ *
+ * Invariant: while the threads block in /dev/fuse this process can end only by unmounting or by a signal: `process.exit`
+ * and an uncaught exception would leave it hanging, with readers behind it. So every way out that is not the clean
+ * stop is a SIGKILL to itself.
+ */
+
+import { hash } from 'node:crypto';
+import { join } from 'node:path';
+
+import {
+  SingleFlight,
+  errorMessage,
+  serveUnixJson,
+  type Log,
+  type UnixRoutes,
+} from '../base/index.ts';
+import { ChunkSlab, type ChunkLoader } from '../cache/index.ts';
+import type { Manifest } from '../chunk/index.ts';
+import {
+  agentCall,
+  parseImageRef,
+  parseImageUse,
+  type AgentMessage,
+  type AgentStatus,
+  type ImageUse,
+  type OpenedImage,
+} from './agent-calls.ts';
+import { AgentState } from './agent-state.ts';
+import type { ImageRef, ReadCounters } from './block-images.ts';
+import {
+  AgentStoppingError,
+  ImageNotOpenError,
+  ImageUnsupportedError,
+  WrongTenantError,
+} from './errors.ts';
+import { FuseServer } from './fuse-server.ts';
+import { ImageReader } from './image-reader.ts';
+import { PageCache } from './page-cache.ts';
+import { runPaths } from './run-paths.ts';
+import { OpenImage, ServedImage, type ImageEntry } from './served-image.ts';
+
+/** Where manifests come from. */
+export interface ManifestSource {
+  /** The sealed manifest's bytes, from the origin. Whatever it throws reaches who opens the image. */
+  fetch(image: ImageRef): Promise<Uint8Array>;
+  /** Opens it with the tenant's key. Also called when an agent is started again, with a local copy. */
+  open(image: ImageRef, sealed: Uint8Array): Promise<Manifest>;
+}
+
+export interface AgentOptions {
+  /** As the holder's. */
+  readonly runDir: string;
+  readonly manifests: ManifestSource;
+  readonly loader: ChunkLoader;
+  /** For chunks in memory; what is allocated is never more. */
+  readonly memoryBytes: number;
+  /** The longest chunk of an image that can be served. Default 512 KiB. */
+  readonly chunkSizeMaxBytes?: number;
+  /** After this a read that could not be answered ends in EIO. Default 10,000. */
+  readonly readDeadlineMs?: number;
+  /** Threads that take requests. Default 2. */
+  readonly workerCount?: number;
+  /** Ends, and the holder with it, soon after the last image was closed. Default false. */
+  readonly exitWhenIdle?: boolean;
+  readonly log: Log;
+}
+
+/** The descriptor at which the holder hands on its /dev/fuse. */
+export const agentFuseFd = 3;
+
+/** How long an agent without images waits for one before it ends, where it ends when idle. */
+const idleMs = 1000;
+const firstImageMs = 15_000;
+
+class Agent {
+  readonly #options: AgentOptions;
+  readonly #state: AgentState;
+  readonly #slab: ChunkSlab;
+  readonly #pageCache: PageCache;
+  readonly #server: FuseServer;
+  /** By manifest id. */
+  readonly #images = new Map<string, ServedImage>();
+  readonly #opens = new SingleFlight<string, ServedImage>();
+  #nextNodeId = 0;
+  #stopping = false;
+  #idleTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: AgentOptions, state: AgentState) {
+    const { loader, memoryBytes, log } = options;
+    this.#options = options;
+    this.#state = state;
+    this.#slab = new ChunkSlab({
+      memoryBytes,
+      slotSizeBytes: options.chunkSizeMaxBytes ?? 512 * 1024,
+    });
+    const shared = { fuseFd: agentFuseFd, slab: this.#slab.memory, log };
+    this.#pageCache = new PageCache(shared);
+    const readDeadlineMs = options.readDeadlineMs ?? 10_000;
+    const reader = new ImageReader({
+      loader,
+      slab: this.#slab,
+      pageCache: this.#pageCache,
+      readDeadlineMs,
+      log,
+    });
+    this.#server = new FuseServer({ ...shared, reader, workerCount: options.workerCount ?? 2 });
+  }
+
+  /** Resolves when the mount is gone. */
+  async run(): Promise<void> {
+    const { nextNodeId, images } = await this.#state.load();
+    this.#nextNodeId = nextNodeId;
+    for (const entry of images) this.#serve(this.#servedImage(entry));
+    const ended = this.#server.run();
+    await using _control = await serveUnixJson(
+      runPaths(this.#options.runDir).controlSocket,
+      this.#routes(),
+    );
+    // Reads that were repeated to us open what they need; this spares the first of them the wait.
+    for (const image of this.#images.values()) image.open().catch(() => {});
+    this.#talkToHolder();
+    this.#waitForImages(firstImageMs);
+    await ended;
+    this.#stopping = true;
+    clearTimeout(this.#idleTimer);
+    await this.#pageCache.close();
+  }
+
+  #talkToHolder(): void {
+    process.on('message', () => tellHolder({ kind: 'alive' }));
+    process.on('disconnect', () => {
+      if (this.#stopping) return;
+      this.#options.log.error('the holder is gone; ending, so that readers get errors at once');
+      process.kill(process.pid, 'SIGKILL');
+    });
+    tellHolder({ kind: 'alive' });
+  }
+
+  #routes(): UnixRoutes {
+    return {
+      [agentCall.status]: async () => this.#status(),
+      [agentCall.open]: async (body) => this.#open(parseImageUse(body)),
+      [agentCall.close]: async (body) => this.#close(parseImageUse(body)),
+      [agentCall.counters]: async (body) => this.#counters(parseImageRef(body)),
+      [agentCall.drop]: async () => this.#dropCaches(),
+      [agentCall.shutdown]: async () => this.#shutdown(),
+    };
+  }
+
+  #status(): AgentStatus {
+    const images = [...this.#images.values()].map((served) => ({
+      image: served.image,
+      path: this.#pathOf(served),
+      users: [...served.users],
+      reads: served.tally.counters(),
+    }));
+    return { pid: process.pid, images, slab: this.#slab.status };
+  }
+
+  async #open({ image, user }: ImageUse): Promise<OpenedImage> {
+    if (this.#stopping) throw new AgentStoppingError();
+    clearTimeout(this.#idleTimer);
+    try {
+      const served =
+        this.#images.get(image.manifestId) ??
+        (await this.#opens.run(image.manifestId, () => this.#openNew(image)));
+      if (served.image.tenant !== image.tenant || served.image.rootId !== image.rootId) {
+        throw new WrongTenantError(image.manifestId, image.tenant);
+      }
+      served.users.add(user);
+      await this.#save();
+      return { path: this.#pathOf(served), diskSizeBytes: served.shape.diskSizeBytes };
+    } finally {
+      this.#waitForImages(idleMs);
+    }
+  }
+
+  async #openNew(image: ImageRef): Promise<ServedImage> {
+    const sealed = await this.#options.manifests.fetch(image);
+    if (hash('sha256', sealed) !== image.manifestId) {
+      throw new ImageUnsupportedError(
+        image.manifestId,
+        'the bytes of its manifest are not what its id says; delete that copy and publish it again',
+      );
+    }
+    const manifest = await this.#options.manifests.open(image, sealed);
+    const nodeId = this.#nextNodeId;
+    this.#nextNodeId += 1;
+    await this.#state.saveManifest(nodeId, sealed);
+    const { diskSizeBytes, chunkSizeBytes } = manifest;
+    const fileName = `${image.manifestId}.img`;
+    const entry = { nodeId, fileName, image, users: [], diskSizeBytes, chunkSizeBytes };
+    const served = this.#servedImage(entry, manifest);
+    await served.open();
+    this.#serve(served);
+    return served;
+  }
+
+  /** `manifest`: if it is open already; else it is opened, from the local copy, when it is first needed. */
+  #servedImage(entry: ImageEntry, manifest?: Manifest): ServedImage {
+    const { image } = entry;
+    const open = async (): Promise<OpenImage> => {
+      const opened =
+        manifest ??
+        (await this.#options.manifests.open(image, await this.#state.loadManifest(entry.nodeId)));
+      const openImage = new OpenImage(opened, image, this.#slab);
+      this.#server.share(served, openImage);
+      return openImage;
+    };
+    const served = new ServedImage(entry, open);
+    return served;
+  }
+
+  #serve(served: ServedImage): void {
+    this.#images.set(served.image.manifestId, served);
+    this.#server.add(served);
+  }
+
+  async #close({ image, user }: ImageUse): Promise<void> {
+    const served = this.#images.get(image.manifestId);
+    if (served === undefined) return;
+    served.users.delete(user);
+    if (served.users.size === 0) await this.#remove(served);
+    await this.#save();
+    this.#waitForImages(idleMs);
+  }
+
+  async #remove(served: ServedImage): Promise<void> {
+    this.#images.delete(served.image.manifestId);
+    this.#server.remove(served);
+    this.#pageCache.drop(served.nodeId);
+    const open = await served.open().catch(() => undefined);
+    if (open !== undefined) this.#slab.dropTable(open.table);
+    await this.#state.removeManifest(served.nodeId);
+  }
+
+  async #counters(image: ImageRef): Promise<ReadCounters> {
+    const served = this.#images.get(image.manifestId);
+    if (served === undefined) throw new ImageNotOpenError(image.manifestId);
+    return served.tally.counters();
+  }
+
+  #dropCaches(): void {
+    this.#slab.clear();
+    for (const { nodeId } of this.#images.values()) this.#pageCache.drop(nodeId);
+  }
+
+  #shutdown(): void {
+    this.#stopping = true;
+    tellHolder({ kind: 'stop' });
+  }
+
+  async #save(): Promise<void> {
+    const images = [...this.#images.values()].map(({ entry }) => entry);
+    await this.#state.save({ nextNodeId: this.#nextNodeId, images });
+  }
+
+  #pathOf(served: ServedImage): string {
+    return join(runPaths(this.#options.runDir).imagesDir, served.fileName);
+  }
+
+  #waitForImages(forMs: number): void {
+    if (this.#options.exitWhenIdle !== true || this.#stopping) return;
+    clearTimeout(this.#idleTimer);
+    if (this.#images.size + this.#opens.size > 0) return;
+    this.#idleTimer = setTimeout(() => this.#shutdown(), forMs);
+  }
+}
+
+function tellHolder(message: AgentMessage): void {
+  process.send?.(message);
+}
+
+/**
+ * Serves the mount whose descriptor the holder handed on as `agentFuseFd`, until it is unmounted. To be the whole of its
+ * process: it takes over uncaught exceptions and the process channel, and ends the process by SIGKILL if it fails.
+ */
+export async function runAgent(options: AgentOptions): Promise<void> {
+  const fail = (thrown: unknown): void => {
+    options.log.error('agent failed', { reason: errorMessage(thrown) });
+    process.kill(process.pid, 'SIGKILL');
+  };
+  process.on('uncaughtException', fail);
+  process.on('unhandledRejection', fail);
+  try {
+    await new Agent(options, await AgentState.open(runPaths(options.runDir).stateDir)).run();
+    process.disconnect?.();
+  } catch (thrown) {
+    fail(thrown);
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * Answers reads that a worker thread could not: loads what is missing, keeps it in the slab, and offers it to the
+ * kernel's page cache. Runs on the main thread.
+ *
+ * Invariant: every read is answered, with the image's bytes or with EIO, within the deadline and a little.
+ */
+
+import { ThawError, errorCode, errorMessage, type Log } from '../base/index.ts';
+import { SlabView, type ChunkLoader, type ChunkSlab } from '../cache/index.ts';
+import type { ReadRequest } from './fuse-channel.ts';
+import { Errno } from './fuse-protocol.ts';
+import type { PageCache } from './page-cache.ts';
+import { spansOf, zeros, type ReadSpan } from './read-spans.ts';
+import type { ListedChunk, OpenImage, ServedImage } from './served-image.ts';
+
+export interface ImageReaderOptions {
+  readonly loader: ChunkLoader;
+  readonly slab: ChunkSlab;
+  readonly pageCache: PageCache;
+  /** From the moment a read is taken until it is answered with EIO. */
+  readonly readDeadlineMs: number;
+  readonly log: Log;
+}
+
+/** Gets the answer: an errno or 0, and the bytes, which it must be done with when it returns. */
+export type AnswerRead = (error: number, parts: readonly Uint8Array[]) => void;
+
+class DeadlineError extends ThawError {
+  constructor(what: string) {
+    super({
+      code: 'ERR_DEVICE_DEADLINE',
+      fault: 'environment',
+      message: `Cannot wait for ${what} any longer: the time for a read is up`,
+      retryable: true,
+    });
+  }
+}
+
+/** Settles as `work` does, or rejects at `endsAtMs` on the monotonic clock. */
+async function within<T>(work: Promise<T>, what: string, endsAtMs: number): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const leftMs = Math.max(0, endsAtMs - performance.now());
+  const timer = setTimeout(() => late.reject(new DeadlineError(what)), leftMs);
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export class ImageReader {
+  readonly #options: ImageReaderOptions;
+  readonly #view: SlabView;
+
+  constructor(options: ImageReaderOptions) {
+    this.#options = options;
+    this.#view = new SlabView(options.slab.memory);
+  }
+
+  /** Reads and answers, once; never throws. */
+  async read(image: ServedImage, request: ReadRequest, answer: AnswerRead): Promise<void> {
+    const endsAtMs = performance.now() + this.#options.readDeadlineMs;
+    const spans = spansOf(image.shape, request);
+    const pinned: number[] = [];
+    try {
+      const open = await within(image.open(), 'the manifest', endsAtMs);
+      // Every pin is taken in this line, none later: so the `finally` below gives all of them back.
+      const pieces = spans.map((span) => this.#piece(image, open, span, pinned, endsAtMs));
+      const parts = await within(Promise.all(pieces), 'chunks', endsAtMs);
+      answer(0, parts.flat());
+      for (const { index } of spans) this.#offerToPageCache(image, open, index);
+    } catch (thrown) {
+      this.#fail(image, request, thrown);
+      answer(Errno.EIO, []);
+    } finally {
+      for (const slot of pinned) this.#view.unpin(slot);
+    }
+  }
+
+  /** One span's bytes. What is in the slab is pinned before this returns its promise. */
+  async #piece(
+    image: ServedImage,
+    open: OpenImage,
+    span: ReadSpan,
+    pinned: number[],
+    endsAtMs: number,
+  ): Promise<Uint8Array[]> {
+    const { index, start, end } = span;
+    const listed = open.chunk(index);
+    if (listed === undefined) return [zeros.subarray(0, end - start)];
+    const { chunk, identity } = listed;
+    // Another image may have brought it in.
+    this.#options.slab.publish(open.table, index, identity);
+    const slot = this.#view.pin(open.table.entries, index);
+    if (typeof slot === 'number') {
+      pinned.push(slot);
+      image.tally.chunk(index, 'l1', chunk.storedLengthBytes);
+      return [this.#view.bytes(slot, start, end)];
+    }
+    return this.#load(image, open, span, endsAtMs, listed);
+  }
+
+  async #load(
+    image: ServedImage,
+    open: OpenImage,
+    { index, start, end }: ReadSpan,
+    endsAtMs: number,
+    { chunk, identity }: ListedChunk,
+  ): Promise<Uint8Array[]> {
+    const { loader, slab } = this.#options;
+    const deadlineMs = Math.max(1, endsAtMs - performance.now());
+    const { plaintext, tier } = await loader.load(chunk, { deadlineMs });
+    image.tally.chunk(index, tier, chunk.storedLengthBytes);
+    if (slab.insert(identity, plaintext)) slab.publish(open.table, index, identity);
+    const storedEnd = Math.min(end, plaintext.byteLength);
+    const stored = plaintext.subarray(start, Math.max(start, storedEnd));
+    return [stored, zeros.subarray(0, end - start - stored.byteLength)];
+  }
+
+  /** After the answer: the read's own pages are still locked before it, and a store would wait for them. */
+  #offerToPageCache(image: ServedImage, open: OpenImage, index: number): void {
+    const slot = this.#view.pin(open.table.entries, index);
+    if (typeof slot !== 'number') return;
+    const { chunkSizeBytes, diskSizeBytes } = image.shape;
+    const offset = index * chunkSizeBytes;
+    const sizeBytes = Math.min(chunkSizeBytes, diskSizeBytes - offset);
+    this.#options.pageCache.store({ nodeId: image.nodeId, offset, slot, sizeBytes });
+  }
+
+  #fail(image: ServedImage, request: ReadRequest, thrown: unknown): void {
+    image.tally.failure();
+    this.#options.log.warn('read failed', {
+      image: image.image.manifestId,
+      offset: request.offset,
+      size: request.size,
+      code: errorCode(thrown),
+      reason: errorMessage(thrown),
+    });
+  }
+}

@@ -1,0 +1,116 @@
+/** What is mounted on this machine, and how to undo what of it is ours. */
+
+import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { CommandFailedError, compareStrings, errorCode, runCommand } from '../base/index.ts';
+import { MountBusyError } from './errors.ts';
+
+export interface Mount {
+  readonly mountPoint: string;
+  readonly fileSystemType: string;
+  /** Such as `/dev/loop0`. */
+  readonly source: string;
+}
+
+/** In mountinfo a space, tab, newline or backslash of a path is written as `\040`. */
+function unescapeOctal(field: string): string {
+  const bytes = field.replaceAll(/\\([0-7]{3})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 8)),
+  );
+  return Buffer.from(bytes, 'latin1').toString('utf8');
+}
+
+/** Source: kernel Documentation/filesystems/proc.rst, section 3.5. */
+export function parseMountInfo(text: string): Mount[] {
+  const mounts: Mount[] = [];
+  for (const line of text.split('\n')) {
+    const fields = line.split(' ');
+    const separator = fields.indexOf('-');
+    const [mountPoint, fileSystemType, source] = [
+      fields[4],
+      fields[separator + 1],
+      fields[separator + 2],
+    ];
+    if (separator < 0 || mountPoint === undefined) continue;
+    if (fileSystemType === undefined || source === undefined) continue;
+    mounts.push({
+      mountPoint: unescapeOctal(mountPoint),
+      fileSystemType,
+      source: unescapeOctal(source),
+    });
+  }
+  return mounts;
+}
+
+/** Mounts of this process's mount namespace, in the order in which they were made. */
+export async function listMounts(): Promise<Mount[]> {
+  return parseMountInfo(await readFile('/proc/self/mountinfo', 'latin1'));
+}
+
+/** Attached loop devices (`/dev/loopN`) and the paths of the files behind them. Asks no filesystem but sysfs. */
+export async function listLoopDevices(): Promise<Map<string, string>> {
+  const devices = new Map<string, string>();
+  for (const name of await readdir('/sys/block')) {
+    if (!name.startsWith('loop')) continue;
+    const path = await readFile(join('/sys/block', name, 'loop/backing_file'), 'utf8').catch(
+      (thrown: unknown) => {
+        if (errorCode(thrown) === 'ENOENT') return undefined; // not attached
+        throw thrown;
+      },
+    );
+    if (path !== undefined) devices.set(`/dev/${name}`, path.trimEnd());
+  }
+  return devices;
+}
+
+/**
+ * Unmounts `path`, which must be a path without symbolic links. Throws `ERR_DEVICE_MOUNT_BUSY` if a process is in it,
+ * unless `lazily`: then it leaves the tree at once and is gone when the last process is done with it.
+ */
+export async function unmount(path: string, { lazily }: { lazily: boolean }): Promise<void> {
+  try {
+    await runCommand('umount', ['-c', '-n', path]);
+  } catch (thrown) {
+    const isBusy = thrown instanceof CommandFailedError && thrown.stderr.includes('busy');
+    if (lazily) await runCommand('umount', ['-c', '-n', '-l', path]);
+    else throw isBusy ? new MountBusyError(path, thrown) : thrown;
+  }
+}
+
+function isBelow(path: string, dir: string): boolean {
+  return path.startsWith(`${dir}/`);
+}
+
+/** Unmounts everything below `dir`, deepest first, whatever its state. */
+export async function unmountBelow(dir: string): Promise<void> {
+  const mountPoints = (await listMounts()).map(({ mountPoint }) => mountPoint);
+  const ours = mountPoints.filter((mountPoint) => isBelow(mountPoint, dir));
+  for (const mountPoint of ours.sort(compareStrings).toReversed()) {
+    await unmount(mountPoint, { lazily: true });
+  }
+}
+
+/**
+ * Undoes every mount of a file in `imagesDir`, every loop device on one, and the mount at `imagesDir` itself, dead or alive.
+ * A filesystem still in use leaves the tree and gives its users errors: nobody is left to serve it.
+ */
+export async function releaseImagesDir(imagesDir: string): Promise<void> {
+  const loops = [...(await listLoopDevices())].filter(([, file]) => isBelow(file, imagesDir));
+  const devices = new Set(loops.map(([device]) => device));
+  const mounts = await listMounts();
+  for (const { source, mountPoint } of mounts.toReversed()) {
+    if (devices.has(source)) await unmount(mountPoint, { lazily: true });
+  }
+  for (const [device] of await listLoopDevices()) {
+    // Those that detach by themselves are gone; a device in use is detached when its user is done.
+    if (devices.has(device)) await runCommand('losetup', ['-d', device]).catch(() => {});
+  }
+  for (const { mountPoint, fileSystemType } of mounts) {
+    if (mountPoint !== imagesDir || !fileSystemType.startsWith('fuse')) continue;
+    // By force: requests that nobody will answer end in errors, which is what lets their users go.
+    await runCommand('umount', ['-c', '-n', '-i', imagesDir]).catch(async () =>
+      runCommand('umount', ['-c', '-n', '-i', '-f', '-l', imagesDir]),
+    );
+  }
+}

@@ -1,0 +1,26 @@
+/** What lies in a worker's run directory: all of it is of one boot, none of it needs to survive. */
+
+import { join } from 'node:path';
+
+export interface RunPaths {
+  /** Locked by the holder as long as it lives. */
+  readonly lockFile: string;
+  /** The agent's; mode 0600. */
+  readonly controlSocket: string;
+  /** The FUSE mount: a file per open image. */
+  readonly imagesDir: string;
+  /** What one agent leaves to the next. */
+  readonly stateDir: string;
+  /** What a detached holder and its agents say. */
+  readonly logFile: string;
+}
+
+export function runPaths(runDir: string): RunPaths {
+  return {
+    lockFile: join(runDir, 'holder.lock'),
+    controlSocket: join(runDir, 'agent.sock'),
+    imagesDir: join(runDir, 'images'),
+    stateDir: join(runDir, 'agent-state'),
+    logFile: join(runDir, 'agent.log'),
+  };
+}

@@ -1,0 +1,144 @@
+/** One image that the agent serves: what is known of it at once, and what its manifest says once that is open. */
+
+import {
+  chunkIdentity,
+  type ChunkRef,
+  type ChunkSlab,
+  type SlabTable,
+  type Tier,
+} from '../cache/index.ts';
+import type { Manifest } from '../chunk/index.ts';
+import type { ImageRef, ReadCounters } from './block-images.ts';
+import { ImageUnsupportedError } from './errors.ts';
+import type { DiskShape } from './read-spans.ts';
+
+/** Enough to answer everything but reads; the agent's state file keeps it, so that it outlives the agent. */
+export interface ImageEntry extends DiskShape {
+  /** Never used for another image, nor for the same one opened again: its pages must not be mixed up. */
+  readonly nodeId: number;
+  readonly fileName: string;
+  readonly image: ImageRef;
+  /** Who keeps it open, each once. */
+  readonly users: readonly string[];
+}
+
+/** A disk of more chunks than this is refused: 8 TiB at 512 KiB. Bounds the tables' memory to 64 MiB an image. */
+const chunkCountMax = 2 ** 24;
+
+/** A chunk that is not all zeros, and what the slab knows it by. */
+export interface ListedChunk {
+  readonly chunk: ChunkRef;
+  readonly identity: string;
+}
+
+/** An image whose manifest is open: its chunks can be loaded. */
+export class OpenImage {
+  readonly table: SlabTable;
+  readonly #manifest: Manifest;
+  readonly #rootId: string;
+  /** Position of a disk chunk in the manifest's list, plus 1; 0 if it is all zeros. */
+  readonly #positions: Int32Array;
+
+  /** Throws `ERR_DEVICE_IMAGE_UNSUPPORTED` if this worker's slots cannot hold its chunks. */
+  constructor(manifest: Manifest, image: ImageRef, slab: ChunkSlab) {
+    const chunkCount = Math.ceil(manifest.diskSizeBytes / manifest.chunkSizeBytes);
+    if (manifest.chunkSizeBytes > slab.memory.slotSizeBytes) {
+      const limit = `this worker takes up to ${slab.memory.slotSizeBytes} bytes`;
+      const why = `its chunks are ${manifest.chunkSizeBytes} bytes; ${limit}`;
+      throw new ImageUnsupportedError(image.manifestId, why);
+    }
+    if (chunkCount > chunkCountMax) {
+      const why = `it has ${chunkCount} chunks, more than ${chunkCountMax}`;
+      throw new ImageUnsupportedError(image.manifestId, why);
+    }
+    this.#manifest = manifest;
+    this.#rootId = manifest.rootId;
+    this.#positions = new Int32Array(chunkCount);
+    manifest.chunks.forEach((chunk, position) => {
+      this.#positions[chunk.index] = position + 1;
+    });
+    this.table = slab.createTable(chunkCount, this.#zeroIndexes());
+  }
+
+  /** What loads the disk's chunk `index`; undefined if it is all zeros. */
+  chunk(index: number): ListedChunk | undefined {
+    const position = (this.#positions[index] ?? 0) - 1;
+    const listed = this.#manifest.chunks[position];
+    const key = this.#manifest.chunkKeys[position];
+    if (listed === undefined || key === undefined) return undefined;
+    const { ciphertextDigest, storedLengthBytes, codec } = listed;
+    const chunk = { rootId: this.#rootId, ciphertextDigest, storedLengthBytes, codec, key };
+    return { chunk, identity: chunkIdentity(chunk) };
+  }
+
+  *#zeroIndexes(): Iterable<number> {
+    for (const [index, position] of this.#positions.entries()) if (position === 0) yield index;
+  }
+}
+
+/** Counts each chunk of an image once, by the tier that it was first found in. */
+export class ReadTally {
+  readonly #seen = new Set<number>();
+  readonly #byTier = {
+    l1: { chunks: 0, bytes: 0 },
+    l2: { chunks: 0, bytes: 0 },
+    origin: { chunks: 0, bytes: 0 },
+  };
+  #failed = 0;
+
+  chunk(index: number, tier: Tier, storedLengthBytes: number): void {
+    if (this.#seen.has(index)) return;
+    this.#seen.add(index);
+    this.#byTier[tier].chunks += 1;
+    this.#byTier[tier].bytes += storedLengthBytes;
+  }
+
+  failure(): void {
+    this.#failed += 1;
+  }
+
+  counters(): ReadCounters {
+    const tiers = Object.values(this.#byTier);
+    return {
+      chunks: this.#seen.size,
+      bytes: tiers.reduce((sum, tier) => sum + tier.bytes, 0),
+      byTier: structuredClone(this.#byTier),
+      failed: this.#failed,
+    };
+  }
+}
+
+/** An image that has a file in the mount. Its manifest may still have to be opened, or opened again. */
+export class ServedImage {
+  readonly tally = new ReadTally();
+  readonly users: Set<string>;
+  readonly nodeId: number;
+  readonly fileName: string;
+  readonly image: ImageRef;
+  readonly shape: DiskShape;
+  readonly #openManifest: () => Promise<OpenImage>;
+  #opening: Promise<OpenImage> | undefined;
+
+  constructor(entry: ImageEntry, openManifest: () => Promise<OpenImage>) {
+    this.nodeId = entry.nodeId;
+    this.fileName = entry.fileName;
+    this.image = entry.image;
+    this.users = new Set(entry.users);
+    this.shape = { diskSizeBytes: entry.diskSizeBytes, chunkSizeBytes: entry.chunkSizeBytes };
+    this.#openManifest = openManifest;
+  }
+
+  /** The manifest's content; the first caller opens it. A failure is not kept: the next caller tries again. */
+  open(): Promise<OpenImage> {
+    this.#opening ??= this.#openManifest().catch((thrown: unknown) => {
+      this.#opening = undefined;
+      throw thrown;
+    });
+    return this.#opening;
+  }
+
+  get entry(): ImageEntry {
+    const { nodeId, fileName, image, users, shape } = this;
+    return { nodeId, fileName, image, users: [...users], ...shape };
+  }
+}

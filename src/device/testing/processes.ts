@@ -1,0 +1,123 @@
+/**
+ * Holder and agent as the tests run them: `node processes.ts holder|agent RUN_DIR ORIGIN_DIR`. The origin is a directory
+ * whose misbehaviour the test sets in a file, and which writes down each fetch.
+ */
+
+import { appendFile, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { createLog, errorCode } from '../../base/index.ts';
+import { createChunkLoader } from '../../cache/index.ts';
+import type { Manifest } from '../../chunk/index.ts';
+import { manifestObjectName, type ObjectStore } from '../../store/index.ts';
+import { runAgent } from '../agent.ts';
+import { runHolder } from '../holder.ts';
+
+/** How the origin behaves; `settings.json` in its directory, read anew at each fetch. */
+export interface OriginSettings {
+  /** Before each answer. */
+  readonly delayMs?: number;
+  /** Fetches never end, whatever signal they were given. */
+  readonly isStalled?: boolean;
+  readonly isFailing?: boolean;
+}
+
+export interface AgentSettings {
+  readonly memoryBytes: number;
+  readonly readDeadlineMs: number;
+  readonly exitWhenIdle: boolean;
+}
+
+/** The command that starts this file in a role. */
+export function processCommand(
+  role: 'holder' | 'agent',
+  runDir: string,
+  originDir: string,
+): [string, ...string[]] {
+  return [process.execPath, fileURLToPath(import.meta.url), role, runDir, originDir];
+}
+
+/** Manifests of the tests: JSON, with bytes as base64. The device room never looks inside a sealed one. */
+export function encodeManifest(manifest: Manifest): Uint8Array {
+  const { chunks, chunkKeys, imageDocument, ...rest } = manifest;
+  return Buffer.from(
+    JSON.stringify({
+      ...rest,
+      chunks: chunks.map((chunk) => ({
+        ...chunk,
+        ciphertextDigest: base64(chunk.ciphertextDigest),
+      })),
+      chunkKeys: chunkKeys.map(base64),
+      imageDocument: base64(imageDocument),
+    }),
+  );
+}
+
+export function decodeManifest(sealed: Uint8Array): Manifest {
+  return JSON.parse(Buffer.from(sealed).toString(), (_, value: unknown) =>
+    typeof value === 'string' && value.startsWith(base64Mark)
+      ? Buffer.from(value.slice(base64Mark.length), 'base64')
+      : value,
+  ) as Manifest;
+}
+
+const base64Mark = 'base64:';
+
+function base64(bytes: Uint8Array): string {
+  return base64Mark + Buffer.from(bytes).toString('base64');
+}
+
+async function readSettings<T>(dir: string, name: string): Promise<T> {
+  return JSON.parse(await readFile(join(dir, name), 'utf8')) as T;
+}
+
+function originStore(originDir: string): Pick<ObjectStore, 'get'> {
+  return {
+    get: async (name) => {
+      await appendFile(join(originDir, 'fetches.log'), `${name}\n`);
+      const settings = await readSettings<OriginSettings>(originDir, 'settings.json');
+      if (settings.isStalled === true) return new Promise(() => {});
+      if (settings.isFailing === true) throw new Error('The origin was told to fail');
+      if (settings.delayMs !== undefined) {
+        await new Promise((resolve) => setTimeout(resolve, settings.delayMs));
+      }
+      return readFile(join(originDir, name)).catch((thrown: unknown) => {
+        if (errorCode(thrown) === 'ENOENT') return undefined;
+        throw thrown;
+      });
+    },
+  };
+}
+
+async function main(role: string, runDir: string, originDir: string): Promise<void> {
+  const log = createLog({ level: 'warn' });
+  if (role === 'holder') {
+    await runHolder({
+      runDir,
+      agentCommand: processCommand('agent', runDir, originDir),
+      stopAtEndOfInput: true,
+      silenceMaxMs: 3000,
+      log,
+    });
+    return;
+  }
+  const store = originStore(originDir) as ObjectStore;
+  const settings = await readSettings<AgentSettings>(originDir, 'agent.json');
+  await runAgent({
+    ...settings,
+    runDir,
+    manifests: {
+      fetch: async ({ rootId, manifestId }) =>
+        (await store.get(manifestObjectName(rootId, manifestId))) ?? new Uint8Array(),
+      open: async (_, sealed) => decodeManifest(sealed),
+    },
+    loader: createChunkLoader({ store }),
+    log,
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [role = '', runDir = '', originDir = ''] = process.argv.slice(2);
+  await main(role, runDir, originDir);
+}

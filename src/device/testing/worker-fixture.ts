@@ -1,0 +1,133 @@
+/** A worker to test against: a reference disk made by mke2fs, its chunks in an origin, and an agent of its own. */
+
+import { hash, randomBytes } from 'node:crypto';
+import { accessSync, constants } from 'node:fs';
+import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+import { runCommand, toHex } from '../../base/index.ts';
+import { sealChunk, type Manifest, type ManifestChunk } from '../../chunk/index.ts';
+import { chunkObjectName, manifestObjectName } from '../../store/index.ts';
+import { connectAgent, type AgentClient } from '../agent-client.ts';
+import type { ImageRef } from '../block-images.ts';
+import {
+  encodeManifest,
+  processCommand,
+  type AgentSettings,
+  type OriginSettings,
+} from './processes.ts';
+
+export const chunkSizeBytes = 512 * 1024;
+const rootId = 'test-root';
+const salt = Buffer.alloc(32, 7);
+
+/** Why the tests of this room cannot run here; false if they can. */
+export function missingHere(): string | false {
+  if (process.getuid?.() !== 0) return 'needs root';
+  try {
+    accessSync('/dev/fuse', constants.R_OK);
+    accessSync('/dev/loop-control', constants.R_OK);
+  } catch {
+    return 'needs /dev/fuse and /dev/loop-control';
+  }
+  return false;
+}
+
+/** A file tree of some megabytes whose contents no compression or zero elision makes smaller. */
+export async function writeSampleTree(dir: string, files: number): Promise<void> {
+  for (let index = 0; index < files; index += 1) {
+    const path = join(dir, `dir-${index % 7}`, `file-${index}`);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, randomBytes(1 + ((index * 7919) % 900_000)));
+  }
+}
+
+/** An ext4 image of the tree in `dir`, by e2fsprogs: an implementation that is not ours. */
+export async function makeReferenceDisk(
+  dir: string,
+  diskPath: string,
+  size: string,
+): Promise<void> {
+  const options = ['-q', '-F', '-t', 'ext4', '-b', '4096', '-O', '^has_journal', '-d', dir];
+  await runCommand('mke2fs', [...options, diskPath, size]);
+}
+
+export class WorkerFixture implements AsyncDisposable {
+  readonly dir: string;
+  readonly runDir: string;
+  readonly originDir: string;
+  #agent: AgentClient | undefined;
+
+  private constructor(dir: string) {
+    this.dir = dir;
+    this.runDir = join(dir, 'run');
+    this.originDir = join(dir, 'origin');
+  }
+
+  static async create(settings: Partial<AgentSettings> = {}): Promise<WorkerFixture> {
+    const dir = await realpath(await mkdtemp(join(tmpdir(), 'thaw-device-')));
+    const fixture = new WorkerFixture(dir);
+    await mkdir(fixture.originDir);
+    await fixture.setOrigin({});
+    const agent: AgentSettings = {
+      memoryBytes: 64 * chunkSizeBytes,
+      readDeadlineMs: 5000,
+      exitWhenIdle: false,
+      ...settings,
+    };
+    await writeFile(join(fixture.originDir, 'agent.json'), JSON.stringify(agent));
+    return fixture;
+  }
+
+  async setOrigin(settings: OriginSettings): Promise<void> {
+    await writeFile(join(this.originDir, 'settings.json'), JSON.stringify(settings));
+  }
+
+  /** Seals the disk into the origin; what opens it. */
+  async publish(disk: Uint8Array, tenant = 'tenant-a'): Promise<ImageRef> {
+    const chunks: ManifestChunk[] = [];
+    const chunkKeys: Uint8Array[] = [];
+    for (let at = 0; at < disk.byteLength; at += chunkSizeBytes) {
+      const sealed = sealChunk(disk.subarray(at, at + chunkSizeBytes), salt);
+      if (sealed === undefined) continue;
+      const { ciphertext, ciphertextDigest, key, storedLengthBytes } = sealed;
+      const index = at / chunkSizeBytes;
+      chunks.push({ index, storedLengthBytes, codec: 'none', ciphertextDigest });
+      chunkKeys.push(key);
+      await this.#put(chunkObjectName(rootId, toHex(ciphertextDigest)), ciphertext);
+    }
+    const diskSizeBytes = disk.byteLength;
+    const header = { diskFormatVersion: 1, rootId, diskSizeBytes, chunkSizeBytes, chunks };
+    const imageDocument = Buffer.from(tenant);
+    const manifest: Manifest = { ...header, chunkKeys, imageDocument };
+    const sealed = encodeManifest(manifest);
+    const manifestId = hash('sha256', sealed);
+    await this.#put(manifestObjectName(rootId, manifestId), sealed);
+    return { rootId, manifestId, tenant };
+  }
+
+  /** The agent of this worker; started on the first call. */
+  async agent(mode: 'child' | 'detached' = 'child'): Promise<AgentClient> {
+    const command = processCommand('holder', this.runDir, this.originDir);
+    this.#agent ??= await connectAgent({ runDir: this.runDir, spawn: { command, mode } });
+    return this.#agent;
+  }
+
+  /** Names of the objects fetched so far, in order. */
+  async fetches(): Promise<string[]> {
+    const log = await readFile(join(this.originDir, 'fetches.log'), 'utf8').catch(() => '');
+    return log.split('\n').filter((line) => line.includes('/chunks/'));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#agent?.shutdown();
+    await rm(this.dir, { recursive: true, force: true });
+  }
+
+  async #put(name: string, bytes: Uint8Array): Promise<void> {
+    const path = join(this.originDir, name);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, bytes);
+  }
+}
