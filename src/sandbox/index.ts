@@ -1,1 +1,9 @@
 export * from './sandbox.ts';
+export {
+  createSandboxFactory,
+  runtimeApiAddress,
+  sweepSandboxes,
+  type SandboxFactoryOptions,
+} from './factory.ts';
+export { probeSandboxRuntimes, type SandboxRuntimeProbe } from './probe.ts';
+export { nodeRuntimeBootstrapPath } from './node-runtime.ts';

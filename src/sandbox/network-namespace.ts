@@ -1,0 +1,58 @@
+/**
+ * A network namespace that holds loopback and nothing else, with a socket listening inside it.
+ *
+ * Made in this process without a helper: the thread enters a new namespace, opens the socket, and returns,
+ * all in one synchronous stretch in which no other JavaScript runs. The namespace has no name in any
+ * directory: an open descriptor, and later the sandbox's processes, keep it alive, so that a killed worker leaves nothing.
+ */
+
+import { closeSync, openSync } from 'node:fs';
+
+import { bringLoopbackUp, CLONE_NEWNET, listenOnLoopback, setns, unshare } from './syscalls.ts';
+
+export interface NetworkNamespace {
+  /** Names the namespace for other processes of root, as long as this process has not closed it. */
+  readonly path: string;
+  /** A TCP socket listening on 127.0.0.1 inside the namespace; whoever serves it closes it. */
+  readonly listenFd: number;
+  close(): void;
+}
+
+/** Creates the namespace, sets its loopback up and listens on `port` there. Throws `ERR_SANDBOX_SYSTEM_CALL`. */
+export function createNetworkNamespace(port: number): NetworkNamespace {
+  const ownFd = openSync('/proc/thread-self/ns/net', 'r');
+  let namespaceFd: number | undefined;
+  let listenFd: number | undefined;
+  try {
+    unshare(CLONE_NEWNET);
+    try {
+      namespaceFd = openSync('/proc/thread-self/ns/net', 'r');
+      listenFd = listenOnLoopback(port);
+      bringLoopbackUp(listenFd);
+    } finally {
+      returnTo(ownFd);
+    }
+  } catch (thrown) {
+    if (listenFd !== undefined) closeSync(listenFd);
+    if (namespaceFd !== undefined) closeSync(namespaceFd);
+    throw thrown;
+  } finally {
+    closeSync(ownFd);
+  }
+  const fd = namespaceFd;
+  return {
+    path: `/proc/${process.pid}/fd/${fd}`,
+    listenFd,
+    close: () => closeSync(fd),
+  };
+}
+
+/** A thread that stayed in the sandbox's network would talk to nobody ever after: ending is the lesser harm. */
+function returnTo(ownFd: number): void {
+  try {
+    setns(ownFd, CLONE_NEWNET);
+  } catch (thrown) {
+    process.stderr.write(`Cannot leave a sandbox's network namespace: ${String(thrown)}\n`);
+    process.abort();
+  }
+}

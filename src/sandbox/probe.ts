@@ -1,0 +1,91 @@
+/** Finds out which container runtimes can run sandboxes on this machine, and says what is missing for the others. */
+
+import { accessSync, constants } from 'node:fs';
+import { join } from 'node:path';
+
+import { errorMessage, runCommand } from '../base/index.ts';
+import { detectCgroups, missingControllers, type CgroupLayout } from './cgroups.ts';
+import type { SandboxFactory } from './sandbox.ts';
+import { utilLinuxIsolation, utilLinuxPrograms } from './util-linux-launcher.ts';
+
+export interface SandboxRuntimeProbe {
+  readonly runtime: SandboxFactory['runtime'];
+  readonly usable: boolean;
+  readonly version?: string;
+  /** `full`, or `reduced: ` and what is missing against runc. */
+  readonly isolation: string;
+  /** Why it is not usable, and how to get it. */
+  readonly reason?: string;
+}
+
+/** In the order in which `auto` takes them. */
+export async function probeSandboxRuntimes(): Promise<readonly SandboxRuntimeProbe[]> {
+  const layout = detectCgroups();
+  return [
+    await probeOci('runc', layout),
+    await probeOci('crun', layout),
+    await probeUtilLinux(layout),
+  ];
+}
+
+/** What no runtime can do without. */
+function commonObstacle(layout: CgroupLayout): string | undefined {
+  if (process.platform !== 'linux') return 'sandboxes need Linux';
+  if (process.geteuid?.() !== 0) return 'sandboxes need root: run as root';
+  const missing = missingControllers(layout);
+  if (missing.length === 0) return undefined;
+  return `no control group controller for ${missing.join(', ')}: mount cgroup2 at /sys/fs/cgroup`;
+}
+
+async function probeOci(
+  runtime: 'runc' | 'crun',
+  layout: CgroupLayout,
+): Promise<SandboxRuntimeProbe> {
+  const unusable = { runtime, usable: false, isolation: 'full' };
+  let version: string;
+  try {
+    const { stdout } = await runCommand(runtime, ['--version'], { timeoutMs: 10_000 });
+    version = /version (\S+)/.exec(stdout)?.[1] ?? 'unknown';
+  } catch (thrown) {
+    const howToGet = `install it with "apt-get install ${runtime}"`;
+    return { ...unusable, reason: `${errorMessage(thrown)}; ${howToGet}` };
+  }
+  const layoutObstacle =
+    runtime === 'crun' && layout.kind !== 'unified'
+      ? `it sets no limits with a ${layout.kind} control group layout: use runc, ` +
+        'or boot with systemd.unified_cgroup_hierarchy=1'
+      : undefined;
+  const reason = commonObstacle(layout) ?? layoutObstacle;
+  if (reason !== undefined) return { ...unusable, version, reason };
+  return { runtime, usable: true, version, isolation: 'full' };
+}
+
+async function probeUtilLinux(layout: CgroupLayout): Promise<SandboxRuntimeProbe> {
+  const unusable: SandboxRuntimeProbe = {
+    runtime: 'util-linux',
+    usable: false,
+    isolation: utilLinuxIsolation,
+  };
+  const missing = utilLinuxPrograms.filter((program) => !isOnPath(program));
+  if (missing.length > 0) {
+    const howToGet = 'install util-linux, mount, hostname and coreutils';
+    return { ...unusable, reason: `no ${missing.join(', ')} on PATH: ${howToGet}` };
+  }
+  const { stdout } = await runCommand('unshare', ['--version'], { timeoutMs: 10_000 });
+  const version = /util-linux (\S+)/.exec(stdout)?.[1];
+  if (version === undefined) return { ...unusable, reason: '"unshare" is not that of util-linux' };
+  const reason = commonObstacle(layout);
+  if (reason !== undefined) return { ...unusable, version, reason };
+  return { ...unusable, usable: true, version };
+}
+
+function isOnPath(program: string): boolean {
+  return (process.env['PATH'] ?? '').split(':').some((directory) => {
+    try {
+      accessSync(join(directory, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}

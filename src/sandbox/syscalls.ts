@@ -1,0 +1,148 @@
+/**
+ * The system calls that Node does not offer, through koffi; the only file of the room that loads it.
+ * They run on the calling thread, which the per-thread ones (`unshare`, `setns`) need. Each throws
+ * `ERR_SANDBOX_SYSTEM_CALL` with the errno's name.
+ */
+
+import { closeSync, openSync } from 'node:fs';
+import { getSystemErrorName } from 'node:util';
+
+import koffi from 'koffi';
+
+import { SystemCallError } from './errors.ts';
+
+/** Source of the numbers: the kernel's uapi headers; the same on x86-64 and arm64. */
+export const CLONE_NEWNET = 0x4000_0000;
+const AF_INET = 2;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2_000_000;
+const O_CLOEXEC = 0o2_000_000;
+const O_NONBLOCK = 0o4000;
+const O_PATH = 0o10_000_000;
+const SIOCSIFFLAGS = 0x8914;
+const IFF_UP = 1;
+const IFREQ_SIZE_BYTES = 40;
+const IFREQ_FLAGS_OFFSET = 16;
+const SYS_OPENAT2 = 437;
+const SYS_CLOSE_RANGE = 436;
+const CLOSE_RANGE_CLOEXEC = 4;
+const FD_MAX = 0x7fff_ffff;
+const RESOLVE_IN_ROOT = 0x10;
+const OPEN_HOW_SIZE_BYTES = 24;
+const PR_SET_CHILD_SUBREAPER = 36;
+const WNOHANG = 1;
+const MS_RDONLY = 1;
+const MNT_DETACH = 2;
+
+const library = koffi.load(null);
+const calls = {
+  unshare: library.func('int unshare(int flags)'),
+  setns: library.func('int setns(int fd, int type)'),
+  socket: library.func('int socket(int domain, int type, int protocol)'),
+  bind: library.func('int bind(int fd, const uint8_t *address, uint32_t length)'),
+  listen: library.func('int listen(int fd, int backlog)'),
+  ioctl: library.func('int ioctl(int fd, unsigned long request, const uint8_t *argument)'),
+  openat2: library.func(
+    'long syscall(long number, long dirfd, const char *path, const uint8_t *how, size_t length)',
+  ),
+  closeRange: library.func('long syscall(long number, long first, long last, long flags)'),
+  pipe2: library.func('int pipe2(_Out_ int *fds, int flags)'),
+  prctl: library.func('int prctl(int option, unsigned long a, long b, long c, long d)'),
+  waitpid: library.func('int waitpid(int pid, _Out_ int *status, int options)'),
+  mount: library.func(
+    'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
+  ),
+  umount2: library.func('int umount2(const char *target, int flags)'),
+};
+
+/** Calls, and throws when the answer says that it failed. */
+function checked(name: keyof typeof calls, ...args: unknown[]): number {
+  const result = Number((calls[name] as (...args: unknown[]) => unknown)(...args));
+  if (result < 0) throw new SystemCallError(name, getSystemErrorName(-koffi.errno()));
+  return result;
+}
+
+/** Moves this thread into new namespaces. */
+export function unshare(flags: number): void {
+  checked('unshare', flags);
+}
+
+/** Moves this thread into the namespace that `fd` names; `type` is the CLONE_ flag it must have. */
+export function setns(fd: number, type: number): void {
+  checked('setns', fd, type);
+}
+
+/** A listening TCP socket of this thread's network namespace on 127.0.0.1; close it, or give it to a server. */
+export function listenOnLoopback(port: number): number {
+  const fd = checked('socket', AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const address = Buffer.alloc(16); // sockaddr_in: family in host order, port and address in network order
+  address.writeUInt16LE(AF_INET, 0);
+  address.writeUInt16BE(port, 2);
+  address.set([127, 0, 0, 1], 4);
+  checked('bind', fd, address, address.byteLength);
+  checked('listen', fd, 128);
+  return fd;
+}
+
+/** Sets the loopback interface of the network namespace of the socket `fd` up. */
+export function bringLoopbackUp(fd: number): void {
+  const request = Buffer.alloc(IFREQ_SIZE_BYTES);
+  request.write('lo', 0, 'latin1');
+  request.writeInt16LE(IFF_UP, IFREQ_FLAGS_OFFSET);
+  checked('ioctl', fd, SIOCSIFFLAGS, request);
+}
+
+/**
+ * Opens `path` as a process would whose root directory is `root`: symlinks and `..` cannot lead out of it.
+ * Never blocks, not even on a FIFO. With `pathOnly` the descriptor serves for `fstat` alone. Needs Linux 5.6.
+ */
+export function openInRoot(
+  root: string,
+  path: string,
+  { pathOnly }: { pathOnly: boolean },
+): number {
+  const how = Buffer.alloc(OPEN_HOW_SIZE_BYTES); // open_how: flags, mode, resolve
+  how.writeBigUInt64LE(BigInt(O_CLOEXEC | (pathOnly ? O_PATH : O_NONBLOCK)), 0);
+  how.writeBigUInt64LE(BigInt(RESOLVE_IN_ROOT), 16);
+  const rootFd = openSync(root, O_PATH | O_CLOEXEC);
+  try {
+    return checked('openat2', SYS_OPENAT2, rootFd, path, how, OPEN_HOW_SIZE_BYTES);
+  } finally {
+    closeSync(rootFd);
+  }
+}
+
+/** A pipe that no child inherits unless it is given an end. */
+export function pipe(): { readonly readFd: number; readonly writeFd: number } {
+  const fds = [0, 0];
+  checked('pipe2', fds, O_CLOEXEC);
+  return { readFd: fds[0] ?? -1, writeFd: fds[1] ?? -1 };
+}
+
+/** Keeps what this process was started with, or opened without care, from being handed on to its children. Needs Linux 5.11. */
+export function closeInheritedOnExec(): void {
+  checked('closeRange', SYS_CLOSE_RANGE, 3, FD_MAX, CLOSE_RANGE_CLOEXEC);
+}
+
+/** From now on orphaned descendants become children of this process, so that it can wait for them. */
+export function becomeSubreaper(): void {
+  checked('prctl', PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
+
+/** The wait status of a child that has ended, after which its pid is free; undefined while it runs. */
+export function reapChild(pid: number): number | undefined {
+  const status = [0];
+  return checked('waitpid', pid, status, WNOHANG) === 0 ? undefined : status[0];
+}
+
+/** Mounts read-only layers, the first on top, as one read-only tree. */
+export function mountReadOnlyOverlay(layers: readonly string[], target: string): void {
+  const escaped = layers.map((layer) => layer.replaceAll(/[\\:,]/g, String.raw`\$&`));
+  checked('mount', 'overlay', target, 'overlay', MS_RDONLY, `lowerdir=${escaped.join(':')}`);
+}
+
+/** Takes the mount out of the tree at once; it ends when its last user does. */
+export function detachMount(target: string): void {
+  checked('umount2', target, MNT_DETACH);
+}

@@ -1,0 +1,92 @@
+/** For tests: a small image's root, read-only as a mounted one is, made of this machine's own programs. */
+
+import { existsSync } from 'node:fs';
+import { chmod, copyFile, link, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+import { runCommand } from '../base/index.ts';
+import { statInRoot } from './root-files.ts';
+
+export interface TestRoot extends AsyncDisposable {
+  readonly path: string;
+}
+
+export interface TestRootOptions {
+  /** Programs of this machine with the libraries that they need, by absolute path; each at the same path inside. */
+  readonly programs?: readonly string[];
+  /** Text files by path. */
+  readonly files?: Readonly<Record<string, string>>;
+  /** Directories of this machine to show inside, by path. */
+  readonly binds?: Readonly<Record<string, string>>;
+  /** False to leave out /tmp, /proc, /dev and /sys. */
+  readonly mountPoints?: boolean;
+}
+
+const busybox = '/bin/busybox';
+const accounts = {
+  '/etc/passwd': 'root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n',
+  '/etc/group': 'root:x:0:\napp:x:1001:\nextra:x:2002:other,app\n',
+  '/etc/hosts': '',
+};
+
+/** Why sandbox tests cannot run here; false when they can. */
+export const cannotRunSandboxes: string | false =
+  process.geteuid?.() !== 0 ? 'needs root' : existsSync(busybox) ? false : 'needs busybox-static';
+
+/** Builds the root in a fresh directory, with busybox as /bin/sh and all else, and binds it read-only. */
+export async function buildTestRoot(options: TestRootOptions = {}): Promise<TestRoot> {
+  const made = new AsyncDisposableStack();
+  const base = await mkdtemp(join(tmpdir(), 'thaw-root-'));
+  made.defer(() => rm(base, { recursive: true, force: true }));
+  const [tree, path] = [join(base, 'tree'), join(base, 'mounted')];
+  await mkdir(path);
+  const inside = options.mountPoints === false ? [] : ['tmp', 'proc', 'dev', 'sys'];
+  for (const name of ['bin', 'etc', ...inside]) await mkdir(join(tree, name), { recursive: true });
+  await place(busybox, join(tree, 'bin/busybox'));
+  for (const name of ['sh', ...busyboxApplets]) await symlink('busybox', join(tree, 'bin', name));
+  for (const program of options.programs ?? []) await placeProgram(program, tree);
+  for (const [name, text] of Object.entries({ ...accounts, ...options.files })) {
+    await mkdir(dirname(join(tree, name)), { recursive: true });
+    await writeFile(join(tree, name), text);
+    await chmod(join(tree, name), 0o755);
+  }
+  for (const name of Object.keys(options.binds ?? {})) {
+    await mkdir(join(tree, name), { recursive: true });
+  }
+  await bindReadOnly(tree, path, made);
+  for (const [name, source] of Object.entries(options.binds ?? {})) {
+    await bindReadOnly(source, join(path, name), made);
+  }
+  return { path, [Symbol.asyncDispose]: () => made.disposeAsync() };
+}
+
+const busyboxApplets =
+  'cat cut dd df echo env false free grep head hostname id ip kill ls mkdir mknod mount nproc ps pwd sleep stat touch tr true ulimit umount uname unshare wc wget yes chroot'.split(
+    ' ',
+  );
+
+async function bindReadOnly(
+  source: string,
+  target: string,
+  made: AsyncDisposableStack,
+): Promise<void> {
+  await runCommand('mount', ['--bind', source, target]);
+  made.defer(async () => void (await runCommand('umount', [target])));
+  await runCommand('mount', ['-o', 'remount,bind,ro', target]);
+}
+
+async function placeProgram(program: string, tree: string): Promise<void> {
+  const { stdout } = await runCommand('ldd', [program]).catch(() => ({ stdout: '' }));
+  const libraries = [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, path]) => path ?? '');
+  for (const file of [program, ...libraries]) {
+    if (statInRoot(tree, file) !== undefined) continue;
+    await mkdir(dirname(join(tree, file)), { recursive: true });
+    await place(file, join(tree, file));
+  }
+}
+
+/** A hard link where that is possible: the Node binary alone is 120 MB. */
+async function place(file: string, target: string): Promise<void> {
+  await link(file, target).catch(() => copyFile(file, target));
+}
