@@ -1,1 +1,6 @@
+/** ext4: from a tree to the plan of a disk that shares as much as can be with others, and back from a disk to files. */
+
 export * from './disk-plan.ts';
+export * from './errors.ts';
+export { diskFormatVersion } from './geometry.ts';
+export { planDisk } from './plan-disk.ts';

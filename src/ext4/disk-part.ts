@@ -1,0 +1,243 @@
+/**
+ * What a disk is made of: parts that know how many blocks they need, are given a place by packing, and render themselves
+ * when those blocks are asked for. A plan holds parts, not bytes, so that a million files fit into memory.
+ */
+
+import { byteStringToDisplay, present, type ByteString } from '../base/index.ts';
+import type { FileContent } from '../rootfs/index.ts';
+import { encodeDirectoryBlock, planDirectory, type DirectoryShape } from './directory.ts';
+import type { ContentReader } from './disk-plan.ts';
+import { encodeExtentTree, type LogicalRun } from './extent-tree.ts';
+import { dataRuns, readDataBlocks } from './file-data.ts';
+import {
+  blockSizeBytes,
+  inodeSizeBytes,
+  inodesPerBlock,
+  rangesAroundFronts,
+  type BlockRange,
+} from './geometry.ts';
+import { encodeInode, inodeExtents, sortedNames, type PlannedInode } from './inode.ts';
+import { fileTypes } from './layout.ts';
+import type { Packable } from './packing.ts';
+import { encodeXattrBlock, planXattrs } from './xattr.ts';
+
+export abstract class DiskPart implements Packable {
+  abstract readonly path: ByteString;
+  abstract readonly blockCount: number;
+  /** Counted from the start of its layer's first group until the layer has its address, then from the disk's. */
+  firstBlock = 0;
+  /** False for bytes that the filesystem does not refer to: an upper layer replaced or deleted them. */
+  abstract readonly live: boolean;
+
+  /** Fills `target`, all zeros and a number of blocks long, with the part's blocks from `firstIndex` on. */
+  abstract render(firstIndex: number, target: Uint8Array, content: ContentReader): Promise<void>;
+
+  ranges(): BlockRange[] {
+    return rangesAroundFronts(this.firstBlock, this.blockCount);
+  }
+
+  /** Where each block of the part lies. */
+  blocks(): number[] {
+    return this.ranges().flatMap(({ firstBlock, blockCount }) =>
+      Array.from({ length: blockCount }, (_, index) => firstBlock + index),
+    );
+  }
+}
+
+/** A part whose blocks are made one at a time, from memory. */
+abstract class MetadataPart extends DiskPart {
+  abstract block(index: number): Uint8Array;
+
+  override async render(firstIndex: number, target: Uint8Array): Promise<void> {
+    for (let at = 0; at < target.byteLength; at += blockSizeBytes) {
+      target.set(this.block(firstIndex + at / blockSizeBytes), at);
+    }
+  }
+}
+
+/** The data of a regular file as its layer has it. */
+export class FilePart extends DiskPart {
+  readonly content: FileContent;
+  readonly blockCount: number;
+  /** The inode that refers to it, if the file is still in the tree. */
+  inode: PlannedInode | undefined;
+
+  constructor(content: FileContent) {
+    super();
+    this.content = content;
+    this.blockCount = dataRuns(content).reduce(
+      (sum: number, run: LogicalRun) => sum + run.blockCount,
+      0,
+    );
+  }
+
+  get path(): ByteString {
+    return this.content.path;
+  }
+
+  get live(): boolean {
+    return this.inode !== undefined;
+  }
+
+  override async render(
+    firstIndex: number,
+    target: Uint8Array,
+    content: ContentReader,
+  ): Promise<void> {
+    await readDataBlocks(this.content, firstIndex, target, content);
+  }
+}
+
+/**
+ * A directory's entries as they were at the end of one layer. The last version is the directory; those before it
+ * are what images without the upper layers have, so that both share the chunk.
+ */
+export class DirectoryPart extends MetadataPart {
+  readonly inode: PlannedInode;
+  readonly live: boolean;
+  readonly #layer: number;
+  readonly #shape: DirectoryShape;
+  readonly #inodeOf: InodeLookup;
+
+  /** `layer` is the last whose entries count; an infinite one means all. */
+  constructor(inode: PlannedInode, layer: number, inodeOf: InodeLookup) {
+    super();
+    this.inode = inode;
+    this.live = layer === Infinity;
+    this.#layer = layer;
+    this.#inodeOf = inodeOf;
+    this.#shape = planDirectory(this.#names(), byteStringToDisplay(inode.path));
+  }
+
+  get path(): ByteString {
+    return this.inode.path;
+  }
+
+  get blockCount(): number {
+    return this.#shape.blockCount;
+  }
+
+  override block(index: number): Uint8Array {
+    const { node, number, parent } = this.inode;
+    return encodeDirectoryBlock(this.#shape, index, {
+      self: number,
+      parent: parent?.number ?? number,
+      names: () => this.#names(),
+      resolve: (name) => {
+        const child = node.type === 'directory' ? node.entries.get(name) : undefined;
+        const target = this.#inodeOf(child);
+        return { inode: target.number, entryType: fileTypes[target.node.type].entryType };
+      },
+    });
+  }
+
+  #names(): ByteString[] {
+    const { node } = this.inode;
+    if (node.type !== 'directory') return [];
+    const names = sortedNames(node);
+    if (this.live) return names;
+    return names.filter((name) => (node.entries.get(name)?.layer ?? 0) <= this.#layer);
+  }
+}
+
+export type InodeLookup = (node: PlannedInode['node'] | undefined) => PlannedInode;
+
+/** A part that belongs to one inode and is as live as that. */
+abstract class InodePart extends MetadataPart {
+  readonly inode: PlannedInode;
+  readonly live = true;
+
+  constructor(inode: PlannedInode) {
+    super();
+    this.inode = inode;
+  }
+
+  get path(): ByteString {
+    return this.inode.path;
+  }
+}
+
+/** The text of a symlink that is too long for its inode. */
+export class SymlinkPart extends InodePart {
+  readonly blockCount = 1;
+
+  override block(): Uint8Array {
+    const block = Buffer.alloc(blockSizeBytes);
+    if (this.inode.node.type === 'symlink') block.write(this.inode.node.target, 0, 'latin1');
+    return block;
+  }
+}
+
+/** The extended attributes that are too many for their inode. */
+export class XattrPart extends InodePart {
+  readonly blockCount = 1;
+
+  override block(): Uint8Array {
+    const { xattrs } = this.inode.node.metadata;
+    return encodeXattrBlock(planXattrs(xattrs, this.path).inBlock);
+  }
+}
+
+/** The blocks of an extent tree that does not fit into its inode. */
+export class ExtentNodesPart extends InodePart {
+  readonly blockCount: number;
+  #nodes: readonly Uint8Array[] | undefined;
+
+  constructor(inode: PlannedInode, blockCount: number) {
+    super(inode);
+    this.blockCount = blockCount;
+  }
+
+  override block(index: number): Uint8Array {
+    this.#nodes ??= encodeExtentTree(inodeExtents(this.inode), this.blocks()).nodes;
+    return present(this.#nodes[index], 'a node of an extent tree');
+  }
+}
+
+/** The part of a group's inode table that is in use. */
+export class InodeTablePart extends DiskPart {
+  readonly path = '' as ByteString;
+  readonly live = true;
+  /** Position in the table to inode; gaps are unused inodes. */
+  readonly inodes: readonly (PlannedInode | undefined)[];
+
+  constructor(inodes: readonly (PlannedInode | undefined)[]) {
+    super();
+    this.inodes = inodes;
+  }
+
+  get blockCount(): number {
+    return Math.ceil(this.inodes.length / inodesPerBlock);
+  }
+
+  override async render(firstIndex: number, target: Uint8Array): Promise<void> {
+    const first = firstIndex * inodesPerBlock;
+    const count = target.byteLength / inodeSizeBytes;
+    for (let index = 0; index < count; index += 1) {
+      const inode = this.inodes[first + index];
+      if (inode !== undefined) encodeInode(inode, target, index * inodeSizeBytes);
+    }
+  }
+}
+
+/** Bytes that are ready. */
+export class BytesPart extends DiskPart {
+  readonly path = '' as ByteString;
+  readonly live = true;
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array, firstBlock: number) {
+    super();
+    this.#bytes = bytes;
+    this.firstBlock = firstBlock;
+  }
+
+  get blockCount(): number {
+    return this.#bytes.byteLength / blockSizeBytes;
+  }
+
+  override async render(firstIndex: number, target: Uint8Array): Promise<void> {
+    const start = firstIndex * blockSizeBytes;
+    target.set(this.#bytes.subarray(start, start + target.byteLength));
+  }
+}

@@ -1,0 +1,86 @@
+/** Which blocks of a regular file hold data, and how those bytes are found in the file's layer. */
+
+import { assert } from '../base/index.ts';
+import type { FileContent } from '../rootfs/index.ts';
+import type { ContentReader } from './disk-plan.ts';
+import type { LogicalRun } from './extent-tree.ts';
+import { blockSizeBytes } from './geometry.ts';
+
+/** Runs of blocks that a segment touches, rising and apart; everything else is a hole. */
+export function dataRuns(content: FileContent): LogicalRun[] {
+  const runs: { logicalBlock: number; blockCount: number }[] = [];
+  let endBytes = 0;
+  for (const { fileOffset, lengthBytes } of content.segments) {
+    if (lengthBytes === 0) continue;
+    assert(
+      fileOffset >= endBytes && fileOffset + lengthBytes <= content.sizeBytes,
+      `The segments of "${content.path}" overlap or pass its end`,
+    );
+    endBytes = fileOffset + lengthBytes;
+    const first = Math.floor(fileOffset / blockSizeBytes);
+    const end = Math.ceil(endBytes / blockSizeBytes);
+    const last = runs.at(-1);
+    const lastEnd = last === undefined ? -1 : last.logicalBlock + last.blockCount;
+    if (last !== undefined && first <= lastEnd) last.blockCount = end - last.logicalBlock;
+    else runs.push({ logicalBlock: first, blockCount: end - first });
+  }
+  return runs;
+}
+
+/**
+ * Fills `target`, which is all zeros, with the file's data from block `dataBlock` on, holes not counted: the
+ * blocks of all runs lie one after the other on the disk.
+ */
+export async function readDataBlocks(
+  file: FileContent,
+  dataBlock: number,
+  target: Uint8Array,
+  content: ContentReader,
+): Promise<void> {
+  const wantedEnd = dataBlock + target.byteLength / blockSizeBytes;
+  let runStart = 0;
+  for (const run of dataRuns(file)) {
+    const from = Math.max(dataBlock, runStart);
+    const to = Math.min(wantedEnd, runStart + run.blockCount);
+    if (from < to) {
+      const fileOffset = (run.logicalBlock + from - runStart) * blockSizeBytes;
+      const at = (from - dataBlock) * blockSizeBytes;
+      const part = target.subarray(at, at + (to - from) * blockSizeBytes);
+      await readSegments(file, fileOffset, part, content);
+    }
+    runStart += run.blockCount;
+    if (runStart >= wantedEnd) break;
+  }
+}
+
+async function readSegments(
+  file: FileContent,
+  offset: number,
+  target: Uint8Array,
+  content: ContentReader,
+): Promise<void> {
+  const end = offset + target.byteLength;
+  for (let index = firstSegmentEndingAfter(file, offset); ; index += 1) {
+    const segment = file.segments[index];
+    if (segment === undefined || segment.fileOffset >= end) return;
+    const from = Math.max(offset, segment.fileOffset);
+    const to = Math.min(end, segment.fileOffset + segment.lengthBytes);
+    if (from >= to) continue;
+    const tarOffset = segment.tarOffset + from - segment.fileOffset;
+    await content.read(file.layer, tarOffset, target.subarray(from - offset, to - offset));
+  }
+}
+
+/** By bisection: a sparse file may have very many segments. */
+function firstSegmentEndingAfter({ segments }: FileContent, offset: number): number {
+  let low = 0;
+  let high = segments.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const segment = segments[middle];
+    if (segment !== undefined && segment.fileOffset + segment.lengthBytes <= offset)
+      low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,170 @@
+/**
+ * One inode of the planned filesystem and its 256 bytes.
+ * Source: kernel Documentation/filesystems/ext4/inodes.rst.
+ */
+
+import { byteStringToDisplay, type ByteString } from '../base/index.ts';
+import type { DirectoryNode, Node, SpecialNode } from '../rootfs/index.ts';
+import { Ext4LimitError } from './errors.ts';
+import { encodeExtentTree, extentsOf, type Extent, type LogicalRun } from './extent-tree.ts';
+import { dataRuns } from './file-data.ts';
+import { blockSizeBytes, inodeSizeBytes, type BlockRange } from './geometry.ts';
+import { InodeFlags, InodeRecord, fileTypes, inodeExtraBytes } from './layout.ts';
+import { planXattrs, writeInodeXattrs } from './xattr.ts';
+
+/** A symlink's text of up to 59 bytes stands in the inode itself. */
+export const fastSymlinkBytesMax = 59;
+const symlinkBytesMax = blockSizeBytes - 1;
+/** More subdirectories than a count of links can say: 1 stands for "many". */
+const linksMax = 65_000;
+const sectorsPerBlock = blockSizeBytes / 512;
+
+/** Blocks that have, or will have, a place on the disk. */
+interface PlacedBlocks {
+  readonly firstBlock: number;
+  readonly blockCount: number;
+  ranges(): BlockRange[];
+  blocks(): number[];
+}
+
+/** What the plan knows of one inode of the tree, filled in as planning goes on. */
+export class PlannedInode {
+  readonly node: Node;
+  /** Orders it within its layer: of a file its path there, else the least path by which the tree has it. */
+  readonly path: ByteString;
+  /** Of a directory. The root is its own parent. */
+  parent: PlannedInode | undefined;
+  /** Directory entries that name it; of a directory also its own `.` and its children's `..`. */
+  linkCount = 0;
+  number = 0;
+  /** The file's data, the directory's entries as they finally are, a long symlink's text. */
+  data: PlacedBlocks | undefined;
+  xattrBlock: PlacedBlocks | undefined;
+  extentNodes: PlacedBlocks | undefined;
+
+  constructor(node: Node, path: ByteString) {
+    this.node = node;
+    this.path = path;
+  }
+}
+
+/** Throws `ERR_EXT4_LIMIT` if no inode of ours can hold what `inode` asks. */
+export function checkLimits({ node, path, linkCount }: PlannedInode): void {
+  const name = byteStringToDisplay(path);
+  if (node.type !== 'directory' && linkCount > linksMax) {
+    throw new Ext4LimitError(
+      `Cannot store "${name}": it has ${linkCount} hard links, ext4 holds ${linksMax}`,
+    );
+  }
+  if (node.type === 'symlink' && (node.target === '' || node.target.length > symlinkBytesMax)) {
+    throw new Ext4LimitError(
+      `Cannot store symlink "${name}": its text is ${node.target.length} bytes long, ext4 holds 1 to ${symlinkBytesMax}`,
+    );
+  }
+  if ('deviceMajor' in node && (node.deviceMajor > 0xfff || node.deviceMinor > 0xfffff)) {
+    throw new Ext4LimitError(
+      `Cannot store device "${name}": Linux has no number ${node.deviceMajor}:${node.deviceMinor}`,
+    );
+  }
+}
+
+/** The extents of an inode's data, given where its part lies. */
+export function inodeExtents({ node, data }: PlannedInode): Extent[] {
+  if (data === undefined) return [];
+  const whole: LogicalRun[] = [{ logicalBlock: 0, blockCount: data.blockCount }];
+  return extentsOf(node.type === 'file' ? dataRuns(node.content) : whole, data.ranges());
+}
+
+function sizeBytes({ node, data }: PlannedInode): number {
+  if (node.type === 'file') return node.content.sizeBytes;
+  if (node.type === 'symlink') return node.target.length;
+  return (data?.blockCount ?? 0) * blockSizeBytes;
+}
+
+/** The first two words of a device's `i_block`: small numbers the old way, others the new. */
+function encodeDevice({ deviceMajor: major, deviceMinor: minor }: SpecialNode): Uint8Array {
+  const words = Buffer.alloc(60);
+  if (major < 256 && minor < 256) words.writeUInt32LE((major << 8) | minor, 0);
+  else words.writeUInt32LE(((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0, 4);
+  return words;
+}
+
+/** `i_block`: a device's number, a short symlink's text, or the root of an extent tree. */
+function encodeBlockField(inode: PlannedInode): Uint8Array {
+  const { node } = inode;
+  if (node.type === 'character-device' || node.type === 'block-device') return encodeDevice(node);
+  if (node.type === 'fifo' || node.type === 'socket') return new Uint8Array(60);
+  if (node.type === 'symlink' && inode.data === undefined) {
+    const text = Buffer.alloc(60);
+    text.write(node.target, 'latin1');
+    return text;
+  }
+  return encodeExtentTree(inodeExtents(inode), inode.extentNodes?.blocks() ?? []).root;
+}
+
+function flags({ node, data }: PlannedInode): number {
+  if (node.type === 'file') return InodeFlags.extents;
+  if (data === undefined) return 0;
+  const hashed = node.type === 'directory' && data.blockCount > 1;
+  return InodeFlags.extents | (hashed ? InodeFlags.index : 0);
+}
+
+function linksField({ node, linkCount }: PlannedInode): number {
+  return node.type === 'directory' && linkCount >= linksMax ? 1 : linkCount;
+}
+
+/** The seconds that 34 bits hold and that all programs read alike: 1901-12-13 to 2310-04-04. */
+const secondsMin = -(2 ** 31);
+const secondsMax = 3 * 2 ** 32 - 2 ** 31 - 1;
+
+function encodeTime({ node }: PlannedInode): { low: number; extra: number } {
+  const { seconds, nanoseconds } = node.metadata.modified;
+  const clamped = Math.min(Math.max(seconds, secondsMin), secondsMax);
+  const low = clamped | 0;
+  const epoch = (clamped - low) / 2 ** 32;
+  return { low, extra: ((nanoseconds << 2) | epoch) >>> 0 };
+}
+
+/** Writes the inode's 256 bytes, which are zeros, into `target` at `offset`. */
+export function encodeInode(inode: PlannedInode, target: Uint8Array, offset: number): void {
+  const { metadata, type } = inode.node;
+  const time = encodeTime(inode);
+  const size = sizeBytes(inode);
+  const parts = [inode.data, inode.extentNodes, inode.xattrBlock];
+  const sectors = parts.reduce((sum, part) => sum + (part?.blockCount ?? 0), 0) * sectorsPerBlock;
+  InodeRecord.encodeInto(target, offset, {
+    i_mode: fileTypes[type].modeBits | metadata.mode,
+    i_uid: metadata.uid & 0xffff,
+    i_size_lo: size % 2 ** 32,
+    i_atime: time.low,
+    i_ctime: time.low,
+    i_mtime: time.low,
+    i_gid: metadata.gid & 0xffff,
+    i_links_count: linksField(inode),
+    i_blocks_lo: sectors % 2 ** 32,
+    i_flags: flags(inode),
+    i_block: encodeBlockField(inode),
+    i_file_acl_lo: inode.xattrBlock?.firstBlock ?? 0,
+    i_size_high: Math.floor(size / 2 ** 32),
+    l_i_blocks_high: Math.floor(sectors / 2 ** 32),
+    l_i_file_acl_high: 0,
+    l_i_uid_high: metadata.uid >>> 16,
+    l_i_gid_high: metadata.gid >>> 16,
+    i_extra_isize: inodeExtraBytes,
+    i_ctime_extra: time.extra,
+    i_mtime_extra: time.extra,
+    i_atime_extra: time.extra,
+    i_crtime: time.low,
+    i_crtime_extra: time.extra,
+  });
+  if (metadata.xattrs.size === 0) return;
+  const { inInode } = planXattrs(metadata.xattrs, inode.path);
+  writeInodeXattrs(target.subarray(offset, offset + inodeSizeBytes), inInode);
+}
+
+/** The names of a directory in byte order, whatever the order of its map. */
+export function sortedNames(directory: DirectoryNode): ByteString[] {
+  const names = [...directory.entries.keys()];
+  const sorted = names.every((name, index) => index === 0 || (names[index - 1] ?? '') < name);
+  return sorted ? names : names.sort();
+}

@@ -1,0 +1,218 @@
+/**
+ * Plans one layer's share of the disk as a function of that layer alone, as far as can be: positions count from the
+ * layer's first group, wherever that will be, and files that upper layers replaced or deleted keep their place.
+ *
+ * A layer has a span of groups. Its inodes fill the inode tables of the first ones: directories first, which upper layers
+ * modify, then all others. Its data lies in the slots, its metadata (directories, attributes, long symlinks, extent
+ * nodes) in the slots after. What fits beside the first inode table's used part shares a chunk with it.
+ */
+
+import { assert, compareStrings, roundUp, type ByteString } from '../base/index.ts';
+import type { FileContent } from '../rootfs/index.ts';
+import type { LayerCensus } from './census.ts';
+import {
+  DirectoryPart,
+  ExtentNodesPart,
+  FilePart,
+  SymlinkPart,
+  XattrPart,
+  type DiskPart,
+  type InodeLookup,
+} from './disk-part.ts';
+import { extentNodeCount } from './extent-tree.ts';
+import {
+  chunkBlocks,
+  inodesPerBlock,
+  inodesPerGroup,
+  largeFileBlocks,
+  slotsPerGroup,
+} from './geometry.ts';
+import { fastSymlinkBytesMax, inodeExtents, type PlannedInode } from './inode.ts';
+import { packIntoSlots, placeInOrder } from './packing.ts';
+import { mix, pathHash } from './path-hash.ts';
+import { needsXattrBlock } from './xattr.ts';
+
+export interface LayerPlan {
+  /** Blocks counted from the layer's first group. */
+  readonly parts: readonly DiskPart[];
+  /** Inodes by position, counted from the first of the layer's first group; gaps are not used. */
+  readonly inodes: readonly (PlannedInode | undefined)[];
+  /** Where the inode table of the first group begins; those of the others begin with their group. */
+  readonly firstTableBlock: number;
+  /** How many groups the layer needs in a row; 0 if it has nothing. */
+  readonly groupCount: number;
+  /** Decides where these groups are: 32 bits that similar layers are likely to agree on. */
+  readonly addressHash: number;
+}
+
+/** `inodeOf` is asked only once directories are rendered. */
+export function planLayer(census: LayerCensus, layer: number, inodeOf: InodeLookup): LayerPlan {
+  const files = planFiles(census);
+  const dataSlots = packIntoSlots(files, 0);
+  const metadata = planMetadata(census, { files, layer, inodeOf });
+  const inodes = orderInodes(census, files);
+  const parts = [...files, ...metadata];
+  const frontRoom = frontRoomBeside(inodes.length);
+  const hasLarge = files.some(({ blockCount }) => blockCount >= largeFileBlocks);
+  let firstTableBlock = 0;
+  let slots = 0;
+  if (!hasLarge && totalBlocks(parts) <= frontRoom) {
+    firstTableBlock = placeInOrder(parts, 0);
+  } else if (totalBlocks(metadata) <= frontRoom) {
+    firstTableBlock = placeInOrder(metadata, 0);
+    slots = dataSlots;
+  } else {
+    slots = packIntoSlots(metadata, dataSlots);
+  }
+  const tables = Math.ceil(inodes.length / inodesPerGroup);
+  return {
+    parts,
+    inodes,
+    firstTableBlock,
+    groupCount: Math.max(tables, Math.ceil(slots / slotsPerGroup), parts.length > 0 ? 1 : 0),
+    addressHash: addressHash(parts),
+  };
+}
+
+/** Blocks of the layer's first chunk that its only inode table leaves free; 0 if it has several. */
+function frontRoomBeside(inodeCount: number): number {
+  if (inodeCount > inodesPerGroup) return 0;
+  return chunkBlocks - Math.ceil(inodeCount / inodesPerBlock);
+}
+
+function totalBlocks(parts: readonly DiskPart[]): number {
+  return parts.reduce((sum, part) => sum + part.blockCount, 0);
+}
+
+/** A file of a layer is known by its path and, as archives may repeat a path, by where its data begins. */
+function fileKey({ path, segments }: FileContent): string {
+  return `${path}\0${segments.find(({ lengthBytes }) => lengthBytes > 0)?.tarOffset}`;
+}
+
+function hasData({ segments }: FileContent): boolean {
+  return segments.some(({ lengthBytes }) => lengthBytes > 0);
+}
+
+/** The data of all files that the layer brought, in byte order of paths; those still in the tree get it as theirs. */
+function planFiles(census: LayerCensus): FilePart[] {
+  const parts = new Map<string, FilePart>();
+  for (const content of census.content.files) {
+    if (hasData(content)) parts.set(fileKey(content), new FilePart(content));
+  }
+  for (const inode of census.others) {
+    if (inode.node.type !== 'file' || !hasData(inode.node.content)) continue;
+    const part = parts.get(fileKey(inode.node.content)) ?? new FilePart(inode.node.content);
+    parts.set(fileKey(part.content), part);
+    assert(part.inode === undefined, `Two files share the data of "${part.path}"`);
+    part.inode = inode;
+    inode.data = part;
+  }
+  return [...parts.values()].sort(byPath);
+}
+
+function byPath(a: { readonly path: ByteString }, b: { readonly path: ByteString }): number {
+  return compareStrings(a.path, b.path);
+}
+
+interface MetadataOptions {
+  /** Already placed in slots. */
+  readonly files: readonly FilePart[];
+  readonly layer: number;
+  readonly inodeOf: InodeLookup;
+}
+
+/** All blocks of metadata that the layer has, in byte order of paths. */
+function planMetadata(census: LayerCensus, { files, layer, inodeOf }: MetadataOptions): DiskPart[] {
+  const parts: DiskPart[] = [];
+  for (const { inode, last } of census.changedDirectories) {
+    const part = new DirectoryPart(inode, last ? Infinity : layer, inodeOf);
+    if (last) inode.data = part;
+    parts.push(part);
+  }
+  for (const inode of [...census.describedDirectories, ...census.others]) {
+    if (needsXattrBlock(inode.node.metadata.xattrs, inode.path)) {
+      parts.push((inode.xattrBlock = new XattrPart(inode)));
+    }
+  }
+  for (const inode of census.others) {
+    if (inode.node.type === 'symlink' && inode.node.target.length > fastSymlinkBytesMax) {
+      parts.push((inode.data = new SymlinkPart(inode)));
+    }
+  }
+  for (const { inode } of files) {
+    const nodeCount = inode === undefined ? 0 : extentNodeCount(inodeExtents(inode).length);
+    if (inode !== undefined && nodeCount > 0) {
+      parts.push((inode.extentNodes = new ExtentNodesPart(inode, nodeCount)));
+    }
+  }
+  return parts.sort(byPath);
+}
+
+interface InodePlace {
+  readonly path: ByteString;
+  /** Undefined where the layer brings something that this tree has from a lower layer, or no longer. */
+  readonly inode: PlannedInode | undefined;
+}
+
+/** One path in so many begins a new run of inodes. */
+const pathsPerRun = 128;
+
+/**
+ * Gives every inode a position. Paths that the layer names keep theirs reserved, whatever became of them. Runs of paths,
+ * cut where a path's hash says so, begin with a block of the table, so that one path more seldom moves the
+ * inodes of those after its run.
+ */
+function orderInodes(
+  census: LayerCensus,
+  files: readonly FilePart[],
+): (PlannedInode | undefined)[] {
+  const directories = inRuns(directoryPlaces(census, files));
+  const others = inRuns(otherPlaces(census, files));
+  const together = roundUp(directories.length, inodesPerBlock) + others.length;
+  const step = together <= inodesPerGroup ? inodesPerBlock : inodesPerGroup;
+  directories.length = others.length === 0 ? directories.length : roundUp(directories.length, step);
+  return directories.concat(others);
+}
+
+function inRuns(places: readonly InodePlace[]): (PlannedInode | undefined)[] {
+  const inodes: (PlannedInode | undefined)[] = [];
+  for (const { path, inode } of places) {
+    if (pathHash(path) % pathsPerRun === 0) inodes.length = roundUp(inodes.length, inodesPerBlock);
+    inodes.push(inode);
+  }
+  return inodes;
+}
+
+/** The directories that the layer made, and those in which it has files. */
+function directoryPlaces(census: LayerCensus, files: readonly FilePart[]): InodePlace[] {
+  const places = new Map<ByteString, PlannedInode | undefined>();
+  for (const { path } of files) {
+    let directory = path;
+    for (let end = directory.lastIndexOf('/'); end > 0; end = directory.lastIndexOf('/')) {
+      directory = directory.slice(0, end) as ByteString;
+      if (places.has(directory)) break;
+      places.set(directory, undefined);
+    }
+  }
+  for (const inode of census.directories) places.set(inode.path, inode);
+  return [...places].map(([path, inode]) => ({ path, inode })).sort(byPath);
+}
+
+function otherPlaces(census: LayerCensus, files: readonly FilePart[]): InodePlace[] {
+  const withData = files.map(({ path, inode }) => ({ path, inode }));
+  const without = census.others
+    .filter(({ node, data }) => node.type !== 'file' || data === undefined)
+    .map((inode) => ({ path: inode.path, inode }));
+  return [...withData, ...without].sort(byPath);
+}
+
+/**
+ * The hash of the path that hashes lowest: a layer with one file more, or a hundred other ones, is likely to have the
+ * same, and so the same address.
+ */
+function addressHash(parts: readonly DiskPart[]): number {
+  const files = parts.filter((part) => part instanceof FilePart);
+  const deciding = files.length > 0 ? files : parts;
+  const least = deciding.reduce((low, { path }) => Math.min(low, pathHash(path)), 0xffffffff);
+  return mix(least ^ 0x9e3779b9);
+}

@@ -1,0 +1,91 @@
+/**
+ * From a tree to a plan of its disk. Pure: the same tree gives the same bytes, on any machine, at any time.
+ *
+ * The order of things: count what is there, plan each layer by itself, give the layers their addresses, number the inodes,
+ * mark what is in use, and build the head, which knows it all.
+ */
+
+import type { RootTree } from '../rootfs/index.ts';
+import { placeLayers } from './address-plan.ts';
+import { takeCensus, type Census } from './census.ts';
+import { BytesPart, DirectoryPart, InodeTablePart, XattrPart, type DiskPart } from './disk-part.ts';
+import type { DiskPlan } from './disk-plan.ts';
+import { blocksPerGroup, inodesPerGroup, rootInodeNumber } from './geometry.ts';
+import { DiskUse, encodeHead, shapeHead } from './head.ts';
+import { planLayer, type LayerPlan } from './layer-plan.ts';
+import { placeInOrder } from './packing.ts';
+import { PlannedDisk } from './planned-disk.ts';
+import { needsXattrBlock } from './xattr.ts';
+
+/**
+ * Plans the disk of `tree`, which must not change as long as the plan is used; no content is read.
+ * Throws `ERR_EXT4_LIMIT` where the tree holds what ext4 cannot, `ERR_EXT4_BAD_ACL` for an attribute
+ * `system.posix_acl_*` that is none.
+ */
+export function planDisk(tree: RootTree): DiskPlan {
+  const census = takeCensus(tree);
+  const layers = census.layers.map((layer, index) => planLayer(layer, index, census.inodeOf));
+  const addresses = placeLayers(layers);
+  const use = new DiskUse(addresses.groupCount);
+  const parts: DiskPart[] = [];
+  for (const [index, layer] of layers.entries()) {
+    const firstGroup = addresses.firstGroups[index] ?? 0;
+    parts.push(...moveParts(layer, firstGroup, use), ...planInodeTables(layer, firstGroup, use));
+  }
+  parts.push(...planHead(census, use));
+  return new PlannedDisk({
+    parts,
+    groupCount: addresses.groupCount,
+    fileCount: census.inodeCount,
+    contentBytes: census.contentBytes,
+  });
+}
+
+/** Takes the layer's parts to their address and marks what is live. */
+function moveParts(layer: LayerPlan, firstGroup: number, use: DiskUse): readonly DiskPart[] {
+  // Even if all that lies beside the inode table is dead, the table does not begin with the group.
+  if (layer.firstTableBlock > 0)
+    use.touch(firstGroup, firstGroup * blocksPerGroup + layer.firstTableBlock);
+  for (const part of layer.parts) {
+    part.firstBlock += firstGroup * blocksPerGroup;
+    if (part.live) for (const range of part.ranges()) use.useBlocks(range);
+  }
+  return layer.parts;
+}
+
+/** Numbers the layer's inodes. */
+function planInodeTables(layer: LayerPlan, firstGroup: number, use: DiskUse): InodeTablePart[] {
+  const tables: InodeTablePart[] = [];
+  for (let start = 0; start < layer.inodes.length; start += inodesPerGroup) {
+    const group = firstGroup + start / inodesPerGroup;
+    const inodes = layer.inodes.slice(start, start + inodesPerGroup);
+    for (const [index, inode] of inodes.entries()) {
+      if (inode === undefined) continue;
+      inode.number = group * inodesPerGroup + index + 1;
+      use.useInode(inode.number, inode.node.type === 'directory');
+    }
+    const table = new InodeTablePart(inodes);
+    table.firstBlock = use.touch(group).tableBlock;
+    tables.push(table);
+  }
+  return tables;
+}
+
+/** The head with the root directory, which lies there because every image has its own. */
+function planHead({ root, inodeOf }: Census, use: DiskUse): DiskPart[] {
+  root.number = rootInodeNumber;
+  use.useInode(rootInodeNumber, true);
+  const rootParts: DiskPart[] = [(root.data = new DirectoryPart(root, Infinity, inodeOf))];
+  if (needsXattrBlock(root.node.metadata.xattrs, root.path)) {
+    rootParts.push((root.xattrBlock = new XattrPart(root)));
+  }
+  const shape = shapeHead(
+    use,
+    rootParts.reduce((sum, part) => sum + part.blockCount, 0),
+  );
+  placeInOrder(rootParts, shape.rootBlock);
+  const table = new InodeTablePart([undefined, root]);
+  table.firstBlock = use.touch(0).tableBlock = shape.tableBlock;
+  use.useBlocks({ firstBlock: 0, blockCount: shape.tableBlock });
+  return [new BytesPart(encodeHead(use, shape), 0), ...rootParts, table];
+}
