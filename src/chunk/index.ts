@@ -5,3 +5,4 @@ export * from './errors.ts';
 export * from './manifest.ts';
 export * from './manifest-codec.ts';
 export * from './manifest-seal.ts';
+export * from './seal-pool.ts';
