@@ -16,6 +16,7 @@ export function byteString(text: string): ByteString {
   return Buffer.from(text, 'utf8').toString('latin1') as ByteString;
 }
 
+/** The bytes as they are, whatever encoding they may be in. */
 export function byteStringFromBytes(bytes: Uint8Array): ByteString {
   return viewOf(bytes).toString('latin1') as ByteString;
 }
@@ -35,6 +36,7 @@ export function viewOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/** Two lower-case digits a byte. */
 export function toHex(bytes: Uint8Array): string {
   return viewOf(bytes).toString('hex');
 }

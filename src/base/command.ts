@@ -1,9 +1,12 @@
 /** Runs a program of the system to its end and collects what it says. */
 
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import type { Readable } from 'node:stream';
 
 import { ThawError, errorCode } from './errors.ts';
 
+/** What a program said, as UTF-8. */
 export interface CommandResult {
   readonly stdout: string;
   readonly stderr: string;
@@ -11,7 +14,7 @@ export interface CommandResult {
 
 export interface CommandOptions {
   readonly signal?: AbortSignal;
-  /** Ended with SIGKILL after this long. Default 60,000. */
+  /** Ended with SIGKILL after this long, whatever it started and whoever holds its output. Default 60,000. */
   readonly timeoutMs?: number;
   /** Written to standard input, which is then closed. Default: nothing. */
   readonly input?: string;
@@ -49,43 +52,75 @@ export class CommandFailedError extends ThawError {
 }
 
 /**
- * Runs `program` with `args`, no shell between. Resolves once it has exited with status 0.
- * Throws `ERR_COMMAND_MISSING`, or `ERR_COMMAND_FAILED` on any other status, a signal or the timeout.
+ * Runs `program` with `args`, no shell between. Resolves once it has exited with status 0 and its output has ended.
+ * Throws `ERR_COMMAND_MISSING`, `ERR_COMMAND_FAILED` on any other status, a signal or the timeout, or the reason
+ * of `signal`; in each case the program is gone by then.
  */
 export async function runCommand(
   program: string,
   args: readonly string[],
   options: CommandOptions = {},
 ): Promise<CommandResult> {
-  const command = [program, ...args].join(' ');
+  const { signal, timeoutMs = 60_000, input = '', env, cwd, extraFds = [] } = options;
+  signal?.throwIfAborted();
   const child = spawn(program, args, {
-    stdio: ['pipe', 'pipe', 'pipe', ...(options.extraFds ?? [])],
-    ...(options.env === undefined ? {} : { env: options.env }),
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
-    timeout: options.timeoutMs ?? 60_000,
-    killSignal: 'SIGKILL',
+    stdio: ['pipe', 'pipe', 'pipe', ...extraFds],
+    ...(env === undefined ? {} : { env }),
+    ...(cwd === undefined ? {} : { cwd }),
   });
-  const stdout: Buffer[] = [];
-  const stderr: Buffer[] = [];
-  child.stdout?.on('data', (data: Buffer) => stdout.push(data));
-  child.stderr?.on('data', (data: Buffer) => stderr.push(data));
+  const stdout = collect(child.stdout);
+  const stderr = collect(child.stderr);
   child.stdin?.on('error', () => {}); // a program may end without reading its input
-  child.stdin?.end(options.input ?? '');
-  const [status, killedBy] = await new Promise<[number | null, NodeJS.Signals | null]>(
-    (resolve, reject) => {
-      child.once('error', reject);
-      child.once('close', (code, signal) => resolve([code, signal]));
-    },
-  ).catch((thrown: unknown) => {
-    if (errorCode(thrown) === 'ENOENT') throw new CommandMissingError(program, thrown);
-    throw thrown;
-  });
-  const result = {
-    stdout: Buffer.concat(stdout).toString(),
-    stderr: Buffer.concat(stderr).toString(),
+  child.stdin?.end(input);
+  const stop = (): void => {
+    child.kill('SIGKILL');
+    // What the program started may live on and hold the pipes: nobody waits for that.
+    for (const stream of [child.stdin, child.stdout, child.stderr]) stream?.destroy();
   };
-  if (status === 0) return result;
-  const how = killedBy === null ? `failed with status ${status}` : `was ended by ${killedBy}`;
-  throw new CommandFailedError(command, how, status ?? undefined, result.stderr || result.stdout);
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    stop();
+  }, timeoutMs);
+  signal?.addEventListener('abort', stop);
+  try {
+    const [status, killedBy] = await exitOf(child, program, cwd);
+    signal?.throwIfAborted();
+    if (status === 0 && !timedOut) return { stdout: stdout(), stderr: stderr() };
+    const how = timedOut
+      ? `did not end within ${timeoutMs} ms`
+      : killedBy === null
+        ? `failed with status ${status}`
+        : `was ended by ${killedBy}`;
+    const command = [program, ...args].join(' ');
+    throw new CommandFailedError(command, how, status ?? undefined, stderr() || stdout());
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', stop);
+  }
+}
+
+/** Keeps what a stream says, for the function returned to give. */
+function collect(stream: Readable | null): () => string {
+  const parts: Buffer[] = [];
+  stream?.on('data', (part: Buffer) => parts.push(part));
+  return () => Buffer.concat(parts).toString();
+}
+
+/** Waits for the end of the process and of its output. */
+async function exitOf(
+  child: ChildProcess,
+  program: string,
+  cwd: string | undefined,
+): Promise<[status: number | null, killedBy: NodeJS.Signals | null]> {
+  try {
+    return await new Promise((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', (status, killedBy) => resolve([status, killedBy]));
+    });
+  } catch (thrown) {
+    // A working directory that is not there gives the same ENOENT as a missing program.
+    const isMissing = errorCode(thrown) === 'ENOENT' && (cwd === undefined || existsSync(cwd));
+    throw isMissing ? new CommandMissingError(program, thrown) : thrown;
+  }
 }

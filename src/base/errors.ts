@@ -10,6 +10,7 @@
 /** Whose fault a failure is: what the caller asked, the bytes read, the machine around us, or our code. */
 export type ErrorFault = 'caller' | 'data' | 'environment' | 'bug';
 
+/** A `ThawError` as it crosses a thread or a socket. */
 export interface ErrorJson {
   readonly name: string;
   readonly code: string;

@@ -9,7 +9,9 @@
 import { InternalError } from './errors.ts';
 import { viewOf } from './bytes.ts';
 
+/** Sizes in bits, unsigned or signed; `bytes16` is 16 bytes as they are. */
 export type FieldType = 'u8' | 'u16' | 'u32' | 'i32' | 'u64' | 'i64' | `bytes${number}`;
+/** `offset` in bytes from the record's start, as the specification gives it. */
 export type LayoutRow = readonly [offset: number, type: FieldType, name: string];
 
 type FieldValue<Type extends FieldType> = Type extends 'u64' | 'i64'
@@ -23,13 +25,14 @@ export type LayoutFields<Rows extends readonly LayoutRow[]> = {
   [Row in Rows[number] as Row[2] extends `_${string}` ? never : Row[2]]: FieldValue<Row[1]>;
 };
 
+/** A record's table and its codec. */
 export interface Layout<Rows extends readonly LayoutRow[]> {
   readonly name: string;
   readonly sizeBytes: number;
   readonly rows: Rows;
-  /** A fresh record. Throws `InternalError` when a value does not fit its field. */
+  /** A fresh record. Throws `ERR_INTERNAL` when a value does not fit its field. */
   encode(fields: LayoutFields<Rows>): Buffer;
-  /** Writes the record into `target` at `offset`. */
+  /** Writes the record into `target` at `offset`. Throws `RangeError` when it does not fit there. */
   encodeInto(target: Uint8Array, offset: number, fields: LayoutFields<Rows>): void;
   /** Reads the record at `offset`; `bytes` fields are copies. Throws `RangeError` if it is cut short. */
   decode(source: Uint8Array, offset?: number): LayoutFields<Rows>;
@@ -53,8 +56,14 @@ function fieldSizeBytes(type: FieldType): number {
 }
 
 function checkRows(name: string, sizeBytes: number, rows: readonly LayoutRow[]): void {
+  const seen = new Set<string>();
   let end = 0;
   for (const [offset, type, field] of rows) {
+    if (seen.has(field) && !field.startsWith('_'))
+      throw new InternalError(`${name}.${field} is there twice`);
+    seen.add(field);
+    if (!(fieldSizeBytes(type) > 0))
+      throw new InternalError(`${name}.${field} has no size: ${type}`);
     if (offset !== end) {
       throw new InternalError(`${name}.${field} is at ${offset}, the row before ends at ${end}`);
     }
@@ -63,19 +72,26 @@ function checkRows(name: string, sizeBytes: number, rows: readonly LayoutRow[]):
   if (end !== sizeBytes) throw new InternalError(`${name} ends at ${end}, not at ${sizeBytes}`);
 }
 
+/** What a number field takes. Node's writers check the range, but take NaN and undefined for 0 and cut fractions off. */
+function integer(value: unknown): number {
+  if (!Number.isInteger(value)) throw new RangeError('It is not an integer');
+  return value as number;
+}
+
+/** Throws `RangeError` or `TypeError` when the value does not fit. */
 function writeField(target: Buffer, at: number, type: FieldType, value: unknown): void {
   switch (type) {
     case 'u8':
-      target.writeUInt8(value as number, at);
+      target.writeUInt8(integer(value), at);
       break;
     case 'u16':
-      target.writeUInt16LE(value as number, at);
+      target.writeUInt16LE(integer(value), at);
       break;
     case 'u32':
-      target.writeUInt32LE(value as number, at);
+      target.writeUInt32LE(integer(value), at);
       break;
     case 'i32':
-      target.writeInt32LE(value as number, at);
+      target.writeInt32LE(integer(value), at);
       break;
     case 'u64':
       target.writeBigUInt64LE(value as bigint, at);
@@ -86,7 +102,7 @@ function writeField(target: Buffer, at: number, type: FieldType, value: unknown)
     default: {
       const bytes = value as Uint8Array;
       if (bytes.byteLength !== fieldSizeBytes(type)) {
-        throw new InternalError(`A ${type} field was given ${bytes.byteLength} bytes`);
+        throw new RangeError(`It is ${bytes.byteLength} bytes long`);
       }
       target.set(bytes, at);
     }
@@ -127,7 +143,15 @@ export function layout<const Rows extends readonly LayoutRow[]>(
     view.fill(0, offset, offset + sizeBytes);
     for (const [at, type, field] of rows) {
       if (field.startsWith('_')) continue;
-      writeField(view, offset + at, type, (fields as Record<string, unknown>)[field]);
+      const value = (fields as Record<string, unknown>)[field];
+      try {
+        writeField(view, offset + at, type, value);
+      } catch (thrown) {
+        throw new InternalError(
+          `Cannot write ${String(value)} into ${name}.${field} (${type})`,
+          thrown,
+        );
+      }
     }
   };
   return {

@@ -1,6 +1,6 @@
 /** Limits on concurrency: at most N at a time, and at most one for a key. */
 
-import { InternalError } from './errors.ts';
+import { InternalError, assert } from './errors.ts';
 
 /** Lets at most `permits` holders in at a time; the others wait in order of arrival. */
 export class Semaphore {
@@ -47,13 +47,8 @@ export class SingleFlight<Key, Value> {
   run(key: Key, work: () => Promise<Value>): Promise<Value> {
     const joined = this.#inFlight.get(key);
     if (joined !== undefined) return joined;
-    const started = (async () => {
-      try {
-        return await work();
-      } finally {
-        this.#inFlight.delete(key);
-      }
-    })();
+    // `finally` runs after this turn, thus after set(), even when `work` throws at once.
+    const started = (async () => work())().finally(() => this.#inFlight.delete(key));
     this.#inFlight.set(key, started);
     return started;
   }
@@ -64,25 +59,34 @@ export class SingleFlight<Key, Value> {
 }
 
 /**
- * Runs `work` over `items` with at most `limit` at a time, starting in order. The first failure stops
- * further starts, waits for what is under way, and is thrown.
+ * Runs `work` over `items` with at most `limit` at a time, starting in order. The first failure, of `work` or of
+ * `items` itself, stops further starts, waits for what is under way, and is thrown.
  */
 export async function forEachLimited<Item>(
   items: Iterable<Item> | AsyncIterable<Item>,
   limit: number,
   work: (item: Item) => Promise<void>,
 ): Promise<void> {
+  assert(limit >= 1, `The limit must be at least 1: got ${limit}`);
   const running = new Set<Promise<void>>();
   let failure: { readonly thrown: unknown } | undefined;
-  for await (const item of items) {
-    if (failure !== undefined) break;
-    const task: Promise<void> = work(item)
-      .catch((thrown: unknown) => {
-        failure ??= { thrown };
-      })
-      .finally(() => running.delete(task));
-    running.add(task);
-    if (running.size >= limit) await Promise.race(running);
+  const start = async (item: Item): Promise<void> => {
+    try {
+      await work(item);
+    } catch (thrown) {
+      failure ??= { thrown };
+    }
+  };
+  try {
+    for await (const item of items) {
+      if (failure !== undefined) break;
+      const task: Promise<void> = start(item).finally(() => running.delete(task));
+      running.add(task);
+      if (running.size >= limit) await Promise.race(running);
+      if (failure !== undefined) break;
+    }
+  } catch (thrown) {
+    failure ??= { thrown };
   }
   await Promise.all(running);
   if (failure !== undefined) throw failure.thrown;

@@ -1,8 +1,10 @@
 /** Log lines on stderr, one a line: for people by default, JSON when asked. Never holds secrets. */
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+/** What a line is about, by name; undefined values are left out. */
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
 
+/** Writes one line a call. */
 export interface Log {
   debug(message: string, fields?: LogFields): void;
   info(message: string, fields?: LogFields): void;
@@ -21,13 +23,19 @@ export interface LogOptions {
 
 const levels: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 
+/** A line break in a message, or worse in a file name within it, must not look like a line of its own. */
+function onOneLine(text: string): string {
+  return text.replaceAll(/\s*[\r\n]+\s*/g, '; ');
+}
+
 function textLine(at: Date, level: LogLevel, message: string, fields: LogFields): string {
   const parts = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
     .map(([key, value]) => ` ${key}=${typeof value === 'string' ? JSON.stringify(value) : value}`);
-  return `${at.toISOString()} ${level} ${message}${parts.join('')}\n`;
+  return `${at.toISOString()} ${level} ${onOneLine(message)}${parts.join('')}\n`;
 }
 
+/** A log that writes lines of `options.level` and above. */
 export function createLog(options: LogOptions = {}): Log {
   const least = levels.indexOf(options.level ?? 'info');
   const write = options.write ?? ((line: string) => void process.stderr.write(line));
@@ -46,4 +54,5 @@ export function createLog(options: LogOptions = {}): Log {
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
+/** Writes nothing. */
 export const silentLog: Log = createLog({ write: () => {} });

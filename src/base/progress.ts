@@ -12,4 +12,5 @@ export interface ProgressUpdate {
 /** Must be cheap and must not throw: it is called from inner loops. */
 export type ProgressReporter = (update: ProgressUpdate) => void;
 
+/** For callers that show nothing. */
 export const silentProgress: ProgressReporter = () => {};

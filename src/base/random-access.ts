@@ -4,6 +4,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 
 import { ThawError } from './errors.ts';
 
+/** Fixed bytes, read at will; concurrent reads are fine. */
 export interface RandomAccess {
   readonly sizeBytes: number;
   /**
