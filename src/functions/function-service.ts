@@ -6,9 +6,11 @@ import type { ReadCounters } from '../device/index.ts';
 export interface InvokeRequest {
   readonly tenant: string;
   readonly name: string;
-  /** JSON text; `{}` where the caller gave none. Checked before anything starts. */
+  /** JSON text, up to 6 MiB; `{}` where it is empty. Checked before anything starts. */
   readonly payload: Uint8Array;
+  /** As in X-Ray's tracing header. Default: a new one that is not sampled. */
   readonly traceId?: string;
+  /** JSON text, as the runtime gets it. */
   readonly clientContext?: string;
 }
 
@@ -29,7 +31,7 @@ export interface InvokeResult {
   readonly functionError?: 'Unhandled';
   readonly coldStart: boolean;
   readonly timelineMs: Readonly<Partial<Record<InvokePhase, number>> & { readonly total: number }>;
-  /** What this invoke made the agent read of the image. */
+  /** What the agent read of the image meanwhile: for this invoke, and for others of the same image at the same time. */
   readonly reads: Pick<ReadCounters, 'chunks' | 'bytes' | 'byTier'>;
 }
 
@@ -39,14 +41,26 @@ export interface CreateFunctionRequest extends Omit<
 > {}
 
 export interface FunctionService {
+  /**
+   * Throws `ERR_FUNCTION_BAD_NAME`, `ERR_FUNCTION_BAD_CONFIG`, `ERR_FUNCTION_BAD_ENVIRONMENT`,
+   * `ERR_FUNCTION_NO_COMMAND`, `ERR_CATALOG_FUNCTION_EXISTS`, `ERR_CATALOG_NO_SUCH_IMAGE`.
+   */
   create(request: CreateFunctionRequest): Promise<FunctionRecord>;
+  /** In byte order of names. */
   list(tenant: string): Promise<readonly FunctionRecord[]>;
-  /** Stops its instances and removes it with its logs. Throws `ERR_FUNCTION_NOT_FOUND`. */
+  /** Ends its invokes (`ERR_FUNCTION_STOPPED`) and instances, and removes it with its logs. Throws `ERR_FUNCTION_NOT_FOUND`. */
   remove(tenant: string, name: string): Promise<void>;
-  /** Throws `ERR_FUNCTION_NOT_FOUND`, `ERR_FUNCTION_BAD_PAYLOAD`, and what mounting or starting throws. */
+  /**
+   * Resolves also when the function fails: then the payload is the error object that Lambda gives. A response that is
+   * no JSON is handed on as it is. Throws `ERR_FUNCTION_NOT_FOUND`, `ERR_FUNCTION_BAD_PAYLOAD`,
+   * `ERR_FUNCTION_PAYLOAD_TOO_LARGE`, `ERR_FUNCTION_THROTTLED` (retryable), `ERR_FUNCTION_STOPPED`, and what mounting or
+   * starting throws.
+   */
   invoke(request: InvokeRequest): Promise<InvokeResult>;
-  /** The function's log, oldest first, at most the last `maxBytes`. */
+  /** The function's log, oldest first, at most the last `maxBytes`. Throws `ERR_FUNCTION_NOT_FOUND`. */
   logs(tenant: string, name: string, maxBytes: number): Promise<Uint8Array>;
-  /** Stops every instance, gives every mount back. */
+  /** Ends every idle instance, so that the next invoke of each function is a cold start. */
+  endIdle(): Promise<void>;
+  /** Ends every invoke (`ERR_FUNCTION_STOPPED`) and every instance, gives every mount back, for good. */
   close(): Promise<void>;
 }

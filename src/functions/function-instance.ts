@@ -1,0 +1,241 @@
+/**
+ * One instance of a function: a mounted root, a sandbox on it, a runtime in that. Started once, invoked any number of
+ * times one after the other, ended once. What it holds is given back however it ends, sandbox before mount.
+ */
+
+import { errorMessage, present, type Clock, type Log } from '../base/index.ts';
+import type { FunctionRecord, ImageRecord } from '../catalog/index.ts';
+import type { RootMounts } from '../device/index.ts';
+import type { ImageDocument } from '../publish/index.ts';
+import type { Invocation, Sandbox, SandboxExit, SandboxFactory } from '../sandbox/index.ts';
+import { functionProcess, logStreamName, type FunctionHost } from './function-process.ts';
+import type { InvokePhase } from './function-service.ts';
+import type { PoolInstance } from './instance-pool.ts';
+import type { FunctionFailure } from './lambda-errors.ts';
+import { LineBuffer } from './line-buffer.ts';
+import type { Timers } from './timers.ts';
+
+export interface InstanceDependencies {
+  readonly mounts: RootMounts;
+  readonly sandboxes: SandboxFactory;
+  readonly imageDocument: (image: ImageRecord) => Promise<ImageDocument>;
+  readonly host: FunctionHost;
+  readonly initTimeoutMs: number;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  /** A fresh UUID. */
+  readonly newId: () => string;
+  readonly log: Log;
+}
+
+export interface InstanceOf {
+  readonly record: FunctionRecord;
+  readonly image: ImageRecord;
+  /** Gets whole lines of what the instance's processes write. */
+  readonly writeLines: (lines: Uint8Array) => void;
+}
+
+type TimelineMs = Partial<Record<InvokePhase, number>>;
+
+/** `failure`: the function itself did not come up; `timelineMs` has the phases up to there. */
+export interface InstanceStart {
+  readonly timelineMs: TimelineMs;
+  /** From the sandbox's creation to the runtime's first request, as Lambda counts it. */
+  readonly initMs: number;
+  readonly failure?: FunctionFailure;
+}
+
+/** A value, unless the function failed to give one. */
+export type Outcome<T> = { readonly value: T } | { readonly failure: FunctionFailure };
+
+export class FunctionInstance implements PoolInstance {
+  readonly gone: Promise<void>;
+  /** The instance's part of the function's log. */
+  readonly lines: LineBuffer;
+  readonly #of: InstanceOf;
+  readonly #deps: InstanceDependencies;
+  readonly #id: string;
+  readonly #resources = new AsyncDisposableStack();
+  readonly #resolveGone: () => void;
+  #sandbox: Sandbox | undefined;
+  #exit: SandboxExit | undefined;
+  #starting: Promise<InstanceStart> | undefined;
+  #ending: Promise<void> | undefined;
+  #stopReason: Error | undefined;
+  /** Set while something is being waited for: ends the wait. */
+  #interrupt: ((why: FunctionFailure | Error) => void) | undefined;
+
+  constructor(deps: InstanceDependencies, of: InstanceOf) {
+    this.#deps = deps;
+    this.#of = of;
+    this.#id = deps.newId();
+    this.lines = new LineBuffer(of.writeLines);
+    const gone = Promise.withResolvers<void>();
+    this.gone = gone.promise;
+    this.#resolveGone = gone.resolve;
+  }
+
+  /** Throws what opening, mounting or starting throws, `ERR_FUNCTION_NO_COMMAND`, and the reason of a stop. */
+  start(): Promise<InstanceStart> {
+    this.#starting ??= this.#start();
+    return this.#starting;
+  }
+
+  /** One at a time, after `start()`. After a failure that the runtime did not report itself, of no more use. */
+  async invoke(invocation: Invocation, timeoutMs: number): Promise<Outcome<Uint8Array>> {
+    const { runtimeApi } = present(this.#sandbox, 'sandbox of a started instance');
+    const bounded = await this.#bounded(timeoutMs, (signal) =>
+      runtimeApi.invoke(invocation, signal),
+    );
+    if ('failure' in bounded) return bounded;
+    const answer = bounded.value;
+    return answer.kind === 'response'
+      ? { value: answer.payload }
+      : { failure: { ...answer, kind: 'reported' } };
+  }
+
+  stop(reason: Error): void {
+    this.#stopReason ??= reason;
+    this.#interrupt?.(reason);
+  }
+
+  /** Kills at once whatever still runs; `end()` tidies up. */
+  kill(): void {
+    void this.#sandbox?.kill().catch((thrown: unknown) => this.#warn('kill', thrown));
+  }
+
+  end(): Promise<void> {
+    this.#ending ??= this.#end();
+    return this.#ending;
+  }
+
+  async #start(): Promise<InstanceStart> {
+    const { clock } = this.#deps;
+    const { rootPath, document, timelineMs: opening } = await this.#openRoot();
+    this.#checkStopped();
+    const createdAtMs = clock.monotonicMs();
+    const sandbox = await this.#createSandbox(rootPath, document);
+    this.#checkStopped();
+    const sandboxedAtMs = clock.monotonicMs();
+    const ready = await this.#untilReady(sandbox);
+    const readyAtMs = clock.monotonicMs();
+    const sandboxMs = sandboxedAtMs - createdAtMs;
+    const timelineMs = {
+      ...opening,
+      sandbox: sandboxMs,
+      runtimeReady: readyAtMs - sandboxedAtMs,
+    };
+    return { timelineMs, initMs: readyAtMs - createdAtMs, ...ready };
+  }
+
+  /** The image's document and its mount at the same time; a mount whose image has no document is given back. */
+  async #openRoot(): Promise<{
+    readonly rootPath: string;
+    readonly document: ImageDocument;
+    readonly timelineMs: TimelineMs;
+  }> {
+    const { image } = this.#of;
+    const [document, root] = await Promise.allSettled([
+      this.#deps.imageDocument(image),
+      this.#deps.mounts.acquire(image),
+    ]);
+    if (root.status === 'fulfilled') this.#resources.use(root.value);
+    if (document.status === 'rejected') throw document.reason;
+    if (root.status === 'rejected') throw root.reason;
+    const { open, attach, mount } = root.value.timelineMs;
+    // What another acquire of the same image had done already took no time.
+    const phases = Object.entries({ imageOpen: open, attach, mount }).filter(([, ms]) => ms > 0);
+    return {
+      rootPath: root.value.path,
+      document: document.value,
+      timelineMs: Object.fromEntries(phases),
+    };
+  }
+
+  async #createSandbox(rootPath: string, document: ImageDocument): Promise<Sandbox> {
+    const { clock, host, sandboxes } = this.#deps;
+    const { record } = this.#of;
+    const logStream = logStreamName(clock.nowMs(), this.#id);
+    const process = functionProcess({ record, document, host, logStream });
+    const sandbox = await sandboxes.create({ id: `fn-${this.#id}`, rootPath, ...process }, (data) =>
+      this.lines.push(data),
+    );
+    this.#resources.use(sandbox);
+    this.#sandbox = sandbox;
+    void sandbox.exited.then((exit) => this.#onExit(exit));
+    return sandbox;
+  }
+
+  #onExit(exit: SandboxExit): void {
+    this.#exit = exit;
+    this.#interrupt?.({ kind: 'exit', exit });
+    this.#resolveGone();
+  }
+
+  /**
+   * Lambda gives an initialisation 10 s, and one that takes longer a second try within the function's timeout. A runtime
+   * that needs long comes up in one try here, within the longer of the two.
+   */
+  async #untilReady(sandbox: Sandbox): Promise<{ readonly failure?: FunctionFailure }> {
+    const timeoutMs = this.#of.record.timeoutSeconds * 1000;
+    const limitMs = Math.max(this.#deps.initTimeoutMs, timeoutMs);
+    const bounded = await this.#bounded(limitMs, () => sandbox.runtimeApi.ready);
+    if ('failure' in bounded) return bounded;
+    const { initError } = bounded.value;
+    if (initError === undefined) return {};
+    const errorType = initError.kind === 'error' ? initError.errorType : 'Runtime.Unknown';
+    return { failure: { kind: 'reported', payload: initError.payload, errorType } };
+  }
+
+  /** Waits for `work`, but not past its time, the end of the process, or a stop, whose reason is thrown. */
+  async #bounded<T>(
+    limitMs: number,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<Outcome<T>> {
+    this.#checkStopped();
+    const controller = new AbortController();
+    const interrupted = Promise.withResolvers<Outcome<T>>();
+    this.#interrupt = (why) => {
+      if (why instanceof Error) interrupted.reject(why);
+      else interrupted.resolve({ failure: why });
+    };
+    const cancelTimeout = this.#deps.timers.after(limitMs, () => {
+      interrupted.resolve({ failure: { kind: 'timeout' } });
+    });
+    if (this.#exit !== undefined) this.#interrupt({ kind: 'exit', exit: this.#exit });
+    try {
+      const done = work(controller.signal).then((value) => ({ value }));
+      return await Promise.race([done, interrupted.promise]);
+    } finally {
+      cancelTimeout();
+      this.#interrupt = undefined;
+      controller.abort();
+    }
+  }
+
+  #checkStopped(): void {
+    if (this.#stopReason !== undefined) throw this.#stopReason;
+  }
+
+  async #end(): Promise<void> {
+    this.stop(new Error('The instance is being ended'));
+    await this.#starting?.catch(() => {}); // whoever called start() has seen it
+    try {
+      await this.#resources.disposeAsync();
+    } catch (thrown) {
+      this.#warn('take apart', thrown);
+    }
+    this.lines.flush();
+    this.#resolveGone();
+  }
+
+  #warn(what: string, thrown: unknown): void {
+    const { record } = this.#of;
+    this.#deps.log.warn(`Cannot ${what} an instance`, {
+      tenant: record.tenant,
+      function: record.name,
+      instance: this.#id,
+      error: errorMessage(thrown),
+    });
+  }
+}

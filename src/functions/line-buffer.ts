@@ -1,0 +1,42 @@
+/** Makes whole lines of what a process writes, so that the lines of two processes can share a file. */
+
+const lineSizeMaxBytes = 64 * 1024;
+const newline = 0x0a;
+
+/** Hands on whole lines, several at a time. A line without end is cut every 64 KiB, so that memory is bounded. */
+export class LineBuffer {
+  readonly #write: (lines: Uint8Array) => void;
+  /** The start of a line that has not ended; no newline in it. */
+  #started: Uint8Array[] = [];
+  #startedBytes = 0;
+
+  constructor(write: (lines: Uint8Array) => void) {
+    this.#write = write;
+  }
+
+  /** `data` is the buffer's from then on. */
+  push(data: Uint8Array): void {
+    const end = data.lastIndexOf(newline) + 1;
+    if (end > 0) {
+      this.#write(Buffer.concat([...this.#started, data.subarray(0, end)]));
+      this.#started = [];
+      this.#startedBytes = 0;
+    }
+    const rest = data.subarray(end);
+    if (rest.byteLength === 0) return;
+    this.#started.push(rest);
+    this.#startedBytes += rest.byteLength;
+    if (this.#startedBytes >= lineSizeMaxBytes) this.flush();
+  }
+
+  /** Ends the line that has been started, if one has. */
+  flush(): void {
+    if (this.#startedBytes > 0) this.push(Uint8Array.of(newline));
+  }
+
+  /** A line of our own, after what has been started. */
+  line(text: string): void {
+    this.flush();
+    this.#write(Buffer.from(`${text}\n`));
+  }
+}

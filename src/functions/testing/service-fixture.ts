@@ -1,0 +1,147 @@
+/** A function service on a simulated worker, with a real catalog and real log files, and two images. */
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { createLog } from '../../base/index.ts';
+import {
+  openCatalog,
+  type Catalog,
+  type FunctionRecord,
+  type ImageRecord,
+} from '../../catalog/index.ts';
+import type { ImageDocument } from '../../publish/index.ts';
+import { createFunctionService, type FunctionServiceOptions } from '../create-function-service.ts';
+import type { CreateFunctionRequest, FunctionService, InvokeResult } from '../function-service.ts';
+import { SimulatedWorker, type Program } from './simulated-worker.ts';
+import { VirtualTime } from './virtual-time.ts';
+
+export interface ServiceFixtureOptions {
+  /** By the name of the function that runs it. */
+  readonly program: (functionName: string) => Program;
+  readonly document?: Partial<ImageDocument['config']>;
+  readonly service?: Partial<FunctionServiceOptions>;
+}
+
+export const manifestIds = ['a'.repeat(64), 'b'.repeat(64)] as const;
+
+function imageOf(manifestId: string): ImageRecord {
+  return {
+    manifestId,
+    tenant: 'default',
+    rootId: 'r1',
+    name: 'image',
+    reference: 'oci:image',
+    imageDigest: `sha256:${manifestId}`,
+    platform: 'linux/amd64',
+    diskFormatVersion: 1,
+    diskSizeBytes: 1,
+    contentBytes: 1,
+    fileCount: 1,
+    chunkCount: 1,
+    storedBytes: 1,
+    createdAtMs: 1,
+  };
+}
+
+function documentOf(config: Partial<ImageDocument['config']>): ImageDocument {
+  return {
+    reference: 'oci:image',
+    imageDigest: 'sha256:0',
+    platform: 'linux/amd64',
+    fileCount: 1,
+    contentBytes: 1,
+    config: {
+      entrypoint: ['/bin/runtime'],
+      cmd: ['app.handler'],
+      env: ['FROM_IMAGE=1', 'PATH=/image/bin'],
+      workingDir: '/srv',
+      user: 'app',
+      labels: {},
+      stopSignal: 'SIGTERM',
+      ...config,
+    },
+  };
+}
+
+export interface ServiceFixture extends AsyncDisposable {
+  readonly time: VirtualTime;
+  readonly worker: SimulatedWorker;
+  readonly catalog: Catalog;
+  readonly service: FunctionService;
+  readonly directory: string;
+  /** What the service logged for its administrator. */
+  readonly warnings: readonly string[];
+  create(fields?: Partial<CreateFunctionRequest>): Promise<FunctionRecord>;
+  /** Invokes, and lets time pass until it is done. */
+  invoke(payload?: unknown, name?: string): Promise<InvokeResult>;
+  /** Invokes; time stands still. */
+  start(payload?: unknown, name?: string): Promise<InvokeResult>;
+  logText(name?: string): Promise<string>;
+}
+
+function uuids(): () => string {
+  let count = 0;
+  return () => {
+    count += 1;
+    return `00000000-0000-4000-8000-${String(count).padStart(12, '0')}`;
+  };
+}
+
+export async function openServiceFixture(options: ServiceFixtureOptions): Promise<ServiceFixture> {
+  const directory = await mkdtemp(join(tmpdir(), 'thaw-functions-'));
+  const time = new VirtualTime();
+  const worker = new SimulatedWorker(time, (spec) =>
+    options.program(spec.env['AWS_LAMBDA_FUNCTION_NAME'] ?? ''),
+  );
+  const catalog = await openCatalog(join(directory, 'catalog.db'));
+  for (const manifestId of manifestIds) await catalog.addImage(imageOf(manifestId));
+  const warnings: string[] = [];
+  const service = createFunctionService({
+    catalog,
+    mounts: worker.mounts,
+    sandboxes: worker.sandboxes,
+    imageDocument: async () => documentOf(options.document ?? {}),
+    logsDir: join(directory, 'logs'),
+    log: createLog({ level: 'warn', write: (line) => warnings.push(line) }),
+    clock: time,
+    timers: time,
+    newId: uuids(),
+    ...options.service,
+  });
+  const start = (payload: unknown = {}, name = 'hello') =>
+    service.invoke({ tenant: 'default', name, payload: Buffer.from(JSON.stringify(payload)) });
+  return {
+    time,
+    worker,
+    catalog,
+    service,
+    directory,
+    warnings,
+    start,
+    create: (fields) => service.create({ ...functionFields, ...fields }),
+    invoke: (payload, name) => time.until(start(payload, name)),
+    logText: async (name = 'hello') =>
+      Buffer.from(await service.logs('default', name, 1_000_000)).toString(),
+    [Symbol.asyncDispose]: async () => {
+      await time.until(service.close());
+      await catalog[Symbol.asyncDispose]();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+const functionFields: CreateFunctionRequest = {
+  name: 'hello',
+  tenant: 'default',
+  manifestId: manifestIds[0],
+  memoryMb: 1769,
+  timeoutSeconds: 3,
+  environment: {},
+};
+
+/** The payload of a result, parsed. */
+export function parsed(result: InvokeResult): unknown {
+  return JSON.parse(Buffer.from(result.payload).toString());
+}

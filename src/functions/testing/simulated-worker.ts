@@ -1,0 +1,197 @@
+/**
+ * A machine that exists only in memory: mounts and sandboxes by their contracts, with programs written as functions. It
+ * keeps the books: what is mounted, what runs, and any breach of order.
+ */
+
+import { ThawError } from '../../base/index.ts';
+import type { ImageRef, MountedRoot, ReadCounters, RootMounts } from '../../device/index.ts';
+import type {
+  Invocation,
+  InvocationOutcome,
+  RuntimeApi,
+  Sandbox,
+  SandboxExit,
+  SandboxFactory,
+  SandboxSpec,
+} from '../../sandbox/index.ts';
+import type { VirtualTime } from './virtual-time.ts';
+
+/** What a process can do besides answering. */
+export interface ProcessControl {
+  readonly spec: SandboxSpec;
+  print(text: string): void;
+  exit(exit: SandboxExit): void;
+}
+
+/** A program that speaks the Runtime API. Without `init` it is ready after 50 ms. */
+export interface Program {
+  init?(control: ProcessControl): Promise<{ readonly initError?: InvocationOutcome }>;
+  handle(invocation: Invocation, control: ProcessControl): Promise<InvocationOutcome>;
+}
+
+export function never<T>(): Promise<T> {
+  return new Promise(() => {});
+}
+
+export function respond(value: unknown): InvocationOutcome {
+  return { kind: 'response', payload: Buffer.from(JSON.stringify(value)) };
+}
+
+export class SimulatedSandbox implements Sandbox {
+  readonly id: string;
+  readonly spec: SandboxSpec;
+  readonly exited: Promise<SandboxExit>;
+  readonly runtimeApi: RuntimeApi;
+  readonly exit: (exit: SandboxExit) => void;
+  isDisposed = false;
+  readonly #onDispose: (sandbox: SimulatedSandbox) => Promise<void>;
+
+  constructor(
+    spec: SandboxSpec,
+    program: Program,
+    worker: SimulatedWorker,
+    log: (data: Uint8Array) => void,
+  ) {
+    this.id = spec.id;
+    this.spec = spec;
+    const exited = Promise.withResolvers<SandboxExit>();
+    this.exited = exited.promise;
+    this.exit = exited.resolve;
+    this.#onDispose = (sandbox) => worker.disposeSandbox(sandbox);
+    const control: ProcessControl = {
+      spec,
+      print: (text) => log(Buffer.from(text)),
+      exit: exited.resolve,
+    };
+    let isBusy = false;
+    this.runtimeApi = {
+      ready: program.init?.(control) ?? worker.time.sleep(50).then(() => ({})),
+      invoke: async (invocation, signal) => {
+        if (isBusy) worker.breach(`${spec.id} was given two invocations at a time`);
+        if (this.isDisposed) worker.breach(`${spec.id} was given an invocation after its end`);
+        isBusy = true;
+        const aborted = new Promise<never>((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason as Error));
+        });
+        const outcome = await Promise.race([program.handle(invocation, control), aborted]);
+        isBusy = false;
+        return outcome;
+      },
+    };
+  }
+
+  async kill(): Promise<void> {
+    this.exit({ signal: 'SIGKILL', outOfMemory: false });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.isDisposed = true;
+    await this.kill();
+    await this.#onDispose(this);
+  }
+}
+
+/** What goes wrong, by what is being done; thrown instead of doing it. */
+export type Fault = 'acquire' | 'release' | 'create' | 'dispose' | 'counters';
+
+export class SimulatedWorker {
+  readonly time: VirtualTime;
+  readonly mounts: RootMounts;
+  readonly sandboxes: SandboxFactory;
+  readonly faults = new Set<Fault>();
+  readonly breaches: string[] = [];
+  readonly running = new Set<SimulatedSandbox>();
+  sandboxesMade = 0;
+  runningMax = 0;
+  /** Holders by manifest id. */
+  readonly held = new Map<string, number>();
+  readonly #chunksRead = new Map<string, number>();
+
+  /** `program` of a sandbox, by what it is to run. */
+  constructor(time: VirtualTime, program: (spec: SandboxSpec) => Program) {
+    this.time = time;
+    this.mounts = {
+      acquire: (image) => this.#acquire(image),
+      counters: (image) => this.#counters(image),
+      dropCaches: async () => {},
+      close: async () => {},
+    };
+    this.sandboxes = {
+      runtime: 'runc',
+      create: async (spec, log) => {
+        await this.time.sleep(30);
+        this.#failIf('create');
+        if (this.#holders(spec.rootPath) === 0) this.breach(`${spec.id} has no root mounted`);
+        const sandbox = new SimulatedSandbox(spec, program(spec), this, log);
+        this.sandboxesMade += 1;
+        this.running.add(sandbox);
+        this.runningMax = Math.max(this.runningMax, this.running.size);
+        return sandbox;
+      },
+    };
+  }
+
+  breach(what: string): void {
+    this.breaches.push(what);
+  }
+
+  /** An invoke reads two chunks of 1,000 bytes from the origin as it starts. */
+  read(manifestId: string): void {
+    this.#chunksRead.set(manifestId, (this.#chunksRead.get(manifestId) ?? 0) + 2);
+  }
+
+  async disposeSandbox(sandbox: SimulatedSandbox): Promise<void> {
+    if (!this.running.has(sandbox)) this.breach(`${sandbox.id} was disposed of twice`);
+    if (this.#holders(sandbox.spec.rootPath) === 0) {
+      this.breach(`${sandbox.id} lost its root before its end`);
+    }
+    await this.time.sleep(20);
+    this.running.delete(sandbox);
+    this.#failIf('dispose');
+  }
+
+  #holders(rootPath: string): number {
+    return this.held.get(rootPath.replace('/roots/', '')) ?? 0;
+  }
+
+  async #acquire(image: ImageRef): Promise<MountedRoot> {
+    await this.time.sleep(10);
+    this.#failIf('acquire');
+    const { manifestId } = image;
+    const before = this.held.get(manifestId) ?? 0;
+    this.held.set(manifestId, before + 1);
+    this.read(manifestId);
+    let isHeld = true;
+    const wasMounted = before > 0;
+    return {
+      path: `/roots/${manifestId}`,
+      timelineMs: wasMounted ? { open: 0, attach: 0, mount: 0 } : { open: 6, attach: 0, mount: 4 },
+      [Symbol.asyncDispose]: async () => {
+        if (!isHeld) this.breach(`${manifestId} was given back twice`);
+        isHeld = false;
+        this.held.set(manifestId, (this.held.get(manifestId) ?? 0) - 1);
+        this.#failIf('release');
+      },
+    };
+  }
+
+  async #counters({ manifestId }: ImageRef): Promise<ReadCounters> {
+    this.#failIf('counters');
+    const chunks = this.#chunksRead.get(manifestId);
+    if (chunks === undefined) {
+      const code = 'ERR_DEVICE_IMAGE_NOT_OPEN';
+      throw new ThawError({ code, fault: 'caller', message: 'The image is not open' });
+    }
+    const amount = { chunks, bytes: chunks * 1000 };
+    const nothing = { chunks: 0, bytes: 0 };
+    return { ...amount, byTier: { l1: nothing, l2: nothing, origin: amount }, failed: 0 };
+  }
+
+  #failIf(fault: Fault): void {
+    if (this.faults.has(fault)) throw new Error(`Simulated fault: ${fault}`);
+  }
+
+  get heldCount(): number {
+    return [...this.held.values()].reduce((sum, count) => sum + count, 0);
+  }
+}

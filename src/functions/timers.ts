@@ -1,0 +1,13 @@
+/** Waiting, as an argument: tests turn the hands themselves. */
+
+export interface Timers {
+  /** Calls `run` once, `delayMs` from now, unless the returned function is called before. */
+  after(delayMs: number, run: () => void): () => void;
+}
+
+export const systemTimers: Timers = {
+  after: (delayMs, run) => {
+    const timer = setTimeout(run, delayMs);
+    return () => clearTimeout(timer);
+  },
+};
