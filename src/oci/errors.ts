@@ -1,6 +1,6 @@
 /** Every failure that the oci room raises deliberately. Messages never hold credentials or tokens. */
 
-import { ThawError, errorMessage } from '../base/index.ts';
+import { ThawError, errorCode, errorMessage } from '../base/index.ts';
 
 const transports =
   'use oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] ' +
@@ -169,8 +169,9 @@ export class OciTooLargeError extends ThawError {
 
 export class OciWorkDirError extends ThawError {
   constructor(workDir: string, cause: unknown) {
+    const isFull = ['ENOSPC', 'EDQUOT'].includes(errorCode(cause) ?? '');
     super({
-      code: 'ERR_OCI_WORK_DIR',
+      code: isFull ? 'ERR_OCI_WORK_DIR_FULL' : 'ERR_OCI_WORK_DIR',
       fault: 'environment',
       message: `Cannot keep a layer's temporary file in "${workDir}": ${errorMessage(cause)}; free space there or choose another directory`,
       cause,
