@@ -3,10 +3,10 @@
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 
-import { byteString, byteStringFromBytes, present, type ByteString } from '../base/index.ts';
-import type { TarEntry, TarEntryType } from '../oci/index.ts';
-import { applyLayers, type RootTree } from '../rootfs/index.ts';
-import type { ContentReader, DiskPlan } from './disk-plan.ts';
+import { byteString, byteStringFromBytes, present, type ByteString } from '../../base/index.ts';
+import type { TarEntry, TarEntryType } from '../../oci/index.ts';
+import { applyLayers, type RootTree } from '../../rootfs/index.ts';
+import type { ContentReader, DiskPlan } from '../disk-plan.ts';
 
 /** What a test says of an entry; everything left out is ordinary. */
 export interface EntryInWords {
