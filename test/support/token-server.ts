@@ -5,12 +5,10 @@
 
 import { createPrivateKey, randomUUID, sign, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
 
-import { runCommand } from '../../src/base/index.ts';
+import { makeCertificate } from './certificate.ts';
 
 export interface TokenServer {
   readonly realm: string;
@@ -29,16 +27,6 @@ function base64url(value: unknown): string {
   return Buffer.from(JSON.stringify(value)).toString('base64url');
 }
 
-async function makeKey(dir: string): Promise<{ keyPath: string; certificatePath: string }> {
-  const keyPath = join(dir, 'token-key.pem');
-  const certificatePath = join(dir, 'token-certificate.pem');
-  const kind = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  const subject = ['-subj', '/CN=thaw-test', '-days', '2'];
-  const files = ['-keyout', keyPath, '-out', certificatePath];
-  await runCommand('openssl', ['req', ...kind, ...subject, ...files]);
-  return { keyPath, certificatePath };
-}
-
 /** What a scope `repository:NAME:pull,push` asks for, in the token's own terms. */
 function accessOf(scope: string): object[] {
   const match = /^(\w+):(.+):([\w,]*)$/.exec(scope);
@@ -52,9 +40,10 @@ export async function startTokenServer(
   user: { readonly username: string; readonly password: string },
   lifeSeconds: number,
 ): Promise<TokenServer> {
-  const { keyPath, certificatePath } = await makeKey(dir);
-  const key = createPrivateKey(await readFile(keyPath));
-  const certificate = new X509Certificate(await readFile(certificatePath));
+  const made = await makeCertificate(dir);
+  const { certificatePath } = made;
+  const key = createPrivateKey(made.key);
+  const certificate = new X509Certificate(made.certificate);
   const expected = `Basic ${Buffer.from(`${user.username}:${user.password}`).toString('base64')}`;
   let issuedCount = 0;
 
