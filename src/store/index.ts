@@ -4,3 +4,5 @@ export * from './directory-store.ts';
 export * from './errors.ts';
 export * from './object-names.ts';
 export * from './object-store.ts';
+export * from './with-limit.ts';
+export * from './with-retry.ts';
