@@ -37,6 +37,8 @@ export interface ConnectOptions {
 /** Opening an image fetches and unseals its manifest; nothing else that an agent does takes long. */
 const callTimeoutMs = 60_000;
 const retryDelayMs = 20;
+/** A holder that ended at once found another one, whose agent is on its way: the next try can wait. */
+const startIntervalMs = 1000;
 
 /** Codes of a call that found no agent, or one on its way out: the next one can be asked. */
 function isAway(thrown: unknown): boolean {
@@ -50,6 +52,7 @@ export class AgentClient {
   readonly #options: ConnectOptions;
   readonly #starts = new SingleFlight<'start', void>();
   #holder: ChildProcess | undefined;
+  #nextStartMs = 0;
 
   constructor(options: ConnectOptions) {
     this.runDir = options.runDir;
@@ -131,6 +134,8 @@ export class AgentClient {
   async #startHolder(): Promise<void> {
     const command = this.#options.spawn;
     if (command === undefined || this.#isHolderAlive()) return;
+    if (performance.now() < this.#nextStartMs) return;
+    this.#nextStartMs = performance.now() + startIntervalMs;
     await mkdir(this.runDir, { recursive: true, mode: 0o700 });
     const [program, ...args] = command.command;
     const isDetached = command.mode === 'detached';

@@ -8,14 +8,14 @@
  */
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { closeSync, openSync, rmSync } from 'node:fs';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 
 import { errorCode, errorMessage, runCommand, type Log } from '../base/index.ts';
 import type { AgentMessage, HolderMessage } from './agent-calls.ts';
 import { AgentFailingError, FuseSetupError, HolderRunningError } from './errors.ts';
 import { answerInit } from './fuse-init.ts';
-import { releaseImagesDir } from './mounts.ts';
+import { abortImagesDir, releaseImagesDir } from './mounts.ts';
 import { runPaths } from './run-paths.ts';
 import { tryLockFile } from './system-calls.ts';
 
@@ -36,6 +36,8 @@ export interface HolderOptions {
 /** An agent that lives so long is a sound one: the next failure counts anew. */
 const soundAfterMs = 2000;
 const respawnDelayMaxMs = 1000;
+const watchIntervalMs = 250;
+const unmountMaxMs = 10_000;
 /** For an agent to end after its mount is gone. */
 const endMaxMs = 2000;
 
@@ -65,6 +67,13 @@ async function mountFuse(imagesDir: string): Promise<number> {
   return fuseFd;
 }
 
+/** True if the process's main thread has ended: others of its threads may keep the process from ending. */
+async function isDying(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => '');
+  const state = stat.slice(stat.lastIndexOf(')') + 2)[0];
+  return state === 'Z' || state === 'X';
+}
+
 class Holder {
   readonly #options: HolderOptions;
   readonly #fuseFd: number;
@@ -74,6 +83,7 @@ class Holder {
   /** Since when no agent has been sound. */
   #failingSinceMs = performance.now();
   #respawnDelayMs = 0;
+  #startedMs = 0;
   #lastHeardMs = 0;
 
   constructor(options: HolderOptions, fuseFd: number) {
@@ -87,7 +97,7 @@ class Holder {
     process.on('SIGINT', stop);
     if (this.#options.stopAtEndOfInput === true) process.stdin.on('end', stop).resume();
     this.#spawnAgent();
-    const watch = setInterval(() => this.#watch(), (this.#options.silenceMaxMs ?? 10_000) / 10);
+    const watch = setInterval(() => void this.#watch(), watchIntervalMs);
     try {
       await this.#ended.promise;
     } finally {
@@ -100,31 +110,39 @@ class Holder {
 
   #spawnAgent(): void {
     const [program, ...args] = this.#options.agentCommand;
+    const { compileCacheDir } = runPaths(this.#options.runDir);
     const startedMs = performance.now();
     this.#lastHeardMs = startedMs;
     const agent = spawn(program, args, {
       stdio: ['ignore', 'inherit', 'inherit', this.#fuseFd, 'ipc'],
+      env: { NODE_COMPILE_CACHE: compileCacheDir, ...process.env },
       detached: true, // Ctrl-C at a terminal is for the holder, who stops it in order
     });
     this.#agent = agent;
+    this.#startedMs = startedMs;
     agent.on('message', (message: AgentMessage) => {
-      this.#lastHeardMs = performance.now();
+      if (this.#agent === agent) this.#lastHeardMs = performance.now();
       if (message.kind === 'stop') void this.#stop();
     });
     agent.on('error', (thrown) => {
-      this.#options.log.error('cannot start an agent', { reason: errorMessage(thrown) });
-      if (agent.pid === undefined) this.#onAgentEnd(startedMs);
+      this.#options.log.error('agent process failed', { reason: errorMessage(thrown) });
+      if (agent.pid === undefined) this.#replace(agent, 'not started');
     });
-    agent.once('exit', (status, signal) => {
-      if (this.#isStopping) return;
-      this.#options.log.warn('the agent ended', { status: status ?? signal ?? undefined });
-      this.#onAgentEnd(startedMs);
-    });
+    agent.once('exit', (status, signal) => this.#replace(agent, `${status ?? signal}`));
   }
 
-  #onAgentEnd(startedMs: number): void {
+  /**
+   * Starts another agent in the place of `agent`, which has ended or is about to. Its end is not waited for: a thread of
+   * it may be in the kernel, waiting for a page of a read that only the next agent will answer.
+   */
+  #replace(agent: ChildProcess, reason: string): void {
+    if (this.#isStopping || this.#agent !== agent) return;
+    this.#agent = undefined;
+    // An agent that cannot quite die still holds its end of the socket: calls must not reach it.
+    rmSync(runPaths(this.#options.runDir).controlSocket, { force: true });
+    this.#options.log.warn('the agent ended', { reason });
     const nowMs = performance.now();
-    if (nowMs - startedMs >= soundAfterMs) {
+    if (nowMs - this.#startedMs >= soundAfterMs) {
       this.#failingSinceMs = nowMs;
       this.#respawnDelayMs = 0;
     }
@@ -140,27 +158,34 @@ class Holder {
   }
 
   /** Asks the agent for a sign of life, and kills it if there was none for too long. */
-  #watch(): void {
+  async #watch(): Promise<void> {
     const agent = this.#agent;
-    if (agent === undefined || this.#isStopping) return;
-    if (performance.now() - this.#lastHeardMs > (this.#options.silenceMaxMs ?? 10_000)) {
-      this.#options.log.error('the agent is silent; killing it', { pid: agent.pid });
+    if (agent?.pid === undefined || this.#isStopping) return;
+    if (await isDying(agent.pid)) {
+      this.#replace(agent, 'killed');
+    } else if (performance.now() - this.#lastHeardMs > (this.#options.silenceMaxMs ?? 10_000)) {
       agent.kill('SIGKILL');
-      return;
+      this.#replace(agent, 'silent');
+    } else {
+      const ping: HolderMessage = { kind: 'ping' };
+      if (agent.connected) agent.send(ping, () => {});
     }
-    const ping: HolderMessage = { kind: 'ping' };
-    if (agent.connected) agent.send(ping, () => {});
   }
 
   /** Unmounts; then the agent's threads, and with them the agent, end. */
   async #stop(failure?: Error): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
-    const { runDir, log } = this.#options;
+    const { imagesDir } = runPaths(this.#options.runDir);
+    // What is unmounted may still read. If nobody can answer any more, or not in time, it gets errors.
+    if (failure !== undefined) await abortImagesDir(imagesDir);
+    const impatience = setTimeout(() => void abortImagesDir(imagesDir), unmountMaxMs);
     try {
-      await releaseImagesDir(runPaths(runDir).imagesDir);
+      await releaseImagesDir(imagesDir);
     } catch (thrown) {
-      log.error('cannot unmount', { reason: errorMessage(thrown) });
+      this.#options.log.error('cannot unmount', { reason: errorMessage(thrown) });
+    } finally {
+      clearTimeout(impatience);
     }
     closeSync(this.#fuseFd);
     await this.#endAgent();

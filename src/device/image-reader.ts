@@ -6,7 +6,13 @@
  */
 
 import { ThawError, errorCode, errorMessage, type Log } from '../base/index.ts';
-import { SlabView, type ChunkLoader, type ChunkSlab } from '../cache/index.ts';
+import {
+  SlabView,
+  type ChunkLoader,
+  type ChunkRef,
+  type ChunkSlab,
+  type LoadedChunk,
+} from '../cache/index.ts';
 import type { ReadRequest } from './fuse-channel.ts';
 import { Errno } from './fuse-protocol.ts';
 import type { PageCache } from './page-cache.ts';
@@ -48,9 +54,17 @@ async function within<T>(work: Promise<T>, what: string, endsAtMs: number): Prom
   }
 }
 
+/**
+ * A read that ended in EIO comes back at once, and again: the loop device and the filesystem each try once more, in
+ * smaller pieces. They get the same answer for so long, else a process would wait three times the deadline.
+ */
+const lateMemoryMs = 100;
+
 export class ImageReader {
   readonly #options: ImageReaderOptions;
   readonly #view: SlabView;
+  /** Chunks whose time ran out a moment ago, by identity. */
+  readonly #lateChunks = new Map<string, ThawError>();
 
   constructor(options: ImageReaderOptions) {
     this.#options = options;
@@ -107,14 +121,28 @@ export class ImageReader {
     endsAtMs: number,
     { chunk, identity }: ListedChunk,
   ): Promise<Uint8Array[]> {
-    const { loader, slab } = this.#options;
-    const deadlineMs = Math.max(1, endsAtMs - performance.now());
-    const { plaintext, tier } = await loader.load(chunk, { deadlineMs });
+    const { slab } = this.#options;
+    const { plaintext, tier } = await this.#loadChunk(chunk, identity, endsAtMs);
     image.tally.chunk(index, tier, chunk.storedLengthBytes);
     if (slab.insert(identity, plaintext)) slab.publish(open.table, index, identity);
     const storedEnd = Math.min(end, plaintext.byteLength);
     const stored = plaintext.subarray(start, Math.max(start, storedEnd));
     return [stored, zeros.subarray(0, end - start - stored.byteLength)];
+  }
+
+  async #loadChunk(chunk: ChunkRef, identity: string, endsAtMs: number): Promise<LoadedChunk> {
+    const known = this.#lateChunks.get(identity);
+    if (known !== undefined) throw known;
+    const deadlineMs = Math.max(1, endsAtMs - performance.now());
+    try {
+      return await this.#options.loader.load(chunk, { deadlineMs });
+    } catch (thrown) {
+      if (thrown instanceof ThawError && thrown.code === 'ERR_CACHE_DEADLINE') {
+        this.#lateChunks.set(identity, thrown);
+        setTimeout(() => this.#lateChunks.delete(identity), lateMemoryMs);
+      }
+      throw thrown;
+    }
   }
 
   /** After the answer: the read's own pages are still locked before it, and a store would wait for them. */

@@ -92,25 +92,38 @@ export async function unmountBelow(dir: string): Promise<void> {
 }
 
 /**
+ * Ends every request on the FUSE mount at `imagesDir` with an error, now and from now on. It stays in the tree, dead, while
+ * something uses it.
+ */
+export async function abortImagesDir(imagesDir: string): Promise<void> {
+  // MNT_FORCE aborts the connection before it finds that the mount is busy.
+  await runCommand('umount', ['-c', '-n', '-i', '-f', imagesDir]).catch(() => {});
+}
+
+/**
  * Undoes every mount of a file in `imagesDir`, every loop device on one, and the mount at `imagesDir` itself, dead or alive.
  * A filesystem still in use leaves the tree and gives its users errors: nobody is left to serve it.
  */
 export async function releaseImagesDir(imagesDir: string): Promise<void> {
   const loops = [...(await listLoopDevices())].filter(([, file]) => isBelow(file, imagesDir));
   const devices = new Set(loops.map(([device]) => device));
-  const mounts = await listMounts();
-  for (const { source, mountPoint } of mounts.toReversed()) {
-    if (devices.has(source)) await unmount(mountPoint, { lazily: true });
+  const mounts = (await listMounts()).toReversed();
+  const failures: unknown[] = [];
+  const attempt = async (work: Promise<unknown>): Promise<void> => {
+    await work.catch((thrown: unknown) => failures.push(thrown));
+  };
+  for (const { source, mountPoint } of mounts) {
+    if (devices.has(source)) await attempt(unmount(mountPoint, { lazily: true }));
   }
-  for (const [device] of await listLoopDevices()) {
+  for (const [device, file] of await listLoopDevices()) {
     // Those that detach by themselves are gone; a device in use is detached when its user is done.
-    if (devices.has(device)) await runCommand('losetup', ['-d', device]).catch(() => {});
+    if (isBelow(file, imagesDir)) await attempt(runCommand('losetup', ['-d', device]));
   }
   for (const { mountPoint, fileSystemType } of mounts) {
     if (mountPoint !== imagesDir || !fileSystemType.startsWith('fuse')) continue;
-    // By force: requests that nobody will answer end in errors, which is what lets their users go.
-    await runCommand('umount', ['-c', '-n', '-i', imagesDir]).catch(async () =>
-      runCommand('umount', ['-c', '-n', '-i', '-f', '-l', imagesDir]),
-    );
+    const force = async (): Promise<unknown> =>
+      runCommand('umount', ['-c', '-n', '-i', '-f', '-l', imagesDir]);
+    await attempt(runCommand('umount', ['-c', '-n', '-i', imagesDir]).catch(force));
   }
+  if (failures.length > 0) throw failures[0];
 }

@@ -93,13 +93,13 @@ function originStore(originDir: string): Pick<ObjectStore, 'get'> {
 async function main(role: string, runDir: string, originDir: string): Promise<void> {
   const log = createLog({ level: 'warn' });
   if (role === 'holder') {
-    await runHolder({
-      runDir,
-      agentCommand: processCommand('agent', runDir, originDir),
-      stopAtEndOfInput: true,
-      silenceMaxMs: 3000,
-      log,
-    });
+    const agentCommand = processCommand('agent', runDir, originDir);
+    const stopAtEndOfInput = process.stdin.constructor.name === 'Socket';
+    await runHolder({ runDir, agentCommand, stopAtEndOfInput, silenceMaxMs: 3000, log }).catch(
+      (thrown: unknown) => {
+        if (errorCode(thrown) !== 'ERR_DEVICE_HOLDER_RUNNING') throw thrown;
+      },
+    );
     return;
   }
   const store = originStore(originDir) as ObjectStore;

@@ -122,7 +122,8 @@ export class WorkerFixture implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#agent?.shutdown();
-    await rm(this.dir, { recursive: true, force: true });
+    // A process that is just ending may still write there.
+    await rm(this.dir, { recursive: true, force: true, maxRetries: 10 });
   }
 
   async #put(name: string, bytes: Uint8Array): Promise<void> {
