@@ -14,9 +14,9 @@ import { openDirectoryStore } from '../directory-store.ts';
 
 const [path = '', mode = '', writer = '', count = ''] = process.argv.slice(2);
 
-/** Of up to 1 MiB, different for every writer and number. */
+/** Of up to 4 MiB, which is several writes, and different for every writer and number. */
 function objectOf(number: number): Buffer {
-  const sizeBytes = 1 + ((number * 7919 + Number(writer) * 104_729) % (1024 * 1024));
+  const sizeBytes = 1 + ((number * 7919 + Number(writer) * 104_729) % (4 * 1024 * 1024));
   return Buffer.alloc(sizeBytes, `writer ${writer} object ${number};`);
 }
 
