@@ -1,0 +1,139 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import fc from 'fast-check';
+
+import { sealChunk } from '../chunk/index.ts';
+import { chunkObjectName, type ObjectStore } from '../store/index.ts';
+import { toHex } from '../base/index.ts';
+import type { ChunkRef } from './chunk-loader.ts';
+import { createChunkLoader } from './origin-loader.ts';
+
+const salt = Buffer.alloc(32, 1);
+const rootId = 'root';
+
+interface Sealed {
+  readonly ref: ChunkRef;
+  readonly name: string;
+  readonly plaintext: Buffer;
+  readonly ciphertext: Uint8Array;
+}
+
+function seal(seed: number): Sealed {
+  const plaintext = Buffer.alloc(8192, seed + 1);
+  const sealed = sealChunk(plaintext, salt);
+  assert.ok(sealed !== undefined);
+  const { ciphertext, ciphertextDigest, key, storedLengthBytes } = sealed;
+  const ref: ChunkRef = { rootId, ciphertextDigest, storedLengthBytes, codec: 'none', key };
+  return { ref, name: chunkObjectName(rootId, toHex(ciphertextDigest)), plaintext, ciphertext };
+}
+
+/** A store that only reads, by the given function, and counts. */
+function originOf(get: ObjectStore['get']): { store: ObjectStore; gets: string[] } {
+  const gets: string[] = [];
+  const counted: Pick<ObjectStore, 'get'> = {
+    get: async (name, options) => {
+      gets.push(name);
+      return get(name, options);
+    },
+  };
+  return { store: counted as ObjectStore, gets };
+}
+
+test("load gives the plaintext of what the origin has under the chunk's name", async () => {
+  const { ref, plaintext, ciphertext, name } = seal(1);
+  const { store } = originOf(async (asked) => (asked === name ? ciphertext : undefined));
+  const loader = createChunkLoader({ store });
+  const loaded = await loader.load(ref, { deadlineMs: 1000 });
+  assert.equal(loaded.tier, 'origin');
+  assert.equal(plaintext.compare(loaded.plaintext), 0);
+  assert.equal(loader.counters().originBytes, ciphertext.byteLength);
+});
+
+test('load refuses any change of the ciphertext, and says so in its counters', async () => {
+  const { ref, ciphertext } = seal(2);
+  const changes = fc.oneof(
+    fc.nat(ciphertext.byteLength * 8 - 1).map((bit) => {
+      const changed = Buffer.from(ciphertext);
+      changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      return changed;
+    }),
+    fc.nat(ciphertext.byteLength - 1).map((length) => ciphertext.subarray(0, length)),
+    fc.uint8Array({ minLength: 1 }).map((more) => Buffer.concat([ciphertext, more])),
+  );
+  await fc.assert(
+    fc.asyncProperty(changes, async (changed) => {
+      const loader = createChunkLoader({ store: originOf(async () => changed).store });
+      await assert.rejects(loader.load(ref, { deadlineMs: 1000 }), {
+        code: 'ERR_CACHE_CHUNK_CORRUPT',
+      });
+      assert.equal(loader.counters().corrupt, 1);
+    }),
+  );
+});
+
+test('load reports what the origin lacks, and passes its failures on', async () => {
+  const { ref } = seal(3);
+  const lacking = createChunkLoader({ store: originOf(async () => undefined).store });
+  await assert.rejects(lacking.load(ref, { deadlineMs: 1000 }), {
+    code: 'ERR_CACHE_CHUNK_MISSING',
+  });
+  const failing = createChunkLoader({
+    store: originOf(async () => Promise.reject(new Error('disk on fire'))).store,
+  });
+  await assert.rejects(failing.load(ref, { deadlineMs: 1000 }), /disk on fire/);
+  assert.equal(failing.counters().failed, 1);
+});
+
+test('loads of one chunk at a time share a fetch, whatever the order in which things happen', async () => {
+  const { ref, ciphertext, plaintext } = seal(4);
+  await fc.assert(
+    fc.asyncProperty(fc.scheduler(), fc.integer({ min: 1, max: 5 }), async (scheduler, count) => {
+      const { store, gets } = originOf(async () => scheduler.schedule(Promise.resolve(ciphertext)));
+      const loader = createChunkLoader({ store });
+      const loads = Array.from({ length: count }, () => loader.load(ref, { deadlineMs: 60_000 }));
+      for (const loaded of await scheduler.waitFor(Promise.all(loads))) {
+        assert.equal(plaintext.compare(loaded.plaintext), 0);
+      }
+      assert.equal(gets.length, 1);
+    }),
+  );
+});
+
+test('a manifest that lists a chunk with another key does not share its fetch or its bytes', async () => {
+  const { ref, ciphertext, plaintext } = seal(5);
+  const { store, gets } = originOf(async () => ciphertext);
+  const loader = createChunkLoader({ store });
+  const thief = { ...ref, key: Buffer.alloc(32, 9) };
+  const [mine, stolen] = await Promise.all([
+    loader.load(ref, { deadlineMs: 1000 }),
+    loader.load(thief, { deadlineMs: 1000 }),
+  ]);
+  assert.equal(gets.length, 2);
+  assert.equal(plaintext.compare(mine.plaintext), 0);
+  assert.notEqual(plaintext.compare(stolen.plaintext), 0);
+});
+
+test('a store that never answers costs its readers their deadline, and nobody after them', async () => {
+  let isStalled = true;
+  const sealed = [1, 2, 3, 4].map(seal);
+  const signals: (AbortSignal | undefined)[] = [];
+  const { store } = originOf(async (name, options) => {
+    signals.push(options?.signal);
+    if (isStalled) return new Promise(() => {}); // not even when it is aborted
+    return sealed.find((each) => each.name === name)?.ciphertext;
+  });
+  const loader = createChunkLoader({ store, originConcurrency: 2 });
+  const stalled = sealed.map(async ({ ref }) =>
+    loader.load(ref, { deadlineMs: 30 }).catch((thrown: { code: string }) => thrown.code),
+  );
+  await new Promise(setImmediate);
+  assert.equal(signals.length, 2, 'no more than two at a time');
+  assert.deepEqual(await Promise.all(stalled), Array(4).fill('ERR_CACHE_DEADLINE'));
+  assert.ok(signals.every((signal) => signal?.aborted));
+  isStalled = false;
+  for (const { ref, plaintext } of sealed) {
+    const loaded = await loader.load(ref, { deadlineMs: 10_000 });
+    assert.equal(plaintext.compare(loaded.plaintext), 0);
+  }
+});
