@@ -5,7 +5,12 @@
 
 import { byteStringToDisplay, present, type ByteString } from '../base/index.ts';
 import type { FileContent } from '../rootfs/index.ts';
-import { encodeDirectoryBlock, planDirectory, type DirectoryShape } from './directory.ts';
+import {
+  encodeDirectoryBlock,
+  planDirectory,
+  type DirectoryShape,
+  type DirectoryTarget,
+} from './directory.ts';
 import type { ContentReader } from './disk-plan.ts';
 import { encodeExtentTree, type LogicalRun } from './extent-tree.ts';
 import { dataRuns, readDataBlocks } from './file-data.ts';
@@ -61,6 +66,8 @@ export class FilePart extends DiskPart {
   readonly blockCount: number;
   /** The inode that refers to it, if the file is still in the tree. */
   inode: PlannedInode | undefined;
+  /** Of the inode that it would have if it were still in the tree. */
+  number = 0;
 
   constructor(content: FileContent) {
     super();
@@ -88,23 +95,17 @@ export class FilePart extends DiskPart {
   }
 }
 
-/**
- * A directory's entries as they were at the end of one layer. The last version is the directory; those before it
- * are what images without the upper layers have, so that both share the chunk.
- */
+/** A directory's entries, or those that it had at the end of a layer below. */
 export class DirectoryPart extends MetadataPart {
   readonly inode: PlannedInode;
-  readonly live: boolean;
-  readonly #layer: number;
+  readonly #past: DirectoryPast | undefined;
   readonly #shape: DirectoryShape;
   readonly #inodeOf: InodeLookup;
 
-  /** `layer` is the last whose entries count; an infinite one means all. */
-  constructor(inode: PlannedInode, layer: number, inodeOf: InodeLookup) {
+  constructor(inode: PlannedInode, inodeOf: InodeLookup, past?: DirectoryPast) {
     super();
     this.inode = inode;
-    this.live = layer === Infinity;
-    this.#layer = layer;
+    this.#past = past;
     this.#inodeOf = inodeOf;
     this.#shape = planDirectory(this.#names(), byteStringToDisplay(inode.path));
   }
@@ -113,31 +114,54 @@ export class DirectoryPart extends MetadataPart {
     return this.inode.path;
   }
 
+  get live(): boolean {
+    return this.#past === undefined;
+  }
+
   get blockCount(): number {
     return this.#shape.blockCount;
   }
 
   override block(index: number): Uint8Array {
-    const { node, number, parent } = this.inode;
+    const { number, parent } = this.inode;
     return encodeDirectoryBlock(this.#shape, index, {
       self: number,
       parent: parent?.number ?? number,
       names: () => this.#names(),
-      resolve: (name) => {
-        const child = node.type === 'directory' ? node.entries.get(name) : undefined;
-        const target = this.#inodeOf(child);
-        return { inode: target.number, entryType: fileTypes[target.node.type].entryType };
-      },
+      resolve: (name) => this.#resolve(name),
     });
+  }
+
+  #resolve(name: ByteString): DirectoryTarget {
+    const lost = this.#past?.lost.get(name);
+    if (lost !== undefined) return { inode: lost.number, entryType: fileTypes.file.entryType };
+    const { number, node } = this.#inodeOf(entriesOf(this.inode).get(name));
+    return { inode: number, entryType: fileTypes[node.type].entryType };
   }
 
   #names(): ByteString[] {
     const { node } = this.inode;
-    if (node.type !== 'directory') return [];
-    const names = sortedNames(node);
-    if (this.live) return names;
-    return names.filter((name) => (node.entries.get(name)?.layer ?? 0) <= this.#layer);
+    const names = node.type === 'directory' ? sortedNames(node) : [];
+    const past = this.#past;
+    if (past === undefined) return names;
+    const entries = entriesOf(this.inode);
+    const kept = names.filter((name) => (entries.get(name)?.layer ?? 0) <= past.layer);
+    return [...new Set([...kept, ...past.lost.keys()])].sort();
   }
+}
+
+/**
+ * What a directory was at the end of a layer that others have changed it since: what it has now from that layer and those
+ * below, and what it has lost. Images without the upper layers have just this, so the two share the chunk; nobody
+ * reads it here, so it need not be exact (what was lost besides that layer's own files is not known).
+ */
+export interface DirectoryPast {
+  readonly layer: number;
+  readonly lost: ReadonlyMap<ByteString, FilePart>;
+}
+
+function entriesOf({ node }: PlannedInode): ReadonlyMap<ByteString, PlannedInode['node']> {
+  return node.type === 'directory' ? node.entries : new Map();
 }
 
 export type InodeLookup = (node: PlannedInode['node'] | undefined) => PlannedInode;

@@ -35,8 +35,8 @@ import { needsXattrBlock } from './xattr.ts';
 export interface LayerPlan {
   /** Blocks counted from the layer's first group. */
   readonly parts: readonly DiskPart[];
-  /** Inodes by position, counted from the first of the layer's first group; gaps are not used. */
-  readonly inodes: readonly (PlannedInode | undefined)[];
+  /** Inodes by position, counted from the first of the layer's first group; a lost file keeps its number. */
+  readonly inodes: readonly (PlannedInode | FilePart | undefined)[];
   /** Where the inode table of the first group begins; those of the others begin with their group. */
   readonly firstTableBlock: number;
   /** How many groups the layer needs in a row; 0 if it has nothing. */
@@ -124,8 +124,10 @@ interface MetadataOptions {
 /** All blocks of metadata that the layer has, in byte order of paths. */
 function planMetadata(census: LayerCensus, { files, layer, inodeOf }: MetadataOptions): DiskPart[] {
   const parts: DiskPart[] = [];
+  const lostFiles = groupLostFiles(files);
   for (const { inode, last } of census.changedDirectories) {
-    const part = new DirectoryPart(inode, last ? Infinity : layer, inodeOf);
+    const past = { layer, lost: lostFiles.get(inode.path) ?? new Map() };
+    const part = new DirectoryPart(inode, inodeOf, last ? undefined : past);
     if (last) inode.data = part;
     parts.push(part);
   }
@@ -148,10 +150,23 @@ function planMetadata(census: LayerCensus, { files, layer, inodeOf }: MetadataOp
   return parts.sort(byPath);
 }
 
+/** The files that upper layers replaced or deleted, by directory and name. */
+function groupLostFiles(files: readonly FilePart[]): Map<ByteString, Map<ByteString, FilePart>> {
+  const byDirectory = new Map<ByteString, Map<ByteString, FilePart>>();
+  for (const part of files) {
+    if (part.live) continue;
+    const nameAt = part.path.lastIndexOf('/') + 1;
+    const directory = part.path.slice(0, Math.max(nameAt - 1, 0)) as ByteString;
+    const names = byDirectory.get(directory) ?? new Map<ByteString, FilePart>();
+    byDirectory.set(directory, names.set(part.path.slice(nameAt) as ByteString, part));
+  }
+  return byDirectory;
+}
+
 interface InodePlace {
   readonly path: ByteString;
-  /** Undefined where the layer brings something that this tree has from a lower layer, or no longer. */
-  readonly inode: PlannedInode | undefined;
+  /** A file that is no more; undefined for a directory that a lower layer made, or that is no more. */
+  readonly inode: PlannedInode | FilePart | undefined;
 }
 
 /** One path in so many begins a new run of inodes. */
@@ -162,10 +177,7 @@ const pathsPerRun = 128;
  * cut where a path's hash says so, begin with a block of the table, so that one path more seldom moves the
  * inodes of those after its run.
  */
-function orderInodes(
-  census: LayerCensus,
-  files: readonly FilePart[],
-): (PlannedInode | undefined)[] {
+function orderInodes(census: LayerCensus, files: readonly FilePart[]): InodePlace['inode'][] {
   const directories = inRuns(directoryPlaces(census, files));
   const others = inRuns(otherPlaces(census, files));
   const together = roundUp(directories.length, inodesPerBlock) + others.length;
@@ -174,8 +186,8 @@ function orderInodes(
   return directories.concat(others);
 }
 
-function inRuns(places: readonly InodePlace[]): (PlannedInode | undefined)[] {
-  const inodes: (PlannedInode | undefined)[] = [];
+function inRuns(places: readonly InodePlace[]): InodePlace['inode'][] {
+  const inodes: InodePlace['inode'][] = [];
   for (const { path, inode } of places) {
     if (pathHash(path) % pathsPerRun === 0) inodes.length = roundUp(inodes.length, inodesPerBlock);
     inodes.push(inode);
@@ -199,7 +211,7 @@ function directoryPlaces(census: LayerCensus, files: readonly FilePart[]): Inode
 }
 
 function otherPlaces(census: LayerCensus, files: readonly FilePart[]): InodePlace[] {
-  const withData = files.map(({ path, inode }) => ({ path, inode }));
+  const withData = files.map((part) => ({ path: part.path, inode: part.inode ?? part }));
   const without = census.others
     .filter(({ node, data }) => node.type !== 'file' || data === undefined)
     .map((inode) => ({ path: inode.path, inode }));

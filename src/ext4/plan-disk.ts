@@ -12,6 +12,7 @@ import { BytesPart, DirectoryPart, InodeTablePart, XattrPart, type DiskPart } fr
 import type { DiskPlan } from './disk-plan.ts';
 import { blocksPerGroup, inodesPerGroup, rootInodeNumber } from './geometry.ts';
 import { DiskUse, encodeHead, shapeHead } from './head.ts';
+import { PlannedInode } from './inode.ts';
 import { planLayer, type LayerPlan } from './layer-plan.ts';
 import { placeInOrder } from './packing.ts';
 import { PlannedDisk } from './planned-disk.ts';
@@ -53,15 +54,17 @@ function moveParts(layer: LayerPlan, firstGroup: number, use: DiskUse): readonly
   return layer.parts;
 }
 
-/** Numbers the layer's inodes. */
+/** Numbers the layer's inodes, those that are no more as well. */
 function planInodeTables(layer: LayerPlan, firstGroup: number, use: DiskUse): InodeTablePart[] {
   const tables: InodeTablePart[] = [];
   for (let start = 0; start < layer.inodes.length; start += inodesPerGroup) {
     const group = firstGroup + start / inodesPerGroup;
-    const inodes = layer.inodes.slice(start, start + inodesPerGroup);
-    for (const [index, inode] of inodes.entries()) {
+    const inodes: (PlannedInode | undefined)[] = [];
+    for (const [index, inode] of layer.inodes.slice(start, start + inodesPerGroup).entries()) {
       if (inode === undefined) continue;
       inode.number = group * inodesPerGroup + index + 1;
+      if (!(inode instanceof PlannedInode)) continue;
+      inodes[index] = inode;
       use.useInode(inode.number, inode.node.type === 'directory');
     }
     const table = new InodeTablePart(inodes);
@@ -75,7 +78,7 @@ function planInodeTables(layer: LayerPlan, firstGroup: number, use: DiskUse): In
 function planHead({ root, inodeOf }: Census, use: DiskUse): DiskPart[] {
   root.number = rootInodeNumber;
   use.useInode(rootInodeNumber, true);
-  const rootParts: DiskPart[] = [(root.data = new DirectoryPart(root, Infinity, inodeOf))];
+  const rootParts: DiskPart[] = [(root.data = new DirectoryPart(root, inodeOf))];
   if (needsXattrBlock(root.node.metadata.xattrs, root.path)) {
     rootParts.push((root.xattrBlock = new XattrPart(root)));
   }

@@ -1,6 +1,6 @@
 /** Directories as they are read: all entries, or one by its hash. Source: kernel Documentation/filesystems/ext4/directory.rst. */
 
-import { byteStringFromBytes, type ByteString } from '../base/index.ts';
+import { viewOf, type ByteString } from '../base/index.ts';
 import { Ext4CorruptError } from './errors.ts';
 import type { Extent } from './extent-tree.ts';
 import { halfMd4 } from './half-md4.ts';
@@ -54,26 +54,26 @@ class DirectoryBlocks {
   }
 
   /** The entries of one block, unused ones and the two dots left out. */
-  async *entries(index: number): AsyncGenerator<Ext4DirectoryEntry> {
-    const block = await this.block(index);
+  async entries(index: number): Promise<Ext4DirectoryEntry[]> {
+    const block = viewOf(await this.block(index));
+    const entries: Ext4DirectoryEntry[] = [];
     let at = 0;
     while (at < block.byteLength) {
-      this.expect(at + DirectoryEntryHead.sizeBytes <= block.byteLength, 'has an entry cut short');
-      const head = DirectoryEntryHead.decode(block, at);
       const nameAt = at + DirectoryEntryHead.sizeBytes;
-      // 64 KiB do not fit into the field: there, 0 and 65,535 stand for a record that fills the block.
-      const wholeBlock = block.byteLength === 65_536 && [0, 65_535].includes(head.rec_len);
-      const recordBytes = wholeBlock ? 65_536 : head.rec_len;
+      this.expect(nameAt <= block.byteLength, 'has an entry cut short');
+      // By hand rather than by the table: a lookup goes over every entry of a block.
+      const inode = block.readUInt32LE(at);
+      const recordBytes = recordLength(block.readUInt16LE(at + 4), block.byteLength);
+      const nameBytes = block.readUInt8(at + 6);
       const fits = recordBytes % 4 === 0 && at + recordBytes <= block.byteLength;
-      const holdsName = recordBytes >= DirectoryEntryHead.sizeBytes + head.name_len;
-      this.expect(fits && holdsName, 'has an entry of impossible length');
-      if (head.inode !== 0) {
-        const name = byteStringFromBytes(block.subarray(nameAt, nameAt + head.name_len));
-        this.expect(name !== '' && !/[/\0]/.test(name), 'has an entry with an impossible name');
-        if (name !== '.' && name !== '..') yield { name, inode: head.inode };
-      }
+      this.expect(fits && nameAt + nameBytes <= at + recordBytes, 'has an entry of odd length');
+      const name = block.toString('latin1', nameAt, nameAt + nameBytes) as ByteString;
       at += recordBytes;
+      if (inode === 0 || name === '.' || name === '..') continue;
+      this.expect(name !== '' && !/[/\0]/.test(name), 'has an entry with an impossible name');
+      entries.push({ name, inode });
     }
+    return entries;
   }
 
   expect(holds: boolean, otherwise: string): void {
@@ -85,6 +85,11 @@ class DirectoryBlocks {
   }
 }
 
+/** 64 KiB do not fit into the field: there, 0 and 65,535 stand for a record that fills the block. */
+function recordLength(field: number, blockBytes: number): number {
+  return blockBytes === 65_536 && (field === 0 || field === 65_535) ? blockBytes : field;
+}
+
 /** All entries but `.` and `..`, in byte order of the names. */
 export async function readDirectory(
   volume: Volume,
@@ -93,7 +98,7 @@ export async function readDirectory(
   const blocks = await DirectoryBlocks.open(volume, directory);
   const entries = new Map<ByteString, Ext4DirectoryEntry>();
   for (let index = 0; index < blocks.count; index += 1) {
-    for await (const entry of blocks.entries(index)) {
+    for (const entry of await blocks.entries(index)) {
       blocks.expect(!entries.has(entry.name), 'has two entries of one name');
       entries.set(entry.name, entry);
     }
@@ -113,7 +118,7 @@ export async function findInDirectory(
       ? Array.from({ length: blocks.count }, (_, index) => index)
       : await findLeaves(volume, blocks, name);
   for (const index of candidates) {
-    for await (const entry of blocks.entries(index)) {
+    for (const entry of await blocks.entries(index)) {
       if (entry.name === name) return entry.inode;
     }
   }

@@ -64,14 +64,18 @@ class LayerData {
   }
 }
 
-/** Bytes that differ everywhere and are never zero for long: each word is a hash of its own offset. */
-export function generate(tarOffset: number, target: Uint8Array): void {
-  for (let index = 0; index < target.byteLength; index += 1) {
-    const position = tarOffset + index;
-    const low = position >>> 2;
-    let word = Math.imul(low ^ (Math.floor(position / 2 ** 34) * 0x9e3779b1), 0x85ebca6b);
-    word = Math.imul(word ^ (word >>> 15), 0xc2b2ae35);
-    target[index] = (word >>> ((position & 3) * 8)) | 1;
+/** Bytes without zeros that repeat only after a prime number of them, so that no two chunks are equal. */
+const pattern = Buffer.from(
+  Array.from({ length: 65_521 }, (_, index) => (Math.imul(index + 1, 0x9e3779b1) >>> 24) | 1),
+);
+
+function generate(tarOffset: number, target: Uint8Array): void {
+  let at = 0;
+  while (at < target.byteLength) {
+    const phase = (tarOffset + at) % pattern.byteLength;
+    const part = pattern.subarray(phase, phase + target.byteLength - at);
+    target.set(part, at);
+    at += part.byteLength;
   }
 }
 
@@ -80,9 +84,9 @@ function toTarEntry(entry: EntryInWords, layer: LayerData): TarEntry {
   const { sizeBytes, tarOffset } =
     type === 'file' ? layer.add(entry) : { sizeBytes: 0, tarOffset: 0 };
   const parts = entry.parts ?? (sizeBytes === 0 ? [] : [[0, sizeBytes] as const]);
-  const xattrs = Object.entries(entry.xattrs ?? {}).map(
-    ([name, value]) => [byteString(name), Buffer.from(value)] as const,
-  );
+  const xattrs = Object.entries(entry.xattrs ?? {})
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, value]) => [byteString(name), Buffer.from(value)] as const);
   return {
     path: entry.path as ByteString,
     type,
