@@ -1,8 +1,10 @@
 /** base: what every room may use and nothing of ours: errors, bytes, record tables, limits, time, logs. */
 
+export * from './abort.ts';
 export * from './bytes.ts';
 export * from './clock.ts';
 export * from './command.ts';
+export * from './durable-directory.ts';
 export * from './errors.ts';
 export * from './layout.ts';
 export * from './limits.ts';

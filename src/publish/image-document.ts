@@ -6,6 +6,7 @@
 import { ThawError, errorMessage } from '../base/index.ts';
 import type { ImageConfig } from '../oci/index.ts';
 
+/** An image's identity and how to run it. */
 export interface ImageDocument {
   readonly reference: string;
   /** `sha256:…`, see `OciImage.imageDigest`. */
@@ -18,6 +19,7 @@ export interface ImageDocument {
   readonly contentBytes: number;
 }
 
+/** Authentic bytes that are no document: written by another version, or by a bug. */
 export class ImageDocumentError extends ThawError {
   constructor(cause: unknown) {
     super({
@@ -29,6 +31,7 @@ export class ImageDocumentError extends ThawError {
   }
 }
 
+/** For `Manifest.imageDocument`; a fresh array. */
 export function encodeImageDocument(document: ImageDocument): Uint8Array {
   return Buffer.from(JSON.stringify(document), 'utf8');
 }

@@ -1,0 +1,108 @@
+/**
+ * All that one worker does for its administrator, as one interface of JSON-shaped values: the CLI calls it in its
+ * own process when no `thaw serve` runs, and over that server's Unix socket when one does.
+ */
+
+import type { ProgressReporter } from '../base/index.ts';
+import type { FunctionRecord, ImageRecord } from '../catalog/index.ts';
+import type { InvokeResult } from '../functions/index.ts';
+import type { CheckReport, ChunkCounts, ImageDocument } from '../publish/index.ts';
+
+/** What a caller hands along with a request that may take long. */
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  readonly progress?: ProgressReporter;
+}
+
+/** What to publish, for whom. */
+export interface ConvertRequest {
+  /** An image source; paths in it are absolute. */
+  readonly source: string;
+  readonly tenant: string;
+  readonly name?: string;
+  /** `os/architecture[/variant]`. Default: the worker's own. */
+  readonly platform?: string;
+  readonly plainHttp?: boolean;
+  readonly credentials?: { readonly username: string; readonly password: string };
+  /** Of the caller, who may be another user than the worker. */
+  readonly dockerConfigPath?: string;
+}
+
+/** As `PublishResult`. `uploadedBytes`: ciphertext and manifest new to the store. */
+export interface ConvertResult {
+  readonly image: ImageRecord;
+  readonly chunks: ChunkCounts;
+  readonly uploadedBytes: number;
+  readonly elapsedMs: number;
+}
+
+/** Names a published image. */
+export interface ImageRequest {
+  readonly tenant: string;
+  /** A manifest id, a unique prefix of one (6 digits or more), or a name. */
+  readonly id: string;
+}
+
+/** The catalog's record and what the manifest, opened with the tenant's key, says of the image. */
+export interface ImageDetails {
+  readonly image: ImageRecord;
+  readonly document: ImageDocument;
+}
+
+/** Limits and defaults as in Lambda, see `FunctionRecord`. */
+export interface CreateFunctionRequest {
+  readonly name: string;
+  readonly tenant: string;
+  /** A published image's id or name. */
+  readonly image: string;
+  readonly memoryMb: number;
+  readonly timeoutSeconds: number;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly entrypoint?: readonly string[];
+  readonly command?: readonly string[];
+  readonly workingDir?: string;
+}
+
+/** Names a function. */
+export interface FunctionRequest {
+  readonly tenant: string;
+  readonly name: string;
+}
+
+/** `InvokeResult` with the payload as text. */
+export interface InvokeReport extends Omit<InvokeResult, 'payload'> {
+  readonly payload: string;
+}
+
+/**
+ * Methods throw what the rooms behind them throw; over the socket the errors keep code, fault and message.
+ * `ERR_API_IMAGE_NOT_FOUND` where `ImageRequest.id` names nothing of the tenant.
+ */
+export interface Worker extends AsyncDisposable {
+  convertImage(request: ConvertRequest, options?: CallOptions): Promise<ConvertResult>;
+  listImages(request: { readonly tenant: string }): Promise<readonly ImageRecord[]>;
+  inspectImage(request: ImageRequest): Promise<ImageDetails>;
+  checkImage(request: ImageRequest, options?: CallOptions): Promise<CheckReport>;
+  /** `path` is absolute and names no file yet. */
+  exportImage(
+    request: ImageRequest & { readonly path: string },
+    options?: CallOptions,
+  ): Promise<ImageRecord>;
+  removeImage(request: ImageRequest): Promise<ImageRecord>;
+  /** `directory` is absolute and exists. The mount stays after the call and after the process. */
+  mountImage(
+    request: ImageRequest & { readonly directory: string; readonly writable: boolean },
+  ): Promise<ImageRecord>;
+  unmountImage(request: { readonly directory: string }): Promise<void>;
+
+  createFunction(request: CreateFunctionRequest): Promise<FunctionRecord>;
+  listFunctions(request: { readonly tenant: string }): Promise<readonly FunctionRecord[]>;
+  removeFunction(request: FunctionRequest): Promise<void>;
+  invokeFunction(
+    request: FunctionRequest & { readonly payload: string },
+    options?: CallOptions,
+  ): Promise<InvokeReport>;
+  functionLogs(request: FunctionRequest & { readonly maxBytes: number }): Promise<string>;
+  /** Unmounts what is idle and forgets all chunks in memory: the next start is cold. */
+  dropCaches(): Promise<void>;
+}

@@ -1,0 +1,206 @@
+/** `thaw function …` */
+
+import { readFile } from 'node:fs/promises';
+
+import { InvalidArgumentError, type Command } from 'commander';
+
+import type { InvokeReport } from '../../api/index.ts';
+import { defaultTenant } from '../../catalog/index.ts';
+import type { CliContext } from '../context.ts';
+import { UsageError } from '../errors.ts';
+import { formatBytes, formatMs, formatTable } from '../format.ts';
+import { absoluteSource, isImageSource } from '../source.ts';
+
+interface TenantOptions {
+  readonly tenant: string;
+  readonly json?: boolean;
+}
+
+interface CreateOptions extends TenantOptions {
+  readonly image: string;
+  readonly memory: number;
+  readonly timeout: number;
+  readonly env: Readonly<Record<string, string>>;
+  readonly entrypoint?: readonly string[];
+  readonly command?: readonly string[];
+  readonly workdir?: string;
+  readonly plainHttp?: boolean;
+}
+
+const logBytesDefault = 1 << 20;
+
+export function addFunctionCommands(program: Command, context: CliContext): void {
+  const group = program.command('function').description('create and invoke functions');
+  const add = (usage: string, description: string): Command =>
+    group
+      .command(usage)
+      .description(description)
+      .option('--tenant <tenant>', 'whose function', defaultTenant)
+      .option('--json', 'print JSON');
+
+  add('create <name>', 'create a function from an image')
+    .requiredOption('--image <source-or-id>', 'a published image, or a source to publish first')
+    .option('--memory <mb>', 'memory limit in MB', parseInteger, 512)
+    .option('--timeout <seconds>', 'longest invocation', parseInteger, 3)
+    .option('--env <key=value>', 'environment variable; repeat for more', collectEnv, {})
+    .option('--entrypoint <json>', "JSON array in place of the image's entry point", parseStrings)
+    .option('--command <json>', "JSON array in place of the image's command", parseStrings)
+    .option('--workdir <dir>', "in place of the image's working directory")
+    .option('--plain-http', 'when publishing: talk to the registry without TLS')
+    .action((name: string, options: CreateOptions) => create(context, name, options));
+  add('invoke <name>', 'invoke a function and print its response')
+    .option('--payload <json>', 'the event: JSON text, or @FILE', '{}')
+    .action((name: string, options: TenantOptions & { readonly payload: string }) =>
+      invoke(context, name, options),
+    );
+  add('ls', 'list functions').action((options: TenantOptions) => list(context, options));
+  add('logs <name>', "print a function's log")
+    .option('--bytes <n>', 'at most this much from its end', parseInteger, logBytesDefault)
+    .action((name: string, options: TenantOptions & { readonly bytes: number }) =>
+      logs(context, name, options),
+    );
+  add('rm <name>', 'stop and remove a function').action((name: string, options: TenantOptions) =>
+    remove(context, name, options),
+  );
+}
+
+function parseInteger(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.');
+  return Number(text);
+}
+
+function collectEnv(
+  pair: string,
+  collected: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const equals = pair.indexOf('=');
+  if (equals < 1) throw new InvalidArgumentError('It must be KEY=VALUE.');
+  return { ...collected, [pair.slice(0, equals)]: pair.slice(equals + 1) };
+}
+
+function parseStrings(text: string): readonly string[] {
+  const problem = 'It must be a JSON array of strings.';
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (Array.isArray(parsed) && parsed.every((item) => typeof item === 'string')) return parsed;
+  } catch {
+    throw new InvalidArgumentError(problem);
+  }
+  throw new InvalidArgumentError(problem);
+}
+
+async function create(context: CliContext, name: string, options: CreateOptions): Promise<void> {
+  const worker = await context.worker();
+  const { tenant } = options;
+  const created = await worker.createFunction({
+    name,
+    tenant,
+    image: await publishedImage(context, options),
+    memoryMb: options.memory,
+    timeoutSeconds: options.timeout,
+    environment: options.env,
+    ...(options.entrypoint === undefined ? {} : { entrypoint: options.entrypoint }),
+    ...(options.command === undefined ? {} : { command: options.command }),
+    ...(options.workdir === undefined ? {} : { workingDir: options.workdir }),
+  });
+  context.print(created, options.json, () => `${created.name}\n`);
+}
+
+/** The id of the image, published first when a source was given. */
+async function publishedImage(context: CliContext, options: CreateOptions): Promise<string> {
+  if (!isImageSource(options.image)) return options.image;
+  const worker = await context.worker();
+  const { image } = await worker.convertImage(
+    {
+      source: absoluteSource(options.image, process.cwd()),
+      tenant: options.tenant,
+      ...(options.plainHttp === undefined ? {} : { plainHttp: options.plainHttp }),
+    },
+    context.callOptions,
+  );
+  return image.manifestId;
+}
+
+async function invoke(
+  context: CliContext,
+  name: string,
+  options: TenantOptions & { readonly payload: string },
+): Promise<void> {
+  const worker = await context.worker();
+  const payload = await readPayload(options.payload);
+  const { tenant } = options;
+  const { signal } = context;
+  const report = await worker.invokeFunction({ tenant, name, payload }, { signal });
+  if (report.functionError !== undefined) context.cause = 'functionError';
+  context.print(invokeJson(report), options.json, () => `${report.payload}\n`);
+  if (options.json !== true) process.stderr.write(describeInvoke(report));
+}
+
+async function readPayload(payload: string): Promise<string> {
+  if (!payload.startsWith('@')) return payload;
+  const file = payload.slice(1);
+  return await readFile(file, 'utf8').catch((thrown: unknown) => {
+    throw new UsageError(`Cannot read the payload file "${file}": ${String(thrown)}`);
+  });
+}
+
+/** The documented, stable shape of `function invoke --json`. */
+function invokeJson(report: InvokeReport): object {
+  const { payload, functionError, requestId, coldStart, timelineMs, reads } = report;
+  return {
+    response: jsonOrText(payload),
+    ...(functionError === undefined ? {} : { functionError }),
+    requestId,
+    coldStart,
+    timelineMs,
+    reads,
+  };
+}
+
+function jsonOrText(payload: string): unknown {
+  try {
+    return JSON.parse(payload);
+  } catch {
+    return payload;
+  }
+}
+
+function describeInvoke(report: InvokeReport): string {
+  const { coldStart, timelineMs, reads } = report;
+  const start = coldStart ? 'cold start' : 'warm';
+  const read = `${reads.chunks} chunks, ${formatBytes(reads.bytes)} read`;
+  return `${start}, ${formatMs(timelineMs.total)}, ${read}\n`;
+}
+
+async function list(context: CliContext, options: TenantOptions): Promise<void> {
+  const worker = await context.worker();
+  const functions = await worker.listFunctions({ tenant: options.tenant });
+  context.print(functions, options.json, () =>
+    formatTable(
+      ['NAME', 'IMAGE', 'MEMORY', 'TIMEOUT'],
+      functions.map((record) => [
+        record.name,
+        record.manifestId.slice(0, 12),
+        `${record.memoryMb} MB`,
+        `${record.timeoutSeconds} s`,
+      ]),
+    ),
+  );
+}
+
+async function logs(
+  context: CliContext,
+  name: string,
+  options: TenantOptions & { readonly bytes: number },
+): Promise<void> {
+  const worker = await context.worker();
+  const { tenant, bytes } = options;
+  const log = await worker.functionLogs({ tenant, name, maxBytes: bytes });
+  context.print({ name, log }, options.json, () => log);
+}
+
+async function remove(context: CliContext, name: string, options: TenantOptions): Promise<void> {
+  const worker = await context.worker();
+  await worker.removeFunction({ tenant: options.tenant, name });
+  context.print({ name }, options.json, () => `${name}\n`);
+}

@@ -1,0 +1,221 @@
+/** `thaw image …` */
+
+import { resolve } from 'node:path';
+
+import type { Command } from 'commander';
+
+import { defaultTenant, type ImageRecord } from '../../catalog/index.ts';
+import type { ConvertResult } from '../../api/index.ts';
+import type { CliContext } from '../context.ts';
+import { UsageError } from '../errors.ts';
+import { formatBytes, formatMs, formatTable, formatTime } from '../format.ts';
+import { absoluteSource } from '../source.ts';
+
+interface TenantOptions {
+  readonly tenant: string;
+  readonly json?: boolean;
+}
+
+interface ConvertOptions extends TenantOptions {
+  readonly name?: string;
+  readonly platform?: string;
+  readonly plainHttp?: boolean;
+  readonly user?: string;
+}
+
+const sourceHelp = `
+Sources:
+  oci:DIR[:TAG]                          an OCI image layout
+  oci-archive:FILE[:TAG]                 the same in a tar archive
+  docker-archive:FILE[:TAG]              what "docker save" writes
+  docker://HOST[:PORT]/NAME[:TAG|@DIGEST]  a registry; credentials come from the docker config file
+`;
+
+export function addImageCommands(program: Command, context: CliContext): void {
+  const image = program.command('image').description('publish and look after images');
+  const add = (usage: string, description: string): Command =>
+    image
+      .command(usage)
+      .description(description)
+      .option('--tenant <tenant>', 'whose image', defaultTenant)
+      .option('--json', 'print JSON');
+
+  add('convert <source>', 'publish an image; prints its manifest id')
+    .option('--name <name>', 'name to list it under (default: the source)')
+    .option('--platform <platform>', 'os/arch[/variant] (default: this machine)')
+    .option('--plain-http', 'talk to the registry without TLS')
+    .option('--user <user:password>', 'registry credentials')
+    .addHelpText('after', sourceHelp)
+    .action((source: string, options: ConvertOptions) => convert(context, source, options));
+  add('ls', 'list images').action((options: TenantOptions) => list(context, options));
+  add('inspect <id>', 'show an image and its configuration').action(
+    (id: string, options: TenantOptions) => inspect(context, id, options),
+  );
+  add('check <id>', 'verify every chunk of an image, and the filesystem in it').action(
+    (id: string, options: TenantOptions) => check(context, id, options),
+  );
+  add('export <id> <file>', 'write the image as a raw ext4 disk').action(
+    (id: string, file: string, options: TenantOptions) => exportTo(context, id, file, options),
+  );
+  add('rm <id>', 'remove an image').action((id: string, options: TenantOptions) =>
+    remove(context, id, options),
+  );
+  add('mount <id> <dir>', 'mount an image; it stays mounted until "image umount"')
+    .option('--writable', 'keep writes in a copy-on-write overlay of this mount')
+    .action((id: string, dir: string, options: TenantOptions & { writable?: boolean }) =>
+      mount(context, id, dir, options),
+    );
+  image
+    .command('umount <dir>')
+    .description('unmount an image')
+    .action((dir: string) => unmount(context, dir));
+}
+
+async function convert(
+  context: CliContext,
+  source: string,
+  options: ConvertOptions,
+): Promise<void> {
+  const worker = await context.worker();
+  const { DOCKER_CONFIG: dockerConfig } = process.env;
+  const result = await worker.convertImage(
+    {
+      source: absoluteSource(source, process.cwd()),
+      tenant: options.tenant,
+      ...(options.name === undefined ? {} : { name: options.name }),
+      ...(options.platform === undefined ? {} : { platform: options.platform }),
+      ...(options.plainHttp === undefined ? {} : { plainHttp: options.plainHttp }),
+      ...(options.user === undefined ? {} : { credentials: parseUser(options.user) }),
+      ...(dockerConfig === undefined
+        ? {}
+        : { dockerConfigPath: resolve(dockerConfig, 'config.json') }),
+    },
+    context.callOptions,
+  );
+  context.print(convertJson(result), options.json, () => `${result.image.manifestId}\n`);
+}
+
+function parseUser(user: string): { username: string; password: string } {
+  const colon = user.indexOf(':');
+  if (colon < 1) throw new UsageError('Cannot use "--user": give it as user:password');
+  return { username: user.slice(0, colon), password: user.slice(colon + 1) };
+}
+
+/** The documented, stable shape of `image convert --json`. */
+function convertJson(result: ConvertResult): object {
+  const { image, chunks, uploadedBytes, elapsedMs } = result;
+  return {
+    manifestId: image.manifestId,
+    imageDigest: image.imageDigest,
+    tenant: image.tenant,
+    name: image.name,
+    diskSizeBytes: image.diskSizeBytes,
+    contentBytes: image.contentBytes,
+    fileCount: image.fileCount,
+    chunks,
+    uploadedBytes,
+    elapsedMs: Math.round(elapsedMs),
+  };
+}
+
+async function list(context: CliContext, options: TenantOptions): Promise<void> {
+  const worker = await context.worker();
+  const images = await worker.listImages({ tenant: options.tenant });
+  context.print(images, options.json, () =>
+    formatTable(
+      ['ID', 'NAME', 'PLATFORM', 'CONTENT', 'STORED', 'CHUNKS', 'PUBLISHED'],
+      images.map((image) => [
+        image.manifestId.slice(0, 12),
+        image.name,
+        image.platform,
+        formatBytes(image.contentBytes),
+        formatBytes(image.storedBytes),
+        String(image.chunkCount),
+        formatTime(image.createdAtMs),
+      ]),
+    ),
+  );
+}
+
+async function inspect(context: CliContext, id: string, options: TenantOptions): Promise<void> {
+  const worker = await context.worker();
+  const { image, document } = await worker.inspectImage({ id, tenant: options.tenant });
+  const details = { ...image, config: document.config };
+  context.print(details, options.json, () =>
+    Object.entries(details)
+      .map(
+        ([key, value]) => `${key}: ${typeof value === 'object' ? JSON.stringify(value) : value}\n`,
+      )
+      .join(''),
+  );
+}
+
+async function check(context: CliContext, id: string, options: TenantOptions): Promise<void> {
+  const worker = await context.worker();
+  const report = await worker.checkImage({ id, tenant: options.tenant }, context.callOptions);
+  const isWhole = report.problems.length === 0;
+  if (!isWhole) context.cause = 'badImage';
+  context.print(report, options.json, () =>
+    isWhole
+      ? `ok: ${report.chunksChecked} chunks, ${formatBytes(report.bytesChecked)}, ${report.filesWalked} files\n`
+      : report.problems.map((problem) => `damaged: ${problem}\n`).join(''),
+  );
+}
+
+async function exportTo(
+  context: CliContext,
+  id: string,
+  file: string,
+  options: TenantOptions,
+): Promise<void> {
+  const worker = await context.worker();
+  const startedMs = performance.now();
+  const path = resolve(file);
+  const image = await worker.exportImage({ id, tenant: options.tenant, path }, context.callOptions);
+  const elapsedMs = Math.round(performance.now() - startedMs);
+  const result = {
+    manifestId: image.manifestId,
+    path,
+    diskSizeBytes: image.diskSizeBytes,
+    elapsedMs,
+  };
+  context.print(
+    result,
+    options.json,
+    () => `${path}: ${formatBytes(image.storedBytes)} in ${formatMs(elapsedMs)}\n`,
+  );
+}
+
+async function remove(context: CliContext, id: string, options: TenantOptions): Promise<void> {
+  const worker = await context.worker();
+  const image = await worker.removeImage({ id, tenant: options.tenant });
+  printRemoved(context, image, options);
+}
+
+function printRemoved(context: CliContext, image: ImageRecord, options: TenantOptions): void {
+  const { manifestId } = image;
+  context.print({ manifestId }, options.json, () => `${manifestId}\n`);
+}
+
+async function mount(
+  context: CliContext,
+  id: string,
+  dir: string,
+  options: TenantOptions & { readonly writable?: boolean },
+): Promise<void> {
+  const worker = await context.worker();
+  const directory = resolve(dir);
+  const image = await worker.mountImage({
+    id,
+    tenant: options.tenant,
+    directory,
+    writable: options.writable === true,
+  });
+  const result = { manifestId: image.manifestId, directory, writable: options.writable === true };
+  context.print(result, options.json, () => `${directory}\n`);
+}
+
+async function unmount(context: CliContext, dir: string): Promise<void> {
+  const worker = await context.worker();
+  await worker.unmountImage({ directory: resolve(dir) });
+}

@@ -1,0 +1,18 @@
+/** All commands, by noun. Each function adds its commands to the program. */
+
+import type { Command } from 'commander';
+
+import type { CliContext } from '../context.ts';
+import { addDoctorCommand } from './doctor.ts';
+import { addFunctionCommands } from './function.ts';
+import { addImageCommands } from './image.ts';
+import { addProcessCommands } from './processes.ts';
+
+export type AddCommands = (program: Command, context: CliContext) => void;
+
+export const commandGroups: readonly AddCommands[] = [
+  addImageCommands,
+  addFunctionCommands,
+  addProcessCommands,
+  addDoctorCommand,
+];

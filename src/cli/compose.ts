@@ -1,0 +1,151 @@
+/** Wires the rooms into a worker, after the configuration. The only place that knows all of them. */
+
+import { mkdir, readdir, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { createLocalWorker, workerAt, type Worker, type WorkerRuntime } from '../api/index.ts';
+import { isListening, systemClock, type Log } from '../base/index.ts';
+import { openCatalog } from '../catalog/index.ts';
+import { createSealPool } from '../chunk/index.ts';
+import {
+  connectAgent,
+  createRootMounts,
+  type AgentClient,
+  type HolderCommand,
+  type RootMounts,
+} from '../device/index.ts';
+import { createFunctionService } from '../functions/index.ts';
+import { openLocalKeyring } from '../keys/index.ts';
+import {
+  decodeImageDocument,
+  openStoredManifest,
+  type PublishDependencies,
+} from '../publish/index.ts';
+import { createSandboxFactory } from '../sandbox/index.ts';
+import { openDirectoryStore } from '../store/index.ts';
+import { pathsOf, type Config } from './config.ts';
+import { obstacleToMounts } from './doctor.ts';
+import { EnvironmentError } from './errors.ts';
+import { thawCommand } from './thaw-command.ts';
+
+/** The server's worker where `thaw serve` runs, else one in this process. */
+export async function connectWorker(config: Config, log: Log): Promise<Worker> {
+  const { serveSocket } = pathsOf(config);
+  if (await isListening(serveSocket)) return workerAt(serveSocket);
+  return await createWorker(config, log, { agentLife: 'while-used' });
+}
+
+export type AgentLife = 'lasting' | 'while-used' | 'own';
+
+export interface WorkerChoices {
+  /**
+   * `lasting`: the agent outlives this process, as a server's must. `while-used`: it ends when its last image is
+   * closed. `own`: it ends with this worker, and at the latest with this process.
+   */
+  readonly agentLife: AgentLife;
+}
+
+/** A worker in this process. Needs no privilege until a call mounts something. */
+export async function createWorker(
+  config: Config,
+  log: Log,
+  choices: WorkerChoices,
+): Promise<Worker> {
+  const paths = pathsOf(config);
+  await using made = new AsyncDisposableStack();
+  await mkdir(paths.work, { recursive: true, mode: 0o700 });
+  const publish: PublishDependencies = {
+    store: await openDirectoryStore(paths.store),
+    keys: await openLocalKeyring(paths.keyring),
+    catalog: made.use(await openCatalog(paths.catalog)),
+    sealer: made.use(createSealPool()),
+    clock: systemClock,
+    workDir: paths.work,
+  };
+  let runtime: Promise<WorkerRuntime> | undefined;
+  const stack = made.move();
+  return createLocalWorker({
+    publish,
+    runtime: () => {
+      runtime ??= createRuntime(config, log, choices, publish, stack);
+      return runtime;
+    },
+    close: async () => await stack.disposeAsync(),
+  });
+}
+
+/** What mounts and runs. Everything that is made goes on `made`, to end in reverse order. */
+async function createRuntime(
+  config: Config,
+  log: Log,
+  choices: WorkerChoices,
+  publish: PublishDependencies,
+  made: AsyncDisposableStack,
+): Promise<WorkerRuntime> {
+  const obstacle = await obstacleToMounts(config.root);
+  if (obstacle !== undefined) {
+    throw new EnvironmentError(`Cannot mount images or run functions here: ${obstacle}`);
+  }
+  const paths = pathsOf(config);
+  const agent = await connectAgent({
+    runDir: paths.device,
+    spawn: holderCommand(config, choices.agentLife),
+  });
+  if (choices.agentLife === 'own') made.defer(() => agent.shutdown());
+  const roots = await createOwnRoots(agent, join(config.runDir, 'roots'));
+  made.defer(() => roots.close());
+  const sandboxes = await createSandboxFactory({
+    stateDir: paths.sandboxes,
+    runtime: config.sandboxRuntime,
+    log,
+  });
+  const functions = createFunctionService({
+    catalog: publish.catalog,
+    mounts: roots,
+    sandboxes,
+    imageDocument: async (image) =>
+      decodeImageDocument((await openStoredManifest(publish, image)).imageDocument),
+    logsDir: paths.logs,
+    log,
+    host: { region: config.region, accountId: config.accountId },
+    limits: {
+      idleTimeoutMs: config.idleTimeoutSeconds * 1000,
+      instancesMax: config.instancesMax,
+    },
+  });
+  made.defer(() => functions.close());
+  return { functions, roots, agent };
+}
+
+function holderCommand(config: Config, life: AgentLife): HolderCommand {
+  const flags = { lasting: [], 'while-used': ['--exit-when-idle'], own: ['--stop-with-parent'] };
+  return {
+    command: thawCommand(config, ['holder', ...flags[life]]),
+    mode: life === 'own' ? 'child' : 'detached',
+  };
+}
+
+/** Root mounts in a directory of this process; those of processes that were killed are cleared away. */
+async function createOwnRoots(agent: AgentClient, rootsDir: string): Promise<RootMounts> {
+  await mkdir(rootsDir, { recursive: true, mode: 0o700 });
+  for (const name of await readdir(rootsDir)) {
+    if (isAlive(Number(name))) continue;
+    const left = join(rootsDir, name);
+    await createRootMounts({ agent, mountsDir: left }); // taking a directory over empties it
+    await rmdir(left);
+  }
+  return await createRootMounts({
+    agent,
+    mountsDir: join(rootsDir, String(process.pid)),
+    keepIdle: true,
+  });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

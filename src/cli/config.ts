@@ -1,0 +1,181 @@
+/**
+ * Where state lies and how the parts are set up: defaults, then `/etc/thaw/config.toml` (or `--config FILE`), then
+ * `THAW_ROOT` and `--root`. A missing default file is fine; a file that was asked for, a key that nobody
+ * knows, or a value of the wrong type is an error.
+ */
+
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+
+import { parse } from 'smol-toml';
+
+import { errorCode, errorMessage, type LogLevel } from '../base/index.ts';
+import { ConfigError } from './errors.ts';
+
+export interface Config {
+  /** All state that must last. */
+  readonly root: string;
+  /** Sockets and mount points: gone after a reboot. */
+  readonly runDir: string;
+  readonly logLevel: LogLevel;
+  readonly logFormat: 'text' | 'json';
+  readonly cacheMemoryBytes: number;
+  /** A read that waits longer for a chunk ends with an I/O error. */
+  readonly readDeadlineMs: number;
+  readonly sandboxRuntime: 'auto' | 'runc' | 'crun' | 'util-linux';
+  readonly idleTimeoutSeconds: number;
+  readonly instancesMax: number;
+  /** What functions see as `AWS_REGION`. */
+  readonly region: string;
+  /** 12 digits, in the functions' ARNs. */
+  readonly accountId: string;
+}
+
+export const defaultConfigPath = '/etc/thaw/config.toml';
+const defaultRoot = '/var/lib/thaw';
+const defaultRunDir = '/run/thaw';
+
+/** The lasting and the passing files of one Thaw. */
+export interface Paths {
+  readonly keyring: string;
+  readonly catalog: string;
+  readonly store: string;
+  readonly work: string;
+  readonly logs: string;
+  readonly serveSocket: string;
+  readonly device: string;
+  readonly sandboxes: string;
+}
+
+export function pathsOf(config: Pick<Config, 'root' | 'runDir'>): Paths {
+  return {
+    keyring: join(config.root, 'keyring.json'),
+    catalog: join(config.root, 'catalog.db'),
+    store: join(config.root, 'store'),
+    work: join(config.root, 'tmp'),
+    logs: join(config.root, 'logs'),
+    serveSocket: join(config.runDir, 'serve.sock'),
+    device: join(config.runDir, 'device'),
+    sandboxes: join(config.runDir, 'sandboxes'),
+  };
+}
+
+interface Setting {
+  readonly field: keyof Config;
+  /** What is wrong with a value, or undefined if it will do. */
+  readonly check: (value: unknown) => string | undefined;
+}
+
+const text = (value: unknown): string | undefined =>
+  typeof value === 'string' && value !== '' ? undefined : 'must be a string that is not empty';
+const oneOf =
+  (...allowed: readonly string[]) =>
+  (value: unknown): string | undefined =>
+    allowed.some((choice) => choice === value) ? undefined : `must be one of ${allowed.join(', ')}`;
+const digits =
+  (count: number) =>
+  (value: unknown): string | undefined =>
+    typeof value === 'string' && /^\d+$/.test(value) && value.length === count
+      ? undefined
+      : `must be a string of ${count} digits`;
+const integer =
+  (least: number, most: number) =>
+  (value: unknown): string | undefined =>
+    Number.isInteger(value) && Number(value) >= least && Number(value) <= most
+      ? undefined
+      : `must be a whole number from ${least} to ${most}`;
+
+/** Every key of the configuration file, as `section.key`. */
+export const settings: Readonly<Record<string, Setting>> = {
+  root: { field: 'root', check: text },
+  run_dir: { field: 'runDir', check: text },
+  region: { field: 'region', check: text },
+  account_id: { field: 'accountId', check: digits(12) },
+  'log.level': { field: 'logLevel', check: oneOf('debug', 'info', 'warn', 'error') },
+  'log.format': { field: 'logFormat', check: oneOf('text', 'json') },
+  'cache.memory_bytes': { field: 'cacheMemoryBytes', check: integer(2 ** 23, 2 ** 40) },
+  'cache.read_deadline_ms': { field: 'readDeadlineMs', check: integer(100, 100_000) },
+  'sandbox.runtime': {
+    field: 'sandboxRuntime',
+    check: oneOf('auto', 'runc', 'crun', 'util-linux'),
+  },
+  'functions.idle_timeout_seconds': { field: 'idleTimeoutSeconds', check: integer(1, 86_400) },
+  'functions.instances_max': { field: 'instancesMax', check: integer(1, 10_000) },
+};
+
+const defaults: Config = {
+  root: defaultRoot,
+  runDir: defaultRunDir,
+  logLevel: 'info',
+  logFormat: 'text',
+  cacheMemoryBytes: 256 * 2 ** 20,
+  readDeadlineMs: 30_000,
+  sandboxRuntime: 'auto',
+  idleTimeoutSeconds: 600,
+  instancesMax: 100,
+  region: 'local',
+  accountId: '000000000000',
+};
+
+export interface ConfigChoices {
+  readonly configPath?: string;
+  readonly root?: string;
+}
+
+/** Throws `ERR_CLI_CONFIG`. */
+export async function loadConfig(
+  choices: ConfigChoices,
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<Config> {
+  const path = choices.configPath ?? defaultConfigPath;
+  const config = { ...defaults, ...settingsIn(path, await readConfig(choices.configPath)) };
+  const root = choices.root ?? environment['THAW_ROOT'];
+  if (root === undefined || root === '') return config;
+  const chosen = resolve(root);
+  return { ...config, root: chosen, runDir: join(chosen, 'run') };
+}
+
+async function readConfig(asked: string | undefined): Promise<string> {
+  try {
+    return await readFile(asked ?? defaultConfigPath, 'utf8');
+  } catch (thrown) {
+    if (asked === undefined && errorCode(thrown) === 'ENOENT') return '';
+    throw new ConfigError(asked ?? defaultConfigPath, errorMessage(thrown));
+  }
+}
+
+function settingsIn(path: string, toml: string): Partial<Config> {
+  const found: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(flatten(parseToml(path, toml)))) {
+    const setting = settings[key];
+    if (setting === undefined) {
+      const known = Object.keys(settings).join(', ');
+      throw new ConfigError(path, `there is no setting "${key}"; there are ${known}`);
+    }
+    const problem = setting.check(value);
+    if (problem !== undefined) throw new ConfigError(path, `"${key}" ${problem}`);
+    found[setting.field] = value;
+  }
+  return found;
+}
+
+function parseToml(path: string, toml: string): object {
+  try {
+    return parse(toml);
+  } catch (thrown) {
+    throw new ConfigError(path, errorMessage(thrown));
+  }
+}
+
+/** `{ log: { level: 'info' } }` as `{ 'log.level': 'info' }`. */
+function flatten(table: object, prefix = ''): Record<string, unknown> {
+  const flat: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(table)) {
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      Object.assign(flat, flatten(value, `${prefix}${key}.`));
+    } else {
+      flat[`${prefix}${key}`] = value;
+    }
+  }
+  return flat;
+}

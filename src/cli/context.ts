@@ -1,0 +1,103 @@
+/** What every command gets: the configuration, the worker (here or behind the socket), and where to write. */
+
+import { readFileSync } from 'node:fs';
+
+import type { CallOptions, Worker } from '../api/index.ts';
+import { createLog, present, type Log, type LogLevel } from '../base/index.ts';
+import { connectWorker } from './compose.ts';
+import { loadConfig, type Config } from './config.ts';
+import type { ExitCause } from './exit-status.ts';
+import { ProgressBars } from './progress-bars.ts';
+
+export interface GlobalOptions {
+  readonly root?: string;
+  readonly config?: string;
+  readonly logLevel?: string;
+  /** A whole `Config`: from the process that started this one. */
+  readonly settings?: string;
+}
+
+const interruptSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+export class CliContext {
+  readonly bars = new ProgressBars(process.stderr);
+  /** Set by a command that ended well but has a cause to tell, e.g. a function that failed. */
+  cause: ExitCause = 'ok';
+  #config: Config | undefined;
+  #worker: Promise<Worker> | undefined;
+  #interrupted: AbortController | undefined;
+
+  get version(): string {
+    const file = new URL('../../package.json', import.meta.url);
+    return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+  }
+
+  get config(): Config {
+    return present(this.#config, 'configuration: configure() comes first');
+  }
+
+  get isDebug(): boolean {
+    return this.#config?.logLevel === 'debug';
+  }
+
+  get log(): Log {
+    return createLog({
+      level: this.config.logLevel,
+      format: this.config.logFormat,
+      write: (line) => {
+        this.bars.clear();
+        process.stderr.write(line);
+      },
+    });
+  }
+
+  /**
+   * Aborted by SIGINT, SIGTERM and SIGHUP from its first use on; commands hand it to whatever waits. Commands that do
+   * not use it end by the signal itself.
+   */
+  get signal(): AbortSignal {
+    if (this.#interrupted === undefined) {
+      const interrupted = new AbortController();
+      const reason = new DOMException('Interrupted', 'AbortError');
+      for (const signal of interruptSignals) process.on(signal, () => interrupted.abort(reason));
+      this.#interrupted = interrupted;
+    }
+    return this.#interrupted.signal;
+  }
+
+  /** For calls to the worker that may take long. */
+  get callOptions(): CallOptions {
+    return { signal: this.signal, progress: this.bars.report };
+  }
+
+  async configure(options: GlobalOptions): Promise<void> {
+    if (options.settings !== undefined) {
+      this.#config = JSON.parse(options.settings) as Config;
+      return;
+    }
+    const config = await loadConfig({
+      ...(options.config === undefined ? {} : { configPath: options.config }),
+      ...(options.root === undefined ? {} : { root: options.root }),
+    });
+    const logLevel = (options.logLevel ?? config.logLevel) as LogLevel;
+    this.#config = { ...config, logLevel };
+  }
+
+  /** The running server's, or one in this process; made on first use. */
+  worker(): Promise<Worker> {
+    this.#worker ??= connectWorker(this.config, this.log);
+    return this.#worker;
+  }
+
+  /** The result, on stdout: JSON for programs, or lines for people. */
+  print(result: unknown, asJson: boolean | undefined, forPeople: () => string): void {
+    this.bars.clear();
+    process.stdout.write(asJson === true ? `${JSON.stringify(result, null, 2)}\n` : forPeople());
+  }
+
+  async close(): Promise<void> {
+    this.bars.clear();
+    const worker = await this.#worker?.catch(() => undefined);
+    await worker?.[Symbol.asyncDispose]();
+  }
+}

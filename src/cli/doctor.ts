@@ -1,0 +1,152 @@
+/** Looks at this machine: what Thaw needs of it, what is there, and how to get the rest. */
+
+import { access, constants, readFile } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+
+import { errorMessage } from '../base/index.ts';
+import { probeSandboxRuntimes } from '../sandbox/index.ts';
+
+/** `missing`: what it is needed for does not work. `reduced`: it works, with less than the best. */
+export type Health = 'ok' | 'reduced' | 'missing';
+
+export interface Finding {
+  readonly name: string;
+  readonly health: Health;
+  readonly detail: string;
+  /** How to mend it; empty when there is nothing to mend. */
+  readonly remedy: string;
+  /** What does not work without it. */
+  readonly neededFor: 'everything' | 'mounts and functions' | 'functions';
+}
+
+export interface Diagnosis {
+  readonly findings: readonly Finding[];
+  readonly canPublish: boolean;
+  readonly canMount: boolean;
+  readonly canRunFunctions: boolean;
+}
+
+/** Everything, as `thaw doctor` shows it. Starts a few programs to see whether they work. */
+export async function diagnose(root: string): Promise<Diagnosis> {
+  const findings = [...(await findingsOnMachine(root)), ...(await sandboxRuntimes())];
+  const lacks = (...uses: readonly Finding['neededFor'][]): boolean =>
+    findings.some(({ health, neededFor }) => health === 'missing' && uses.includes(neededFor));
+  return {
+    findings,
+    canPublish: !lacks('everything'),
+    canMount: !lacks('everything', 'mounts and functions'),
+    canRunFunctions: !lacks('everything', 'mounts and functions', 'functions'),
+  };
+}
+
+/**
+ * One line for an error: what mounting lacks on this machine and how to get it; undefined if nothing. Cheap.
+ */
+export async function obstacleToMounts(root: string): Promise<string | undefined> {
+  const missing = (await findingsOnMachine(root)).filter(({ health }) => health === 'missing');
+  if (missing.length === 0) return undefined;
+  return missing.map(({ name, detail, remedy }) => `${name}: ${detail} (${remedy})`).join('; ');
+}
+
+async function findingsOnMachine(root: string): Promise<readonly Finding[]> {
+  return [
+    nodeVersion(),
+    await stateDirectory(root),
+    superuser(),
+    await device('/dev/fuse', 'load the "fuse" kernel module: modprobe fuse'),
+    await device('/dev/loop-control', 'load the "loop" kernel module: modprobe loop'),
+    await filesystem('fuse'),
+    await filesystem('ext4'),
+    await program('mount', 'mount'),
+    await program('losetup', 'mount'),
+  ];
+}
+
+function nodeVersion(): Finding {
+  const isRight = Number(process.versions.node.split('.')[0]) >= 24;
+  return {
+    name: 'Node.js',
+    health: isRight ? 'ok' : 'missing',
+    detail: process.version,
+    remedy: isRight ? '' : 'start Thaw through bin/thaw, which brings Node 24',
+    neededFor: 'everything',
+  };
+}
+
+async function stateDirectory(root: string): Promise<Finding> {
+  const finding = { name: 'state directory', neededFor: 'everything' } as const;
+  // It is made on first use: what counts is its nearest ancestor that exists.
+  for (let at = root; ; at = join(at, '..')) {
+    try {
+      await access(at, constants.W_OK);
+      return { ...finding, health: 'ok', detail: root, remedy: '' };
+    } catch (thrown) {
+      const isAbsent = (thrown as NodeJS.ErrnoException).code === 'ENOENT';
+      if (isAbsent && at !== '/') continue;
+      const remedy = 'choose another with --root or THAW_ROOT, or run as root';
+      return { ...finding, health: 'missing', detail: errorMessage(thrown), remedy };
+    }
+  }
+}
+
+function superuser(): Finding {
+  const isRoot = process.getuid?.() === 0;
+  return {
+    name: 'superuser',
+    health: isRoot ? 'ok' : 'missing',
+    detail: isRoot ? 'running as root' : `running as user ${process.getuid?.()}`,
+    remedy: isRoot ? '' : 'run as root, e.g. with sudo',
+    neededFor: 'mounts and functions',
+  };
+}
+
+async function device(path: string, remedy: string): Promise<Finding> {
+  const finding = { name: path, neededFor: 'mounts and functions' } as const;
+  try {
+    await access(path, constants.R_OK | constants.W_OK);
+    return { ...finding, health: 'ok', detail: 'can be opened', remedy: '' };
+  } catch (thrown) {
+    return { ...finding, health: 'missing', detail: errorMessage(thrown), remedy };
+  }
+}
+
+/** A filesystem that is not listed may still be a module that loads on first use: that only reduces. */
+async function filesystem(name: string): Promise<Finding> {
+  const known = await readFile('/proc/filesystems', 'utf8').catch(() => '');
+  const isKnown = known.split('\n').some((line) => line.split('\t')[1] === name);
+  return {
+    name: `${name} filesystem`,
+    health: isKnown ? 'ok' : 'reduced',
+    detail: isKnown ? 'in the kernel' : 'not loaded yet',
+    remedy: isKnown ? '' : `modprobe ${name}`,
+    neededFor: 'mounts and functions',
+  };
+}
+
+async function program(name: string, debianPackage: string): Promise<Finding> {
+  const finding = { name, neededFor: 'mounts and functions' } as const;
+  const { PATH: searchPath = '' } = process.env;
+  for (const directory of searchPath.split(delimiter)) {
+    const path = join(directory, name);
+    const isThere = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return { ...finding, health: 'ok', detail: path, remedy: '' };
+  }
+  const remedy = `install the package "${debianPackage}"`;
+  return { ...finding, health: 'missing', detail: 'not on PATH', remedy };
+}
+
+/** One usable runtime is enough, so an unusable one is missing only where none is usable. */
+async function sandboxRuntimes(): Promise<readonly Finding[]> {
+  const probes = await probeSandboxRuntimes();
+  const unusable: Health = probes.some(({ usable }) => usable) ? 'reduced' : 'missing';
+  return probes.map(({ runtime, usable, version, isolation, reason }) => ({
+    name: `sandbox: ${runtime}`,
+    health: usable ? (isolation === 'full' ? 'ok' : 'reduced') : unusable,
+    detail: usable ? `${version ?? ''} isolation ${isolation}`.trim() : 'cannot be used',
+    remedy: reason ?? '',
+    neededFor: 'functions',
+  }));
+}

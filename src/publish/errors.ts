@@ -1,0 +1,47 @@
+/** What can go wrong with a published image, beyond what the rooms below raise themselves. */
+
+import { ThawError } from '../base/index.ts';
+
+/** A record names a manifest that the store does not have. */
+export class ManifestMissingError extends ThawError {
+  constructor(manifestId: string, rootId: string) {
+    super({
+      code: 'ERR_PUBLISH_MANIFEST_MISSING',
+      fault: 'data',
+      message: `Cannot open image "${manifestId}": the store has no such manifest in root "${rootId}"; publish the image again`,
+    });
+  }
+}
+
+/** A manifest names a chunk that the store does not have. */
+export class ChunkMissingError extends ThawError {
+  constructor(name: string, diskOffset: number) {
+    super({
+      code: 'ERR_PUBLISH_CHUNK_MISSING',
+      fault: 'data',
+      message: `Cannot read the image at byte ${diskOffset}: the store has no object "${name}"; publish the image again`,
+    });
+  }
+}
+
+/** More content than `contentMaxBytes`. */
+export class ImageTooLargeError extends ThawError {
+  constructor(reference: string, contentBytes: number, limitBytes: number) {
+    super({
+      code: 'ERR_PUBLISH_IMAGE_TOO_LARGE',
+      fault: 'caller',
+      message: `Cannot publish "${reference}": its files have ${contentBytes} bytes, the limit is ${limitBytes}; make the image smaller`,
+    });
+  }
+}
+
+/** Exports overwrite nothing. */
+export class ExportTargetExistsError extends ThawError {
+  constructor(path: string) {
+    super({
+      code: 'ERR_PUBLISH_EXPORT_EXISTS',
+      fault: 'caller',
+      message: `Cannot export to "${path}": the file exists; name another or remove it`,
+    });
+  }
+}

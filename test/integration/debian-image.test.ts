@@ -1,0 +1,198 @@
+/**
+ * The issue's own proof: a real Debian image with Python, published from every kind of source, checked by e2fsck, compared
+ * with an independent unpacker, run as a function, and published by processes that are killed at random.
+ */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { runCommand } from '../../src/base/index.ts';
+import type { ManifestHeader } from '../../src/chunk/index.ts';
+import { decodeManifestHeader } from '../../src/chunk/index.ts';
+import { manifestObjectName, openDirectoryStore } from '../../src/store/index.ts';
+import { debianImageLayout, debianImageMissing, debianImageTag } from '../support/debian-image.ts';
+import { factsOfDirectory } from '../support/file-facts.ts';
+import { needsPrograms } from '../support/programs.ts';
+import { registryMissing, startRegistry } from '../support/registry.ts';
+import { endOf, leftInKernel, Thaw } from '../support/thaw.ts';
+
+interface Converted {
+  readonly manifestId: string;
+  readonly imageDigest: string;
+  readonly contentBytes: number;
+  readonly fileCount: number;
+  readonly chunks: Readonly<Record<'total' | 'zero' | 'stored' | 'unique' | 'reused', number>>;
+  readonly uploadedBytes: number;
+}
+
+interface Invoked {
+  readonly response: {
+    readonly event: unknown;
+    readonly python: string;
+    readonly args: readonly string[];
+    readonly root: boolean;
+    readonly tmp: boolean;
+  };
+  readonly coldStart: boolean;
+  readonly timelineMs: Readonly<Record<string, number>>;
+  readonly reads: { readonly chunks: number; readonly bytes: number };
+}
+
+const missing =
+  debianImageMissing || registryMissing || needsPrograms('e2fsck', 'getfattr', 'skopeo', 'mount');
+
+await suite('a Debian image of three layers', { skip: missing }, () => {
+  let work = '';
+  let layout = '';
+  let thaw = new Thaw('');
+
+  before(async () => {
+    layout = await debianImageLayout();
+    work = await mkdtemp(join(tmpdir(), 'thaw-debian-test-'));
+    thaw = new Thaw(join(work, 'state'));
+  });
+  after(() => rm(work, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 }));
+
+  const layoutSource = (): string => `oci:${layout}:${debianImageTag}`;
+
+  test('gives the same chunks from a layout, from archives and from a registry', async (t) => {
+    await using registry = await startRegistry();
+    const ociArchive = join(work, 'image.oci.tar');
+    const dockerArchive = join(work, 'image.docker.tar');
+    const name = 'debian:python';
+    await runCommand('skopeo', ['copy', '-q', layoutSource(), `oci-archive:${ociArchive}`]);
+    await runCommand('skopeo', ['copy', '-q', layoutSource(), `docker-archive:${dockerArchive}:x`]);
+    await registry.push(layoutSource(), name);
+    const sources = [
+      [layoutSource()],
+      [`oci-archive:${ociArchive}`],
+      [`docker-archive:${dockerArchive}`],
+      [`docker://${registry.host}/${name}`, '--plain-http'],
+    ];
+
+    const store = await openDirectoryStore(join(thaw.root, 'store'));
+    const manifests: ManifestHeader[] = [];
+    const converted: Converted[] = [];
+    for (const [index, source] of sources.entries()) {
+      // Under tenants of their own: nothing is known of the image, all is published anew.
+      const args = ['image', 'convert', ...source, '--tenant', `tenant-${index}`];
+      const result = await thaw.json<Converted>(...args);
+      const bytes = await store.get(manifestObjectName('r1', result.manifestId));
+      assert.ok(bytes);
+      manifests.push(decodeManifestHeader(bytes));
+      converted.push(result);
+    }
+    const [first, ...others] = manifests;
+    for (const other of others) assert.deepEqual(other.chunks, first?.chunks);
+    assert.equal(converted[0]?.chunks.unique, first?.chunks.length);
+    for (const result of converted.slice(1)) assert.equal(result.chunks.unique, 0);
+    t.diagnostic(
+      `stored ${converted[0]?.chunks.stored} chunks for ${converted[0]?.contentBytes} bytes`,
+    );
+  });
+
+  test('published again, stores nothing and gives the same manifest', async () => {
+    const first = await thaw.json<Converted>('image', 'convert', layoutSource());
+    const again = await thaw.json<Converted>('image', 'convert', layoutSource());
+    assert.equal(again.manifestId, first.manifestId);
+    assert.equal(again.uploadedBytes, 0);
+    assert.equal(again.chunks.unique, 0);
+  });
+
+  test('exports to a disk that e2fsck finds nothing to say of', async () => {
+    const { manifestId } = await thaw.json<Converted>('image', 'convert', layoutSource());
+    const disk = join(work, 'export.img');
+    await thaw.json('image', 'export', manifestId, disk);
+    await runCommand('e2fsck', ['-f', '-n', disk]);
+    const again = await thaw.run('image', 'export', manifestId, disk);
+    assert.equal(again.status, 8, 'an existing file is not overwritten');
+    await thaw.json('image', 'check', manifestId);
+  });
+
+  test('mounted, equals what an independent unpacker gives, file by file', async () => {
+    const { manifestId } = await thaw.json<Converted>('image', 'convert', layoutSource());
+    const unpacked = join(work, 'unpacked');
+    const mounted = join(work, 'mounted');
+    await mkdir(mounted);
+    const image = `${layout}:${debianImageTag}`;
+    await runCommand('umoci', ['raw', 'unpack', '--image', image, unpacked], {
+      timeoutMs: 240_000,
+    });
+    await thaw.json('image', 'mount', manifestId, mounted);
+    try {
+      const [ours, theirs] = [await factsOfDirectory(mounted), await factsOfDirectory(unpacked)];
+      assert.ok(theirs.size > 3000, `an image of ${theirs.size} files`);
+      assert.deepEqual([...ours.keys()], [...theirs.keys()]);
+      for (const [path, facts] of theirs) assert.deepEqual(ours.get(path), facts, path);
+    } finally {
+      assert.equal((await thaw.run('image', 'umount', mounted)).status, 0);
+    }
+  });
+
+  test('runs a plain program as a function, cold and then warm under a server', async () => {
+    const { manifestId } = await thaw.json<Converted>('image', 'convert', layoutSource());
+    const server = thaw.start('serve');
+    const serverEnd = endOf(server);
+    try {
+      await once(server.stderr ?? server, 'data'); // its first line says that it serves
+      await thaw.json('function', 'create', 'py', '--image', manifestId, '--timeout', '60');
+      const payload = JSON.stringify({ hello: 'wörld' });
+      const invoke = ['function', 'invoke', 'py', '--payload', payload];
+      const cold = await thaw.json<Invoked>(...invoke);
+      assert.deepEqual(cold.response.event, { hello: 'wörld' });
+      assert.deepEqual(cold.response.args, ['--from-image']);
+      assert.equal(cold.response.root, false, 'the root is read-only');
+      assert.equal(cold.response.tmp, true, '/tmp is writable');
+      assert.equal(cold.coldStart, true);
+      assert.ok(cold.reads.chunks > 0);
+      const warm = await thaw.json<Invoked>(...invoke);
+      assert.equal(warm.coldStart, false);
+      assert.deepEqual(warm.response, cold.response);
+      assert.match((await thaw.run('function', 'logs', 'py')).stdout, /handling [0-9a-f-]{36}/);
+      assert.equal((await thaw.run('function', 'rm', 'py')).status, 0);
+    } finally {
+      server.kill('SIGTERM');
+    }
+    assert.equal((await serverEnd).status, 0);
+  });
+
+  test('survives publishers killed at random: nothing half-published, nothing lost', async (t) => {
+    const killed = new Thaw(join(work, 'killed'));
+    const convert = ['image', 'convert', layoutSource()];
+    const began = performance.now();
+    const whole = await new Thaw(join(work, 'timed')).json<Converted>(...convert);
+    const publishMs = performance.now() - began;
+    const seed = Date.now();
+    t.diagnostic(`seed ${seed}`);
+    let state = seed;
+    const random = (): number => {
+      state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+      return state / 2 ** 32;
+    };
+    for (let round = 0; round < 10; round += 1) {
+      const publisher = killed.start(...convert);
+      const end = endOf(publisher);
+      await delay(random() * publishMs); // the moment of the kill is what is being tried
+      publisher.kill('SIGKILL');
+      await end;
+      for (const { manifestId } of await killed.json<readonly Converted[]>('image', 'ls')) {
+        await killed.json('image', 'check', manifestId);
+      }
+    }
+    const published = await killed.json<Converted>(...convert);
+    await killed.json('image', 'check', published.manifestId);
+    assert.equal(published.chunks.stored, whole.chunks.stored);
+    assert.equal(published.fileCount, whole.fileCount);
+  });
+
+  test('leaves no mounts behind', async () => {
+    const endsAtMs = performance.now() + 20_000;
+    while ((await leftInKernel(work)).length > 0 && performance.now() < endsAtMs) await delay(100);
+    assert.deepEqual(await leftInKernel(work), []);
+  });
+});
