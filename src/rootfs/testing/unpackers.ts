@@ -1,0 +1,117 @@
+/** Other people's unpackers as oracles, and what of their work cannot be compared. */
+
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { CommandFailedError, randomAccessOf, runCommand } from '../../base/index.ts';
+import { type AllFacts, factsOfDirectory, factsOfTree } from '../../../test/support/file-facts.ts';
+import { buildTar } from '../../../test/support/tar-builder.ts';
+import { unpackWithUmoci } from '../../../test/support/umoci.ts';
+import { ApplyError, type DirectoryNode, type Node, type RootTree, walkTree } from '../index.ts';
+import { applyTars } from './apply.ts';
+import type { Layer } from './random-layers.ts';
+
+export interface Unpacker {
+  /** Gives the directory that the layers make. Throws `CommandFailedError` where the program refuses them. */
+  unpack(tars: readonly Buffer[], work: string): Promise<string>;
+  /** Whether the directory's time is that of the moment of unpacking. */
+  leavesTimeOpen(directory: DirectoryNode): boolean;
+  /** Whether it does not do what we do with the node at all. */
+  leavesOut(path: string, node: Node): boolean;
+}
+
+export const umoci: Unpacker = {
+  unpack: unpackWithUmoci,
+  // It restores the time of a directory that it changes, but not where it makes a parent without an entry or hides
+  // something deeper. The plain case has a test of its own.
+  leavesTimeOpen: () => true,
+  // It makes no parents for whiteouts; containerd, and so we, do.
+  leavesOut: (_, node) => isEmptyShell(node),
+};
+
+/** containerd's own code: the program that `go build` makes of `test/support/containerd-apply`. */
+export function containerd(program: string): Unpacker {
+  return {
+    unpack: async (tars, work) => {
+      const root = join(work, 'rootfs');
+      mkdirSync(root);
+      const files = tars.map((_, index) => join(work, `${index}.tar`));
+      for (const [index, tar] of tars.entries()) writeFileSync(join(work, `${index}.tar`), tar);
+      await runCommand(program, [root, ...files]);
+      return root;
+    },
+    // It restores times at the end of a layer, of those directories that the layer has an entry for.
+    leavesTimeOpen: (directory) =>
+      isImplicit(directory) || (directory.changedByLayers.at(-1) ?? 0) > directory.metadataLayer,
+    // It leaves the root as its snapshotter made it, whatever entry a layer has for it; umoci, and so we, do not.
+    leavesOut: (path) => path === '',
+  };
+}
+
+/** Holds our tree against the unpacker's directory, or our refusal against its. */
+export async function checkAgainst(unpacker: Unpacker, layers: readonly Layer[]): Promise<void> {
+  const tars = layers.map((entries) => buildTar(entries));
+  const readers = tars.map((tar) => randomAccessOf(tar));
+  const ours = await orRefusal(applyTars(readers), (thrown) => thrown instanceof ApplyError);
+  const work = mkdtempSync(join(tmpdir(), 'thaw-unpack-'));
+  try {
+    const theirs = await orRefusal(
+      unpacker.unpack(tars, work),
+      (thrown) => thrown instanceof CommandFailedError && thrown.exitStatus === 1,
+    );
+    if (ours === 'refused' || theirs === 'refused') {
+      assert.equal(ours === 'refused' ? ours : 'taken', theirs === 'refused' ? theirs : 'taken');
+      return;
+    }
+    const adjust = adjustmentFor(unpacker, ours);
+    assert.deepEqual(
+      adjust(await factsOfTree(ours, readers)),
+      adjust(await factsOfDirectory(theirs)),
+    );
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+async function orRefusal<Value>(
+  work: Promise<Value>,
+  isRefusal: (thrown: unknown) => boolean,
+): Promise<Value | 'refused'> {
+  try {
+    return await work;
+  } catch (thrown) {
+    if (isRefusal(thrown)) return 'refused';
+    throw thrown;
+  }
+}
+
+function adjustmentFor(unpacker: Unpacker, tree: RootTree): (facts: AllFacts) => object {
+  const leftOut = new Set<string>();
+  const timeOpen = new Set<string>();
+  for (const { path, node } of walkTree(tree.root)) {
+    if (unpacker.leavesOut(path, node)) leftOut.add(path);
+    if (node.type === 'directory' && unpacker.leavesTimeOpen(node)) timeOpen.add(path);
+  }
+  return (facts) =>
+    Object.fromEntries(
+      [...facts]
+        .filter(([path]) => !leftOut.has(path))
+        .map(([path, fact]) => [path, timeOpen.has(path) ? { ...fact, mtimeNs: 'open' } : fact]),
+    );
+}
+
+/** Whether no layer has an entry for the directory. `random-layers.ts` never makes one of 1970. */
+function isImplicit(node: Node): boolean {
+  return node.type === 'directory' && node.metadata.modified.seconds === 0;
+}
+
+/** Whether the node is there only for whiteouts in it. The root is always there. */
+function isEmptyShell(node: Node): boolean {
+  return (
+    node.type === 'directory' &&
+    isImplicit(node) &&
+    [...node.entries.values()].every((below) => isEmptyShell(below))
+  );
+}
