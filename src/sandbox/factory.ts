@@ -122,6 +122,9 @@ async function createSandbox(
 ): Promise<Sandbox> {
   checkSpec(spec);
   const user = resolveImageUser(spec.rootPath, spec.user);
+  if (statInRoot(spec.rootPath, spec.workingDir)?.isDirectory() === false) {
+    throw new SandboxSpecError(`the working directory "${spec.workingDir}" is no directory`);
+  }
   checkEntrypoint(spec);
   await using made = new AsyncDisposableStack();
 

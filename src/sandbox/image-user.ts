@@ -9,7 +9,10 @@ import { readTextInRoot } from './root-files.ts';
 export interface ImageUser {
   readonly uid: number;
   readonly gid: number;
-  /** Supplementary groups, rising. Empty when the group was given explicitly, as Docker does. */
+  /**
+   * Supplementary groups, rising: `gid`, so that no file mode can exclude it (CVE-2022-36109), and those that list the user as
+   * a member, unless the group was given explicitly.
+   */
   readonly additionalGids: readonly number[];
   /** From /etc/passwd; `/` for a uid that is not there. */
   readonly home: string;
@@ -26,7 +29,8 @@ export function resolveImageUser(root: string, user: string): ImageUser {
   const account = findAccount(user, name === '' ? '0' : name, readTextInRoot(root, '/etc/passwd'));
   const { uid, home } = account;
   if (group !== undefined) {
-    return { uid, gid: findGroup(user, group, groups), additionalGids: [], home };
+    const gid = findGroup(user, group, groups);
+    return { uid, gid, additionalGids: [gid], home };
   }
   const additional = groups.filter(([, , , members = '']) => {
     return account.name !== undefined && members.split(',').includes(account.name);
@@ -36,7 +40,7 @@ export function resolveImageUser(root: string, user: string): ImageUser {
     uid,
     gid: account.gid,
     home,
-    additionalGids: [...new Set(gids)].sort((a, b) => a - b),
+    additionalGids: [...new Set([account.gid, ...gids])].sort((a, b) => a - b),
   };
 }
 

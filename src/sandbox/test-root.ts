@@ -1,7 +1,18 @@
 /** For tests: a small image's root, read-only as a mounted one is, made of this machine's own programs. */
 
 import { existsSync } from 'node:fs';
-import { chmod, copyFile, link, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  copyFile,
+  cp,
+  link,
+  mkdir,
+  mkdtemp,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -17,8 +28,8 @@ export interface TestRootOptions {
   readonly programs?: readonly string[];
   /** Text files by path. */
   readonly files?: Readonly<Record<string, string>>;
-  /** Directories of this machine to show inside, by path. */
-  readonly binds?: Readonly<Record<string, string>>;
+  /** Files and directories of this machine to copy, by their path inside. */
+  readonly copies?: Readonly<Record<string, string>>;
   /** False to leave out /tmp, /proc, /dev and /sys. */
   readonly mountPoints?: boolean;
 }
@@ -43,6 +54,7 @@ export async function buildTestRoot(options: TestRootOptions = {}): Promise<Test
   await mkdir(path);
   const inside = options.mountPoints === false ? [] : ['tmp', 'proc', 'dev', 'sys'];
   for (const name of ['bin', 'etc', ...inside]) await mkdir(join(tree, name), { recursive: true });
+  if (options.mountPoints !== false) await chmod(join(tree, 'tmp'), 0o1777);
   await place(busybox, join(tree, 'bin/busybox'));
   for (const name of ['sh', ...busyboxApplets]) await symlink('busybox', join(tree, 'bin', name));
   for (const program of options.programs ?? []) await placeProgram(program, tree);
@@ -51,30 +63,19 @@ export async function buildTestRoot(options: TestRootOptions = {}): Promise<Test
     await writeFile(join(tree, name), text);
     await chmod(join(tree, name), 0o755);
   }
-  for (const name of Object.keys(options.binds ?? {})) {
-    await mkdir(join(tree, name), { recursive: true });
+  for (const [name, source] of Object.entries(options.copies ?? {})) {
+    await cp(source, join(tree, name), { recursive: true });
   }
-  await bindReadOnly(tree, path, made);
-  for (const [name, source] of Object.entries(options.binds ?? {})) {
-    await bindReadOnly(source, join(path, name), made);
-  }
+  await runCommand('mount', ['--bind', tree, path]);
+  made.defer(async () => void (await runCommand('umount', [path])));
+  await runCommand('mount', ['-o', 'remount,bind,ro', path]);
   return { path, [Symbol.asyncDispose]: () => made.disposeAsync() };
 }
 
 const busyboxApplets =
-  'cat cut dd df echo env false free grep head hostname id ip kill ls mkdir mknod mount nproc ps pwd sleep stat touch tr true ulimit umount uname unshare wc wget yes chroot'.split(
+  'cat cut dd df echo env false free grep head hostname id ip kill ls mkdir mknod mount nproc ps pwd setsid sleep stat touch tr true ulimit umount uname unshare wc wget yes chroot'.split(
     ' ',
   );
-
-async function bindReadOnly(
-  source: string,
-  target: string,
-  made: AsyncDisposableStack,
-): Promise<void> {
-  await runCommand('mount', ['--bind', source, target]);
-  made.defer(async () => void (await runCommand('umount', [target])));
-  await runCommand('mount', ['-o', 'remount,bind,ro', target]);
-}
 
 async function placeProgram(program: string, tree: string): Promise<void> {
   const { stdout } = await runCommand('ldd', [program]).catch(() => ({ stdout: '' }));
@@ -87,6 +88,7 @@ async function placeProgram(program: string, tree: string): Promise<void> {
 }
 
 /** A hard link where that is possible: the Node binary alone is 120 MB. */
-async function place(file: string, target: string): Promise<void> {
+async function place(program: string, target: string): Promise<void> {
+  const file = await realpath(program);
   await link(file, target).catch(() => copyFile(file, target));
 }

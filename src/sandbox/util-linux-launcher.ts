@@ -157,9 +157,11 @@ function scriptEnvironment(request: LaunchRequest, target: string): NodeJS.Proce
   };
 }
 
-/** True when the script has come to its last step; false when it ended before. */
+/**
+ * True when the script has come to its last step; false when it ended before. The pipe stays open in `unshare`, which
+ * waits for the sandbox, so its end is not waited for.
+ */
 async function saysStarted(messages: Readable): Promise<boolean> {
-  let said = '';
-  for await (const part of messages) said += String(part);
-  return said === 'started\n';
+  for await (const part of messages) return String(part) === 'started\n';
+  return false;
 }

@@ -1,0 +1,304 @@
+/** What every runtime that works here must do alike. */
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+
+import { present } from '../base/index.ts';
+import { detectCgroups } from './cgroups.ts';
+import { createSandboxFactory, sweepSandboxes } from './factory.ts';
+import { probeSandboxRuntimes } from './probe.ts';
+import type { Sandbox, SandboxExit, SandboxFactory, SandboxSpec } from './sandbox.ts';
+import { buildTestRoot, cannotRunSandboxes, type TestRoot } from './test-root.ts';
+
+const MIB = 1024 * 1024;
+const usable = (await probeSandboxRuntimes()).filter((probe) => probe.usable);
+
+function leftovers(stateDir: string): readonly string[] {
+  const groups = detectCgroups().hierarchies.flatMap(({ path }) => {
+    return readdirSync(path).filter((name) => name.includes(`-lifecycle-${process.pid}-`));
+  });
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(stateDir));
+  return [...groups, ...mounts, ...readdirSync(join(stateDir, 'sandboxes'))];
+}
+
+function commandLines(): readonly string[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids.map((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+    } catch {
+      return ''; // ended meanwhile
+    }
+  });
+}
+
+for (const { runtime, isolation } of usable) {
+  describe(`sandboxes of ${runtime}`, { skip: cannotRunSandboxes, timeout: 60_000 }, () => {
+    let root: TestRoot;
+    let stateDir: string;
+    let factory: SandboxFactory;
+    let count = 0;
+
+    before(async () => {
+      root = await buildTestRoot();
+      stateDir = await mkdtemp(join(tmpdir(), 'thaw-sandbox-'));
+      factory = await createSandboxFactory({ stateDir, runtime });
+    });
+    after(async () => {
+      const left = leftovers(stateDir);
+      await rm(stateDir, { recursive: true });
+      await root[Symbol.asyncDispose]();
+      assert.deepEqual(left, []);
+    });
+
+    const specOf = (script: string, more: Partial<SandboxSpec> = {}): SandboxSpec => {
+      count += 1;
+      return {
+        id: `lifecycle-${process.pid}-${runtime}-${count}`,
+        rootPath: root.path,
+        args: ['/bin/sh', '-c', script],
+        env: { PATH: '/bin' },
+        workingDir: '/',
+        user: '',
+        memoryBytes: 64 * MIB,
+        tmpSizeBytes: 8 * MIB,
+        cpus: 1,
+        ...more,
+      };
+    };
+    const run = async (
+      script: string,
+      more: Partial<SandboxSpec> = {},
+    ): Promise<SandboxExit & { readonly output: string }> => {
+      const parts: Uint8Array[] = [];
+      await using sandbox = await factory.create(specOf(script, more), (data) => parts.push(data));
+      const exit = await sandbox.exited;
+      return { ...exit, output: Buffer.concat(parts).toString() };
+    };
+    const said = async (script: string, more: Partial<SandboxSpec> = {}): Promise<string> =>
+      (await run(script, more)).output.trim();
+    /** A sandbox that has said "up" and then waits. */
+    const start = async (script: string): Promise<Sandbox> => {
+      const up = Promise.withResolvers<void>();
+      const spec = specOf(`${script}\necho up; exec sleep 1000`);
+      const sandbox = await factory.create(spec, () => up.resolve());
+      await up.promise;
+      return sandbox;
+    };
+
+    test('exited tells the status, after all output has come', async () => {
+      const { output, ...exit } = await run('echo out; echo err >&2; exit 7');
+      assert.deepEqual(exit, { status: 7, outOfMemory: false });
+      assert.equal(output, 'out\nerr\n');
+    });
+
+    test('exited tells a signal from a status of the same number', async () => {
+      assert.deepEqual(await run('exit 137'), { status: 137, outOfMemory: false, output: '' });
+      await using sandbox = await start('true');
+      await sandbox.kill();
+      assert.deepEqual(await sandbox.exited, { signal: 'SIGKILL', outOfMemory: false });
+    });
+
+    test('the environment is what was asked for, with the Runtime API and a home', async () => {
+      const env = {
+        PATH: '/bin',
+        ODD: 'a b"c\'d\\e $f\ng=h',
+        EMPTY: '',
+        AWS_LAMBDA_RUNTIME_API: 'x',
+      };
+      const output = await said('cat /proc/self/environ', { env });
+      assert.deepEqual(
+        new Set(output.split('\0').filter(Boolean)),
+        new Set([
+          'PATH=/bin',
+          `ODD=${env.ODD}`,
+          'EMPTY=',
+          'AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001',
+          'HOME=/root',
+          ...(output.includes('SHLVL') ? ['SHLVL=1', 'PWD=/'] : []),
+        ]),
+      );
+    });
+
+    test('nothing is writable but /tmp, which is fresh, bounded and for everybody', async () => {
+      const output = await said(
+        'for f in /x /etc/passwd /bin/x /proc/sys/kernel/hostname /sys/kernel/x; do (echo no > $f) 2>/dev/null && echo wrote $f; done;' +
+          'ls -A /tmp; stat -c %a /tmp; echo yes > /tmp/file && cat /tmp/file; dd if=/dev/zero of=/tmp/big bs=1M count=9 2>&1 | grep -o "No space"; df -m /tmp | grep -c " 8 "',
+        { user: 'app' },
+      );
+      assert.deepEqual(
+        output.split('\n').map((line) => line.trim()),
+        ['1777', 'yes', 'No space', '1'],
+      );
+      assert.equal(await said('ls -A /tmp'), '');
+    });
+
+    test("the user, its groups, home and working directory are the image's", async () => {
+      const extra = isolation === 'full' ? ' groups=1001(app),2002(extra)' : '';
+      const output = await said('id; pwd; echo $HOME', { user: 'app', workingDir: '/etc' });
+      const [id, ...rest] = output.split('\n');
+      assert.equal(id?.replace(' groups=1001(app)\n', ''), `uid=1000(app) gid=1001(app)${extra}`);
+      assert.deepEqual(rest, ['/etc', '/home/app']);
+      assert.equal(await said('id -u; id -g', { user: '12:34' }), '12\n34');
+    });
+
+    test('it has process, network, host name and ipc of its own', async () => {
+      const output = await said(
+        'echo $$; hostname; ip -o addr | grep -c "lo "; ls /sys/class/net; ip route; cat /etc/hosts',
+      );
+      const [pid, name, , net, ...hosts] = output.split('\n');
+      assert.deepEqual([pid, net], ['1', 'lo']);
+      assert.match(name ?? '', /^lifecycle-/);
+      assert.match(hosts.join(' '), /127\.0\.0\.1 localhost lifecycle-/);
+    });
+
+    test("no capability beyond Docker's, none for a user, and no way to new privileges", async () => {
+      const status = 'grep -E "^(CapInh|CapPrm|CapEff|CapBnd|CapAmb|NoNewPrivs)" /proc/self/status';
+      const valuesOf = (text: string) =>
+        new Map([...text.matchAll(/(\w+):\s+(\w+)/g)].map(([, k, v]) => [k, BigInt(`0x${v}`)]));
+      const docker = 0xa80425fbn;
+      const ofRoot = valuesOf(await said(status));
+      assert.equal((ofRoot.get('CapEff') ?? -1n) & ~docker, 0n);
+      assert.equal((ofRoot.get('CapBnd') ?? -1n) & ~docker, 0n);
+      assert.equal(ofRoot.get('NoNewPrivs'), 1n);
+      const ofUser = valuesOf(await said(status, { user: 'app' }));
+      for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'])
+        assert.equal(ofUser.get(set), 0n, set);
+    });
+
+    test('mounts, namespaces and devices of the machine are out of reach', async () => {
+      const output = await said(
+        'mount -t tmpfs none /tmp 2>&1 | grep -c -i "perm"; mount -o remount,rw / 2>&1 | grep -c -i "perm";' +
+          'unshare -m true 2>&1 | grep -c -i "perm"; umount /tmp 2>&1 | grep -c -i perm;' +
+          '(mknod /tmp/disk b 7 0 && cat /tmp/disk) 2>&1 | grep -c -i "perm"; cat /proc/kcore 2>/dev/null | wc -c; ls /dev | grep -c -E "loop|sd|vd|fuse|kvm|mem$"',
+      );
+      assert.deepEqual(output.split('\n'), ['1', '1', '1', '1', '1', '0', '0']);
+    });
+
+    test('the memory limit ends a program, and exited says so', async () => {
+      const exit = await run('dd if=/dev/zero of=/dev/null bs=200M count=1');
+      assert.equal(exit.outOfMemory, true);
+    });
+
+    test('the limits on CPU time and on the number of processes are set', async () => {
+      const spec = specOf('exec sleep 1000', { cpus: 0.25 });
+      await using sandbox = await factory.create(spec, () => {});
+      const limitOf = (file: string): readonly string[] =>
+        detectCgroups()
+          .hierarchies.flatMap(({ path }) =>
+            readdirSync(path).map((name) => join(path, name, file)),
+          )
+          .filter((path) => path.includes(sandbox.id) && existsSync(path))
+          .map((path) => readFileSync(path, 'utf8').trim());
+      const quotas = [...limitOf('cpu.cfs_quota_us'), ...limitOf('cpu.max')];
+      assert.deepEqual(
+        quotas.map((text) => text.split(' ')[0]),
+        ['25000'],
+      );
+      assert.deepEqual(limitOf('pids.max'), ['1024']);
+    });
+
+    test('disposing ends every process of it, also those that ignore signals and have left its session', async () => {
+      const mark = `98765.${process.pid}`;
+      const sandbox = await start(`trap "" TERM INT HUP; (exec setsid sleep ${mark}) &`);
+      const running = (): readonly string[] => commandLines().filter((line) => line.includes(mark));
+      assert.notDeepEqual(running(), []);
+      await sandbox[Symbol.asyncDispose]();
+      assert.deepEqual(running(), []);
+    });
+
+    test('create refuses what cannot be run, and leaves nothing', async () => {
+      const refused = (more: Partial<SandboxSpec>, code: string) =>
+        assert.rejects(
+          factory.create(specOf('true', more), () => {}),
+          { code },
+        );
+      await refused({ args: ['/nope'] }, 'ERR_SANDBOX_ENTRYPOINT');
+      await refused({ args: ['nope'] }, 'ERR_SANDBOX_ENTRYPOINT');
+      await refused({ args: ['/etc/group/x'] }, 'ERR_SANDBOX_ENTRYPOINT');
+      await refused({ args: ['/etc'] }, 'ERR_SANDBOX_ENTRYPOINT');
+      await refused({ user: 'nobody' }, 'ERR_SANDBOX_USER');
+      await refused({ id: 'No' }, 'ERR_SANDBOX_SPEC');
+      await refused({ args: [] }, 'ERR_SANDBOX_SPEC');
+      await refused({ workingDir: 'etc' }, 'ERR_SANDBOX_SPEC');
+      await refused({ workingDir: '/etc/passwd' }, 'ERR_SANDBOX_SPEC');
+      await using odd = await buildTestRoot({ mountPoints: false, files: { '/proc': 'a file' } });
+      await refused({ rootPath: odd.path }, 'ERR_SANDBOX_START');
+      await refused({ env: { 'A=B': 'c' } }, 'ERR_SANDBOX_SPEC');
+      await refused({ memoryBytes: 1 }, 'ERR_SANDBOX_SPEC');
+      await refused({ cpus: Number.NaN }, 'ERR_SANDBOX_SPEC');
+      await using taken = await start('true');
+      await refused({ id: taken.id }, 'ERR_SANDBOX_SPEC');
+      await taken[Symbol.asyncDispose]();
+      assert.deepEqual(leftovers(stateDir), []);
+    });
+
+    test('an image without mount points or its working directory gets them', async () => {
+      await using bare = await buildTestRoot({ mountPoints: false });
+      const output = await said(
+        'pwd; ls -A; stat -c %a /tmp; (echo no > /var/task/x) 2>&1 | grep -c Read-only',
+        {
+          rootPath: bare.path,
+          workingDir: '/var/task',
+        },
+      );
+      assert.deepEqual(output.split('\n'), ['/var/task', '1777', '1']);
+    });
+
+    test('several sandboxes run at once, each with its own Runtime API on the same port', async () => {
+      const sandboxes = await Promise.all(
+        ['a', 'b', 'c'].map(async (name) => {
+          const script = `while :; do wget -q -O /tmp/event http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/next; wget -q -O - --post-data "\\"${name} $(cat /tmp/event)\\"" http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation/id/response; done`;
+          return factory.create(specOf(script), () => {});
+        }),
+      );
+      const outcomes = await Promise.all(
+        sandboxes.map((sandbox) =>
+          sandbox.runtimeApi.invoke(
+            { requestId: 'id', payload: Buffer.from('1'), deadlineMs: 1, functionArn: 'arn' },
+            AbortSignal.timeout(20_000),
+          ),
+        ),
+      );
+      assert.deepEqual(
+        outcomes.map(({ payload }) => Buffer.from(payload).toString()),
+        ['"a 1"', '"b 1"', '"c 1"'],
+      );
+      await Promise.all(sandboxes.map((sandbox) => sandbox[Symbol.asyncDispose]()));
+    });
+
+    test('what a killed worker leaves is swept, what a living one has is not', async () => {
+      const spec = specOf('echo up; exec sleep 1000');
+      const worker = spawn(
+        process.execPath,
+        [
+          '--input-type=module-typescript',
+          '-e',
+          `
+        import { createSandboxFactory } from ${JSON.stringify(join(import.meta.dirname, 'factory.ts'))};
+        const factory = await createSandboxFactory({ stateDir: ${JSON.stringify(stateDir)}, runtime: ${JSON.stringify(runtime)} });
+        await factory.create(${JSON.stringify(spec)}, (data) => process.stdout.write(data));
+        setInterval(() => {}, 1000);
+      `,
+        ],
+        { stdio: ['ignore', 'pipe', 'inherit'] },
+      );
+      await new Promise((resolve) => present(worker.stdout, 'stdout').once('data', resolve));
+      const ended = new Promise((resolve) => worker.once('exit', resolve));
+      assert.deepEqual(await sweepSandboxes(stateDir), []);
+      worker.kill('SIGKILL');
+      await ended;
+      await using own = await start('true');
+      assert.deepEqual(await sweepSandboxes(stateDir), [spec.id]);
+      await own[Symbol.asyncDispose]();
+      assert.deepEqual(leftovers(stateDir), []);
+    });
+  });
+}
