@@ -154,6 +154,32 @@ test('HttpClient gives up a server that trickles, but not one whose reader takes
   assert.equal(receivedBytes, 200_000);
 });
 
+test('HttpClient does not give up a download that is slow but steady', async () => {
+  await using server = await listen(
+    createHttpServer((_, response) => {
+      let left = 75;
+      const timer = setInterval(() => {
+        response.write(Buffer.alloc(20_000));
+        left -= 1;
+        if (left > 0) return;
+        clearInterval(timer);
+        response.end();
+      }, 20);
+    }),
+  );
+  const client = clientWith({ isPlainHttpAllowed: true, stallTimeoutMs: 1000 });
+  const response = await get(client, `http://${server.host}/`);
+  assert.equal((await response.bytes('it', 1e7)).byteLength, 1_500_000);
+});
+
+test('HttpClient asks for the bytes as they are stored', async () => {
+  await using server = await listen(
+    createHttpServer((request, response) => response.end(request.headers['accept-encoding'])),
+  );
+  const response = await get(clientWith({ isPlainHttpAllowed: true }), `http://${server.host}/`);
+  assert.equal(Buffer.from(await response.bytes('it', 100)).toString(), 'identity');
+});
+
 test('HttpClient ends a body that is larger than its limit', async () => {
   await using server = await listen(
     createHttpServer((_, response) => response.end(Buffer.alloc(5000))),

@@ -238,6 +238,10 @@ for (const [what, blob] of [
     Buffer.concat([zstdCompressSync(baseTar), zstdCompressSync(appTar).subarray(0, 999)]),
   ],
   [
+    'zstd that ends within a skippable frame',
+    Buffer.concat([zstdCompressSync(baseTar), Buffer.from('502a4d18ffff0000', 'hex')]),
+  ],
+  [
     'zstd followed by something else',
     Buffer.concat([zstdCompressSync(baseTar), Buffer.from('junk')]),
   ],
@@ -335,6 +339,25 @@ test('openImage() asks the configuration where an index does not state a platfor
   await writer.tag(await writer.addIndex(silent));
   await using image = await openImage(`oci:${dir.path}`, options);
   assert.equal(image.imageDigest, silent[1]?.digest);
+});
+
+test('openImage() gives up indexes that are nested without reason or state no platforms', async () => {
+  await using dir = await temporaryDirectory();
+  const writer = await OciLayoutWriter.open(dir.path);
+  const { descriptor } = await writer.addImage({ ...small, platform });
+  let index = await writer.addIndex([descriptor]);
+  for (let depth = 0; depth < 20; depth += 1) index = await writer.addIndex([index]);
+  await writer.tag(index, 'deep');
+  const { mediaType, digest, size } = (
+    await writer.addImage({ ...small, platform: parsePlatform('linux/arm64') })
+  ).descriptor;
+  const silent = Array.from({ length: 500 }, () => ({ mediaType, digest, size }));
+  await writer.tag(await writer.addIndex(silent), 'wide');
+  for (const tag of ['deep', 'wide']) {
+    await assert.rejects(openImage(`oci:${dir.path}:${tag}`, options), {
+      code: 'ERR_OCI_BAD_DOCUMENT',
+    });
+  }
 });
 
 test('openImage() wants a tag where a layout has several images, and lists them', async () => {

@@ -178,6 +178,15 @@ describe('a real registry', { skip: registryMissing }, () => {
     assert.equal(rangesOf(requests).length, 2);
   });
 
+  test('a registry that answers with another range than asked for is not believed', async () => {
+    const headers = { 'content-range': 'bytes 0-9/10' };
+    const reading = readThrough((_, serial) => {
+      if (serial === 0) return { kind: 'cut', afterBytes: 1_500_000 };
+      return serial === 1 ? { kind: 'answer', status: 206, headers } : undefined;
+    });
+    await assert.rejects(reading, { code: 'ERR_OCI_REGISTRY_FAILED', message: /bytes 0-9\/10/ });
+  });
+
   test('a body that ends early without an error is fetched to its end', async () => {
     await readThrough((_, serial) =>
       serial === 0 ? { kind: 'truncate', afterBytes: 123_456 } : undefined,
