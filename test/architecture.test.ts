@@ -54,7 +54,7 @@ function breach(from: string, { target, isOurs, typesOnly }: Import): string | u
   }
   if (!target.startsWith('src/')) {
     if (target === 'package.json') return undefined; // for the version
-    if (isTest(from) && target.startsWith('test/support/')) return undefined;
+    if (isTest(from) && /^test\/(support|golden|fixtures)\//.test(target)) return undefined;
     return `You are not allowed to access ${target} from src, which stands alone`;
   }
   const other = roomOf(target);
