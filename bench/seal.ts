@@ -1,6 +1,6 @@
 /**
- * What sealing chunks costs: finding the end of a chunk, sealing on this thread, with WebCrypto, and in the pool.
- * Prints one line a measurement. `npm run bench` or `node bench/seal.ts`.
+ * What sealing chunks costs: finding the end of a chunk, sealing on this thread, with WebCrypto,
+ * and in the pool. Prints one line a measurement. `npm run bench` or `node bench/seal.ts`.
  */
 
 import { createHash, randomBytes, webcrypto } from 'node:crypto';
@@ -34,7 +34,10 @@ function repeat(work: () => unknown): () => void {
   };
 }
 
-/** The same construction on WebCrypto, which has threads of its own. Four at a time, as libuv has four threads. */
+/**
+ * The same construction on WebCrypto, which has threads of its own. Four at a time, as libuv has
+ * four threads.
+ */
 async function sealWithWebCrypto(): Promise<void> {
   const { subtle } = webcrypto;
   const seal = async (): Promise<void> => {

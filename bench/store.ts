@@ -1,6 +1,7 @@
 /**
- * What it costs to store chunks durably in a directory: 1,000 objects of 512 KiB, new ones and such as are there
- * already, by how many puts are under way at once. `node bench/store.ts [DIRECTORY]`; default: the temporary directory.
+ * What it costs to store chunks durably in a directory: 1,000 objects of 512 KiB, new ones and such
+ * as are there already, by how many puts are under way at once. `node bench/store.ts [DIRECTORY]`;
+ * default: the temporary directory.
  */
 
 import { randomBytes } from 'node:crypto';

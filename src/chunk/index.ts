@@ -1,4 +1,6 @@
-/** chunk: fixed-size chunks under convergent encryption, and the manifest that lists and opens them. */
+/**
+ * chunk: fixed-size chunks under convergent encryption, and the manifest that lists and opens them.
+ */
 
 export * from './codec.ts';
 export * from './errors.ts';

@@ -34,8 +34,8 @@ function headerOf({ chunkKeys: _keys, imageDocument: _document, ...header }: Man
 }
 
 /**
- * The manifest with other header fields and, where given, another chunk table entry, sealed correctly: a decoder that trusts
- * the seal alone would take it.
+ * The manifest with other header fields and, where given, another chunk table entry, sealed
+ * correctly: a decoder that trusts the seal alone would take it.
  */
 function forged(
   manifest: Manifest,

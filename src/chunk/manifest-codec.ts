@@ -1,9 +1,10 @@
 /**
- * Bytes of a manifest to records and back. Byte tables: `manifest-layout.ts`; rules: `manifest-rules.ts`.
+ * Bytes of a manifest to records and back. Byte tables: `manifest-layout.ts`; rules:
+ * `manifest-rules.ts`.
  *
- * Everything in front of the sealed section is its associated data, so that the tenant's key proves every byte.
- * `decodeManifestHeader` needs no key and so proves nothing: it is for garbage collection, which got the
- * manifest under a name that is the hash of its bytes.
+ * Everything in front of the sealed section is its associated data, so that the tenant's key proves
+ * every byte. `decodeManifestHeader` needs no key and so proves nothing: it is for garbage
+ * collection, which got the manifest under a name that is the hash of its bytes.
  *
  * Nothing is allocated from a length before the size of the whole was found to agree with it. Pure.
  */
@@ -96,8 +97,9 @@ function encodeHeader(manifest: Manifest, seal: ManifestSeal, sealedLength: numb
 }
 
 /**
- * The manifest's bytes, a fresh array; all arguments stay the caller's. The same arguments give the same bytes.
- * Throws `ERR_CHUNK_MANIFEST_UNENCODABLE` when the manifest breaks a rule of the format.
+ * The manifest's bytes, a fresh array; all arguments stay the caller's. The same arguments give the
+ * same bytes. Throws `ERR_CHUNK_MANIFEST_UNENCODABLE` when the manifest breaks a rule of the
+ * format.
  */
 export function encodeManifest(manifest: Manifest, seal: ManifestSeal): Uint8Array {
   const { plaintext, wrapped } = seal.dataKey;
@@ -218,17 +220,18 @@ function decodeHeader(parts: ManifestParts): ManifestHeader {
 }
 
 /**
- * What the manifest says in the clear, in fresh arrays; needs no key and checks no seal: compare `manifestId(bytes)`
- * with the name that the bytes came under. Throws `ERR_CHUNK_MANIFEST_UNRECOGNIZED`, `_VERSION`, `_SIZE`
- * (truncated, or bytes after the end) and `_MALFORMED` (a rule of the format is broken).
+ * What the manifest says in the clear, in fresh arrays; needs no key and checks no seal: compare
+ * `manifestId(bytes)` with the name that the bytes came under. Throws
+ * `ERR_CHUNK_MANIFEST_UNRECOGNIZED`, `_VERSION`, `_SIZE` (truncated, or bytes after the end) and
+ * `_MALFORMED` (a rule of the format is broken).
  */
 export function decodeManifestHeader(bytes: Uint8Array): ManifestHeader {
   return decodeHeader(splitManifest(bytes));
 }
 
 /**
- * What a key service must be told to open the manifest; nothing of it is proven yet. Fresh arrays. Throws as
- * `decodeManifestHeader` does.
+ * What a key service must be told to open the manifest; nothing of it is proven yet. Fresh arrays.
+ * Throws as `decodeManifestHeader` does.
  */
 export function manifestLock(bytes: Uint8Array): ManifestLock {
   const parts = splitManifest(bytes);
@@ -252,9 +255,9 @@ function unseal(parts: ManifestParts, dataKey: Uint8Array): Buffer {
 }
 
 /**
- * The whole manifest, every byte of it proven by `dataKey`, the 32 bytes that it was sealed with; both arguments
- * stay the caller's and the arrays of the result are fresh. Throws as `decodeManifestHeader` does, and
- * `ERR_CHUNK_MANIFEST_SEAL`.
+ * The whole manifest, every byte of it proven by `dataKey`, the 32 bytes that it was sealed with;
+ * both arguments stay the caller's and the arrays of the result are fresh. Throws as
+ * `decodeManifestHeader` does, and `ERR_CHUNK_MANIFEST_SEAL`.
  */
 export function decodeManifest(bytes: Uint8Array, dataKey: Uint8Array): Manifest {
   const parts = splitManifest(bytes);

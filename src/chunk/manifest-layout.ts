@@ -1,6 +1,6 @@
 /**
- * The byte tables of a manifest, format version 1. `docs/formats/manifest.md` shows the same rows and says what each
- * means; a test holds the two together. Little-endian throughout.
+ * The byte tables of a manifest, format version 1. `docs/formats/manifest.md` shows the same rows
+ * and says what each means; a test holds the two together. Little-endian throughout.
  *
  *   header (120) | chunk table (44 each) | wrapped data key | sealed section | its GCM tag (16)
  *   sealed section: chunk keys (32 each) | image document

@@ -1,4 +1,7 @@
-/** The rules that every manifest keeps, in one place: held before one is written and after one is read. */
+/**
+ * The rules that every manifest keeps, in one place: held before one is written and after one is
+ * read.
+ */
 
 import { chunkDigestSizeBytes, chunkKeySizeBytes, storedLengthStepBytes } from './codec.ts';
 import {

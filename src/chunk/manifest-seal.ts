@@ -1,6 +1,7 @@
 /**
- * A manifest under a tenant's key: the data key comes from a key service, bound to the tenant, the root and the purpose,
- * so that a wrapped key moved to another manifest, root or tenant opens nothing. Source: paper §3.1.
+ * A manifest under a tenant's key: the data key comes from a key service, bound to the tenant, the
+ * root and the purpose, so that a wrapped key moved to another manifest, root or tenant opens
+ * nothing. Source: paper §3.1.
  */
 
 import type { EncryptionContext, KeyService } from '../keys/index.ts';
@@ -35,8 +36,9 @@ function manifestContext(tenant: string, rootId: string): EncryptionContext {
 }
 
 /**
- * Seals `manifest` with a new data key of the tenant's. The result was opened once more before it is returned, so that what
- * is stored can be read. Throws `ERR_CHUNK_MANIFEST_UNENCODABLE` and the key service's own errors.
+ * Seals `manifest` with a new data key of the tenant's. The result was opened once more before it
+ * is returned, so that what is stored can be read. Throws `ERR_CHUNK_MANIFEST_UNENCODABLE` and the
+ * key service's own errors.
  */
 export async function sealManifest(
   manifest: Manifest,
@@ -54,8 +56,8 @@ export async function sealManifest(
 }
 
 /**
- * Opens the bytes of a manifest, which stay the caller's, for the tenant that it was sealed for. Throws
- * `ERR_CHUNK_MANIFEST_ID` if they are not those of `manifestId`, `ERR_CHUNK_MANIFEST_*` as
+ * Opens the bytes of a manifest, which stay the caller's, for the tenant that it was sealed for.
+ * Throws `ERR_CHUNK_MANIFEST_ID` if they are not those of `manifestId`, `ERR_CHUNK_MANIFEST_*` as
  * `decodeManifest` does, and the key service's own errors, `ERR_KEYS_UNWRAP_REFUSED` among them.
  */
 export async function openManifest(

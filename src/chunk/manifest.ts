@@ -1,6 +1,7 @@
 /**
- * The manifest: which chunks a disk image consists of, in the clear for garbage collection, and the keys that open
- * them, sealed for one tenant. Byte tables: `docs/formats/manifest.md`. Source: paper §3.1.
+ * The manifest: which chunks a disk image consists of, in the clear for garbage collection, and the
+ * keys that open them, sealed for one tenant. Byte tables: `docs/formats/manifest.md`. Source:
+ * paper §3.1.
  */
 
 /** How a chunk's bytes were coded before encryption. */
@@ -9,7 +10,10 @@ export type ChunkCodec = 'none';
 export interface ManifestChunk {
   /** Position on the disk in chunks. Indexes rise; one left out is an all-zero chunk. */
   readonly index: number;
-  /** Bytes of ciphertext stored: 1..chunkSizeBytes, a multiple of 4,096. The rest of the chunk is zeros. */
+  /**
+   * Bytes of ciphertext stored: 1..chunkSizeBytes, a multiple of 4,096. The rest of the chunk is
+   * zeros.
+   */
   readonly storedLengthBytes: number;
   readonly codec: ChunkCodec;
   /** SHA-256 of the ciphertext, 32 bytes: names the object and proves every byte of it. */
@@ -31,8 +35,8 @@ export interface ManifestSecrets {
   /** The key of `chunks[i]`, 32 bytes each, in the same order. */
   readonly chunkKeys: readonly Uint8Array[];
   /**
-   * The publisher's own words on the image (identity, execution parameters): at most 1 MiB, opaque here;
-   * `publish` defines its JSON.
+   * The publisher's own words on the image (identity, execution parameters): at most 1 MiB, opaque
+   * here; `publish` defines its JSON.
    */
   readonly imageDocument: Uint8Array;
 }

@@ -1,21 +1,25 @@
 /**
- * `sealChunk` on all cores: the same results, from threads, with bytes transferred both ways. On two cores that others
- * use too, two threads seal 1.3 to 1.9 times what this thread alone would (bench/seal.ts), and this one stays free.
- * WebCrypto, which has threads of its own, came between: it copies the bytes in and out of every step.
+ * `sealChunk` on all cores: the same results, from threads, with bytes transferred both ways. On
+ * two cores that others use too, two threads seal 1.3 to 1.9 times what this thread alone would
+ * (bench/seal.ts), and this one stays free. WebCrypto, which has threads of its own, came between:
+ * it copies the bytes in and out of every step.
  *
- * Invariants: a job is with one thread or in the queue, and settles exactly once; a thread that ends takes
- * its own jobs with it and no other, and another is started for the next.
+ * Invariants: a job is with one thread or in the queue, and settles exactly once; a thread that
+ * ends takes its own jobs with it and no other, and another is started for the next.
  */
 
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 
-import { errorFromJson } from '../base/index.ts';
+import { errorFromJson, neighbourModule } from '../base/index.ts';
 import type { SealedChunk } from './codec.ts';
 import { ChunkPoolClosedError, ChunkWorkerLostError } from './errors.ts';
 import type { SealRequest, SealResponse } from './seal-worker.ts';
 
-/** One that a thread works on and one that it finds waiting when it is done, so that it need not wait for us. */
+/**
+ * One that a thread works on and one that it finds waiting when it is done, so that it need not
+ * wait for us.
+ */
 const jobsPerThread = 2;
 
 export interface SealPoolOptions {
@@ -36,12 +40,6 @@ interface Thread {
   readonly jobs: Map<number, Job>;
 }
 
-/** The built package has `.js` where the sources have `.ts`. */
-function defaultEntry(): URL {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  return new URL(`./seal-worker.${extension}`, import.meta.url);
-}
-
 /** The same bytes in an array buffer that holds nothing else. */
 function transferable(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const { buffer } = bytes;
@@ -52,9 +50,10 @@ function transferable(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 /** Seals chunks on other threads. Dispose of it: they keep the process running. */
 export interface SealPool extends AsyncDisposable {
   /**
-   * As `sealChunk`, but takes `plaintext` over: an array that spans its whole buffer is empty afterwards. Any number of
-   * calls may be under way; each holds its chunk in memory. Throws as `sealChunk` does, `ERR_CHUNK_WORKER_LOST`
-   * (retryable, but with a new copy of the bytes) when the thread ended, `ERR_CHUNK_POOL_CLOSED`.
+   * As `sealChunk`, but takes `plaintext` over: an array that spans its whole buffer is empty
+   * afterwards. Any number of calls may be under way; each holds its chunk in memory. Throws as
+   * `sealChunk` does, `ERR_CHUNK_WORKER_LOST` (retryable, but with a new copy of the bytes) when
+   * the thread ended, `ERR_CHUNK_POOL_CLOSED`.
    */
   seal(plaintext: Uint8Array, salt: Uint8Array): Promise<SealedChunk | undefined>;
   /** Ends the threads. Jobs not done are rejected with `ERR_CHUNK_POOL_CLOSED`. */
@@ -71,7 +70,7 @@ class ThreadedSealPool implements SealPool {
 
   constructor(options: SealPoolOptions) {
     this.#threadsMax = options.threads ?? availableParallelism();
-    this.#entry = options.entry ?? defaultEntry();
+    this.#entry = options.entry ?? neighbourModule(import.meta.url, 'seal-worker');
   }
 
   seal(plaintext: Uint8Array, salt: Uint8Array): Promise<SealedChunk | undefined> {

@@ -1,7 +1,7 @@
 /**
- * A lock that processes of this machine share through a file, held by the kernel: whoever dies with it gives it back.
- * Node has no flock(2), so the program `flock` of util-linux (or busybox) holds it, for as long as this end of its
- * pipe is open. For rare work: it costs a process.
+ * A lock that processes of this machine share through a file, held by the kernel: whoever dies with
+ * it gives it back. Node has no flock(2), so the program `flock` of util-linux (or busybox) holds
+ * it, for as long as this end of its pipe is open. For rare work: it costs a process.
  */
 
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
@@ -9,7 +9,9 @@ import { once } from 'node:events';
 
 import { CommandMissingError, errorCode } from '../base/index.ts';
 
-/** Beyond any honest holder's work, so that one that is stopped does not stop everybody for ever. */
+/**
+ * Beyond any honest holder's work, so that one that is stopped does not stop everybody for ever.
+ */
 const defaultWaitTimeoutMs = 30_000;
 
 /** Resolves when `cat`, which runs under the lock only, answers. */
@@ -31,8 +33,9 @@ async function waitUntilHeld(
 }
 
 /**
- * Runs `work` while no other process and no other call is within `withFileLock` for the same path. The file is made if
- * absent, and stays. Throws `ERR_COMMAND_MISSING` where `flock` is not installed, and after 30 s of waiting.
+ * Runs `work` while no other process and no other call is within `withFileLock` for the same path.
+ * The file is made if absent, and stays. Throws `ERR_COMMAND_MISSING` where `flock` is not
+ * installed, and after 30 s of waiting.
  */
 export async function withFileLock<T>(
   path: string,

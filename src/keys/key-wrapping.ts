@@ -1,6 +1,6 @@
 /**
- * A data key sealed under a tenant's key with AES-256-GCM. The tenant and the whole context are associated data, so the
- * wrapped key opens nothing in any other place.
+ * A data key sealed under a tenant's key with AES-256-GCM. The tenant and the whole context are
+ * associated data, so the wrapped key opens nothing in any other place.
  *
  *   wrapped = version (1 byte, 1) | nonce (12) | encrypted data key (32) | tag (16)
  */

@@ -1,17 +1,17 @@
 /**
- * The file of a local keyring: JSON, mode 0600, replaced as a whole (temporary file, fsync, rename, fsync of the
- * directory) under a lock, so that a reader sees one version or the next and no writer loses another's keys.
- * Secrets are added, never changed.
+ * The file of a local keyring: JSON, mode 0600, replaced as a whole (temporary file, fsync, rename,
+ * fsync of the directory) under a lock, so that a reader sees one version or the next and no writer
+ * loses another's keys. Secrets are added, never changed.
  *
  *   { "format": "thaw-keyring", "version": 1, "tenants": { NAME: KEY, … }, "salts": { ROOT: SALT, … } }
  *
  * where KEY and SALT are 32 bytes in base64.
  */
 
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-import { ThawError, errorCode } from '../base/index.ts';
+import { ThawError, errorCode, makeDirectoryDurably, syncDirectory } from '../base/index.ts';
 import { KeysInsecureFileError, KeysMalformedFileError, KeysUnavailableError } from './errors.ts';
 import { withFileLock } from './file-lock.ts';
 import { keySizeBytes } from './key-wrapping.ts';
@@ -96,7 +96,10 @@ export class KeyringFile {
     this.#path = path;
   }
 
-  /** The secrets as of now; none while there is no file. The file is read again only when it changed. */
+  /**
+   * The secrets as of now; none while there is no file. The file is read again only when it
+   * changed.
+   */
   async read(): Promise<KeyringSecrets> {
     try {
       const found = await stat(this.#path, { bigint: true });
@@ -113,12 +116,14 @@ export class KeyringFile {
     }
   }
 
-  /** The secret of that name; `make` makes it if no process has. It is durable once this resolves. */
+  /**
+   * The secret of that name; `make` makes it if no process has. It is durable once this resolves.
+   */
   async getOrAdd(kind: SecretKind, name: string, make: () => Uint8Array): Promise<Uint8Array> {
     const found = (await this.read())[kind].get(name);
     if (found !== undefined) return found;
     try {
-      await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
+      await makeDirectoryDurably(dirname(this.#path), 0o700);
       return await withFileLock(`${this.#path}.lock`, async () => {
         const secrets = await this.read();
         const foundByNow = secrets[kind].get(name);
@@ -164,12 +169,7 @@ export class KeyringFile {
       await handle.close();
     }
     await rename(temporary, this.#path);
-    const directory = await open(dirname(this.#path), 'r');
-    try {
-      await directory.sync();
-    } finally {
-      await directory.close();
-    }
+    await syncDirectory(dirname(this.#path));
   }
 
   #error(thrown: unknown): unknown {

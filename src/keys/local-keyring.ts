@@ -1,6 +1,7 @@
 /**
- * Keys in a file on this machine, for one machine and for trying Thaw: who can read the file can open every image.
- * Tenants' keys and roots' salts are 32 random bytes each, made when first asked for.
+ * Keys in a file on this machine, for one machine and for trying Thaw: who can read the file can
+ * open every image. Tenants' keys and roots' salts are 32 random bytes each, made when first asked
+ * for.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -52,9 +53,10 @@ class LocalKeyring implements KeyService {
 }
 
 /**
- * Opens the keyring in file `path`, which is made, with its directory, when the first key is: by any number of processes
- * at once, none of which loses a key of another's. Throws `ERR_KEYS_INSECURE_FILE` where others may read the
- * file, `ERR_KEYS_MALFORMED_FILE`, `ERR_KEYS_UNAVAILABLE`; every call of the service may throw them too.
+ * Opens the keyring in file `path`, which is made, with its directory, when the first key is: by
+ * any number of processes at once, none of which loses a key of another's. Throws
+ * `ERR_KEYS_INSECURE_FILE` where others may read the file, `ERR_KEYS_MALFORMED_FILE`,
+ * `ERR_KEYS_UNAVAILABLE`; every call of the service may throw them too.
  */
 export async function openLocalKeyring(path: string): Promise<KeyService> {
   const file = new KeyringFile(resolve(path));

@@ -1,4 +1,6 @@
-/** Several processes and one directory store: races for a name, and writers killed at any moment. */
+/**
+ * Several processes and one directory store: races for a name, and writers killed at any moment.
+ */
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -64,7 +66,10 @@ test('of processes that put one name at once exactly one creates it, and its byt
   }
 });
 
-/** Checks objects that were not checked before: each must be whole, also while its writer is at work. */
+/**
+ * Checks objects that were not checked before: each must be whole, also while its writer is at
+ * work.
+ */
 async function checkNewObjects(path: string, checked: Set<string>): Promise<void> {
   const store = await openDirectoryStore(path);
   for await (const { name } of store.list('flood/')) {

@@ -1,22 +1,31 @@
 /**
- * Objects as files below one directory, for one machine or a shared file system.
+ * Objects as files below one directory, for one machine or a shared file system with hard links.
  *
- * Object `root/chunks/abcd…` is the file `root/chunks/@a/@b/abcd…`: below the directories of its other name parts, two
- * levels named after the last part's first and second character spread the files. `@` is in no object name, so
- * objects `x` and `x/y` never meet. Following the name's own characters keeps a listing in order without sorting it
- * whole; one character a level is 256 directories for hex names, 4,000 files in each at a million objects, whereas
- * two a level make every early put pay for a directory of its own (a third of the throughput, bench/store.ts).
+ * Object `root/chunks/abcd…` is the file `root/chunks/@a/@b/abcd…`: below the directories of its
+ * other name parts, two levels named after the last part's first and second character spread the
+ * files. `@` is in no object name, so objects `x` and `x/y` never meet. Following the name's own
+ * characters keeps a listing in order without sorting it whole. One character a level is 256
+ * directories for hex names, 4,000 files in each at a million objects; two a level make every early
+ * put pay for a directory of its own (a third of the throughput, bench/store.ts).
  *
- * The file system must have hard links. A put writes a temporary file, makes its bytes durable, and only then links it to its name: link(2) fails where the
- * name exists, so one writer wins and nobody ever sees a part. Then it makes the name durable. A writer that dies
- * leaves at most a temporary file, which the next `openDirectoryStore` sweeps once it is an hour old.
+ * A put writes a temporary file, makes its bytes durable, and only then links it to its name:
+ * link(2) fails where the name exists, so one writer wins and nobody ever sees a part. Then it
+ * makes the name durable. A writer that dies leaves at most a temporary file, which the next
+ * `openDirectoryStore` sweeps once it is an hour old.
  */
 
 import { randomUUID } from 'node:crypto';
 import { link, mkdir, open, readFile, readdir, stat, unlink } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 
-import { compareStrings, errorCode, present, systemClock, type Clock } from '../base/index.ts';
+import {
+  compareStrings,
+  errorCode,
+  makeDirectoryDurably,
+  present,
+  systemClock,
+  type Clock,
+} from '../base/index.ts';
 import { DirectorySync } from './directory-sync.ts';
 import { StoreObjectTooLargeError, storeError } from './errors.ts';
 import { checkObjectName, checkObjectPrefix } from './object-names.ts';
@@ -80,13 +89,12 @@ async function writeDurably(
 class DirectoryStore implements ObjectStore {
   readonly capabilities: ObjectStoreCapabilities = { objectSizeMaxBytes };
   readonly #path: string;
-  readonly #directorySync: DirectorySync;
+  readonly #directorySync = new DirectorySync();
   /** Directories known to be there durably, and those being made so. */
   readonly #prepared = new Map<string, Promise<void>>();
 
-  constructor(path: string, directorySync: DirectorySync) {
+  constructor(path: string) {
     this.#path = path;
-    this.#directorySync = directorySync;
   }
 
   async get(name: string, options: RequestOptions = {}): Promise<Uint8Array | undefined> {
@@ -195,12 +203,12 @@ class DirectoryStore implements ObjectStore {
   }
 
   /**
-   * Names below `parent` (empty, or ending in `/`) that start with `prefix`, in order, in batches. Holds the names of
-   * one first character at a time.
+   * Names below `parent` (empty, or ending in `/`) that start with `prefix`, in order, in batches.
+   * Holds the names of one first character at a time.
    */
   async *#namesBelow(parent: string, prefix: string): AsyncGenerator<readonly string[]> {
     const entries = (await unlessMissing(readdir(join(this.#path, parent)))) ?? [];
-    const directories = entries.filter((entry) => !entry.startsWith(fanOutMark));
+    const directories = entries.filter((entry) => /^[A-Za-z0-9._-]+$/.test(entry)); // not `lost+found`
     const firstCharacters = entries
       .filter((entry) => entry.startsWith(fanOutMark) && entry !== temporaryDirectory)
       .map((entry) => entry.slice(fanOutMark.length));
@@ -217,7 +225,10 @@ class DirectoryStore implements ObjectStore {
     }
   }
 
-  /** Of sorted names, the wanted objects' in batches; those that end in `/` are directories and are walked in their place. */
+  /**
+   * Of sorted names, the wanted objects' in batches; those that end in `/` are directories and are
+   * walked in their place.
+   */
   async *#namesWithin(names: readonly string[], prefix: string): AsyncGenerator<readonly string[]> {
     let batch: string[] = [];
     for (const name of names) {
@@ -247,7 +258,10 @@ class DirectoryStore implements ObjectStore {
     return leaves;
   }
 
-  /** An object is missing only if the store is there: an origin that is not mounted has lost nothing. */
+  /**
+   * An object is missing only if the store is there: an origin that is not mounted has lost
+   * nothing.
+   */
   async #unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
     const found = await unlessMissing(work);
     if (found === undefined) await this.#checkIsThere();
@@ -262,7 +276,9 @@ class DirectoryStore implements ObjectStore {
     return join(this.#path, objectPath(name));
   }
 
-  /** Makes `directory` and all above it up to the store, durably; once per directory and process. */
+  /**
+   * Makes `directory` and all above it up to the store, durably; once per directory and process.
+   */
   #prepare(directory: string): Promise<void> {
     const known = this.#prepared.get(directory);
     if (known !== undefined) return known;
@@ -293,8 +309,9 @@ async function sweepTemporaries(path: string, clock: Clock): Promise<void> {
 }
 
 /**
- * Opens the store in directory `path`, which is made if absent. Any number of processes may use one store at a time.
- * Throws `ERR_STORE_UNAVAILABLE` if it cannot be made or written, `ERR_STORE_FULL`.
+ * Opens the store in directory `path`, which is made if absent. Any number of processes may use one
+ * store at a time. Throws `ERR_STORE_UNAVAILABLE` if it cannot be made or written,
+ * `ERR_STORE_FULL`.
  */
 export async function openDirectoryStore(
   path: string,
@@ -302,13 +319,10 @@ export async function openDirectoryStore(
 ): Promise<ObjectStore> {
   const root = resolve(path);
   const temporaries = join(root, temporaryDirectory);
-  const directorySync = new DirectorySync();
   try {
-    await mkdir(temporaries, { recursive: true });
-    await directorySync.sync(dirname(root));
-    await directorySync.sync(root);
+    await makeDirectoryDurably(temporaries);
     await sweepTemporaries(temporaries, options.clock ?? systemClock);
-    return new DirectoryStore(root, directorySync);
+    return new DirectoryStore(root);
   } catch (thrown) {
     throw storeError(`open the store "${path}"`, thrown);
   }

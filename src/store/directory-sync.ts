@@ -1,10 +1,10 @@
 /**
- * Makes directory entries durable, many at the price of one: an fsync of a directory covers every entry made in it
- * before the fsync started, so all who ask while one is under way share the next. With 16 puts under way that is
- * 1.6 to 1.9 times their throughput (bench/store.ts).
+ * Makes directory entries durable, many at the price of one: an fsync of a directory covers every
+ * entry made in it before the fsync started, so all who ask while one is under way share the next.
+ * With 16 puts under way that is 1.6 to 1.9 times their throughput (bench/store.ts).
  */
 
-import { open } from 'node:fs/promises';
+import { syncDirectory } from '../base/index.ts';
 
 interface SyncState {
   readonly running: Promise<void>;
@@ -12,21 +12,12 @@ interface SyncState {
   next: Promise<void> | undefined;
 }
 
-async function fsyncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
 export class DirectorySync {
   readonly #fsync: (path: string) => Promise<void>;
   readonly #states = new Map<string, SyncState>();
 
   /** `fsync` is the system's, or a test's. */
-  constructor(fsync: (path: string) => Promise<void> = fsyncDirectory) {
+  constructor(fsync: (path: string) => Promise<void> = syncDirectory) {
     this.#fsync = fsync;
   }
 

@@ -1,4 +1,6 @@
-/** What can go wrong with an object store. "Not found" is no error: `undefined` or `false` says it. */
+/**
+ * What can go wrong with an object store. "Not found" is no error: `undefined` or `false` says it.
+ */
 
 import { ThawError, errorCode, errorMessage } from '../base/index.ts';
 
@@ -46,8 +48,8 @@ export class StoreUnavailableError extends ThawError {
 }
 
 /**
- * The store's error for a failed system call of `what`, which is worded to follow "Cannot". Errors that are
- * no system errors, an abort among them, come back as they are.
+ * The store's error for a failed system call of `what`, which is worded to follow "Cannot". Errors
+ * that are no system errors, an abort among them, come back as they are.
  */
 export function storeError(what: string, thrown: unknown): unknown {
   const code = errorCode(thrown);

@@ -1,4 +1,6 @@
-/** store: the origin of immutable objects. Suites and faults for tests are in `testing/`, not here. */
+/**
+ * store: the origin of immutable objects. Suites and faults for tests are in `testing/`, not here.
+ */
 
 export * from './directory-store.ts';
 export * from './errors.ts';

@@ -1,6 +1,6 @@
 /**
- * The rule that object names keep, and where things lie in a store: everything of a root (paper §3.4) under the
- * root's own prefix.
+ * The rule that object names keep, and where things lie in a store: everything of a root (paper
+ * §3.4) under the root's own prefix.
  */
 
 import { StoreBadNameError } from './errors.ts';
@@ -45,8 +45,8 @@ export function checkObjectName(name: string): void {
 }
 
 /**
- * The same for a prefix to list: the start of a valid name, possibly empty or in the midst of a part.
- * Throws `ERR_STORE_BAD_NAME`.
+ * The same for a prefix to list: the start of a valid name, possibly empty or in the midst of a
+ * part. Throws `ERR_STORE_BAD_NAME`.
  */
 export function checkObjectPrefix(prefix: string): void {
   checkParts(prefix, prefix.split('/').slice(0, -1));

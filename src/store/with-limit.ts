@@ -1,4 +1,7 @@
-/** A store that has at most so many requests under way at a time; the others wait in order of arrival. */
+/**
+ * A store that has at most so many requests under way at a time; the others wait in order of
+ * arrival.
+ */
 
 import { Semaphore } from '../base/index.ts';
 import { abortable } from './abortable.ts';

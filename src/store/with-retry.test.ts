@@ -28,7 +28,10 @@ objectStoreConformance({
   },
 });
 
-/** A store of which `get` fails in order with `failures`, then succeeds; and what the retries waited. */
+/**
+ * A store of which `get` fails in order with `failures`, then succeeds; and what the retries
+ * waited.
+ */
 function failingStore(failures: readonly Error[], options: Partial<RetryOptions> = {}) {
   const waits: number[] = [];
   let calls = 0;

@@ -1,7 +1,8 @@
 /**
- * A store whose retryable failures are tried again, within bounds: each request has an attempt limit and waits longer
- * each time, by a random share so that many clients do not return at once; and all requests share a budget that
- * failures use up and successes refill, so that a store in trouble is not given several times its load.
+ * A store whose retryable failures are tried again, within bounds: each request has an attempt
+ * limit and waits longer each time, by a random share so that many clients do not return at once;
+ * and all requests share a budget that failures use up and successes refill, so that a store in
+ * trouble is not given several times its load.
  */
 
 import { setTimeout as sleepMs } from 'node:timers/promises';
@@ -22,7 +23,10 @@ export interface RetryOptions {
   readonly refill?: number;
   /** At least 0, less than 1. */
   readonly random: () => number;
-  /** Resolves after so long, rejects with the signal's reason when that is aborted. Default: the system's timer. */
+  /**
+   * Resolves after so long, rejects with the signal's reason when that is aborted. Default: the
+   * system's timer.
+   */
   readonly sleep?: (delayMs: number, signal: AbortSignal | undefined) => Promise<void>;
 }
 
@@ -114,8 +118,8 @@ class RetryingStore implements ObjectStore {
 }
 
 /**
- * `store` with its retryable failures tried again; the last one is thrown. A put whose first attempt stored the object but
- * could not say so ends in `existed`, such a delete in false.
+ * `store` with its retryable failures tried again; the last one is thrown. A put whose first
+ * attempt stored the object but could not say so ends in `existed`, such a delete in false.
  */
 export function withRetry(store: ObjectStore, options: RetryOptions): ObjectStore {
   return new RetryingStore(store, {

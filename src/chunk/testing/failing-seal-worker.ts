@@ -1,4 +1,7 @@
-/** A thread for `SealPool` that ends in the way that the salt's first byte says: 1 exits, 2 throws, all else seals. */
+/**
+ * A thread for `SealPool` that ends in the way that the salt's first byte says: 1 exits, 2 throws,
+ * all else seals.
+ */
 
 import { parentPort } from 'node:worker_threads';
 

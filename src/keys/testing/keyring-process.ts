@@ -1,6 +1,7 @@
 /**
- * A process of its own that uses a keyring at the same time as others: `keyring-process.ts PATH TENANT...`. Waits for a
- * line on standard input, then makes a data key for each tenant and prints one JSON line for each.
+ * A process of its own that uses a keyring at the same time as others: `keyring-process.ts PATH
+ * TENANT...`. Waits for a line on standard input, then makes a data key for each tenant and prints
+ * one JSON line for each.
  */
 
 import { once } from 'node:events';

@@ -2,7 +2,10 @@
 
 import { hash } from 'node:crypto';
 
-/** Numbers of at least 0 and less than 1, the same for the same seed: the start of SHA-256 of seed and count. */
+/**
+ * Numbers of at least 0 and less than 1, the same for the same seed: the start of SHA-256 of seed
+ * and count.
+ */
 export function seededRandom(seed: number): () => number {
   let drawn = 0;
   return () => {

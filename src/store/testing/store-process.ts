@@ -1,6 +1,7 @@
 /**
- * A process of its own that puts objects into a directory store at the same time as others. It prints `ready`, waits
- * for a line on standard input, and prints one line an object: its name and the outcome.
+ * A process of its own that puts objects into a directory store at the same time as others. It
+ * prints `ready`, waits for a line on standard input, and prints one line an object: its name and
+ * the outcome.
  *
  *   store-process.ts PATH race WRITER COUNT   puts race/0, race/1, …, each with bytes that tell the writer
  *   store-process.ts PATH flood WRITER COUNT  puts objects of many sizes, named after the hash of their bytes, 4 at once

@@ -1,7 +1,8 @@
 /**
- * A store that fails as stores do, by a seed: it is slow, it answers with an error before or after the deed, and what it
- * reads is another object, damaged or cut short. What is stored is never damaged: a later read may be right.
- * Every reader must survive all of it with right bytes or an error.
+ * A store that fails as stores do, by a seed: it is slow, it answers with an error before or after
+ * the deed, and what it reads is another object, damaged or cut short. What is stored is never
+ * damaged: a later read may be right. Every reader must survive all of it with right bytes or an
+ * error.
  */
 
 import { StoreUnavailableError } from '../errors.ts';
