@@ -16,6 +16,7 @@ import { firstExtentEndingAfter, readExtents } from './read-data.ts';
 import type { Ext4Inode } from './read-inode.ts';
 import type { Volume } from './volume.ts';
 
+/** One name in a directory; `.` and `..` are left out. */
 export interface Ext4DirectoryEntry {
   readonly name: ByteString;
   readonly inode: number;

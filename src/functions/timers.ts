@@ -5,6 +5,7 @@ export interface Timers {
   after(delayMs: number, run: () => void): () => void;
 }
 
+/** The event loop's own timers. */
 export const systemTimers: Timers = {
   after: (delayMs, run) => {
     const timer = setTimeout(run, delayMs);
