@@ -34,7 +34,9 @@ export const defaultChunkSizeBytes = 512 * 1024;
  */
 export const storedLengthStepBytes = 4096;
 
+/** Of an AES-256 key. */
 export const chunkKeySizeBytes = 32;
+/** Of a SHA-256 digest. */
 export const chunkDigestSizeBytes = 32;
 /** Of the secret bytes that `KeyService.salt` gives. */
 export const saltSizeBytes = 32;

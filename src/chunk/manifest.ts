@@ -41,4 +41,5 @@ export interface ManifestSecrets {
   readonly imageDocument: Uint8Array;
 }
 
+/** A manifest opened, or one to be sealed. */
 export interface Manifest extends ManifestHeader, ManifestSecrets {}

@@ -15,11 +15,13 @@ export interface ObjectStoreCapabilities {
  */
 export type PutOutcome = 'created' | 'existed';
 
+/** What is known of an object without reading it. */
 export interface ObjectInfo {
   readonly name: string;
   readonly sizeBytes: number;
 }
 
+/** Of any one request. */
 export interface RequestOptions {
   readonly signal?: AbortSignal;
 }

@@ -3,8 +3,7 @@
  * arrival.
  */
 
-import { Semaphore } from '../base/index.ts';
-import { abortable } from './abortable.ts';
+import { Semaphore, untilAborted } from '../base/index.ts';
 import type { ObjectInfo, ObjectStore, RequestOptions } from './object-store.ts';
 
 class LimitedStore implements ObjectStore {
@@ -59,7 +58,7 @@ class LimitedStore implements ObjectStore {
       signal?.throwIfAborted(); // who gave up waiting must not start
       return request();
     });
-    return abortable(permitted, signal);
+    return untilAborted(permitted, signal);
   }
 }
 
