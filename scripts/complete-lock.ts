@@ -11,6 +11,7 @@ import { join } from 'node:path';
 
 interface LockedPackage {
   readonly version?: string;
+  readonly resolved?: string;
   readonly dev?: boolean;
   readonly optional?: boolean;
   readonly os?: readonly string[];
