@@ -20,12 +20,25 @@ export interface ImageUse {
   readonly user: string;
 }
 
+const mountUserPrefix = 'mount:';
+
+/** The user on whose behalf an image is open that is mounted at `path`, until it is no longer. */
+export function mountUser(path: string): string {
+  return `${mountUserPrefix}${path}`;
+}
+
+/** The path of a `mountUser`; undefined for other users. */
+export function pathOfMountUser(user: string): string | undefined {
+  return user.startsWith(mountUserPrefix) ? user.slice(mountUserPrefix.length) : undefined;
+}
+
 /** The image as a file in the mount. */
 export interface OpenedImage {
   readonly path: string;
   readonly diskSizeBytes: number;
 }
 
+/** What the agent serves at the moment, and what it has read since it started. */
 export interface AgentStatus {
   readonly pid: number;
   readonly images: readonly {

@@ -81,7 +81,7 @@ export class AgentClient {
     return (await this.#call(agentCall.counters, image)) as ReadCounters;
   }
 
-  /** Empties the agent's memory of chunks, and the page caches of the images' files. */
+  /** Empties the agent's memory of chunks. */
   async dropCaches(): Promise<void> {
     await this.#call(agentCall.drop);
   }

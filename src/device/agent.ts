@@ -23,6 +23,7 @@ import {
   agentCall,
   parseImageRef,
   parseImageUse,
+  pathOfMountUser,
   type AgentMessage,
   type AgentStatus,
   type ImageUse,
@@ -38,7 +39,7 @@ import {
 } from './errors.ts';
 import { FuseServer } from './fuse-server.ts';
 import { ImageReader } from './image-reader.ts';
-import { PageCache } from './page-cache.ts';
+import { listMounts } from './mounts.ts';
 import { runPaths } from './run-paths.ts';
 import { OpenImage, ServedImage, type ImageEntry } from './served-image.ts';
 
@@ -74,12 +75,12 @@ export const agentFuseFd = 3;
 /** How long an agent without images waits for one before it ends, where it ends when idle. */
 const idleMs = 1000;
 const firstImageMs = 15_000;
+const reapIntervalMs = 2000;
 
 class Agent {
   readonly #options: AgentOptions;
   readonly #state: AgentState;
   readonly #slab: ChunkSlab;
-  readonly #pageCache: PageCache;
   readonly #server: FuseServer;
   /** By manifest id. */
   readonly #images = new Map<string, ServedImage>();
@@ -87,6 +88,8 @@ class Agent {
   #nextNodeId = 0;
   #stopping = false;
   #idleTimer: NodeJS.Timeout | undefined;
+  /** Users of images that were found mounted. */
+  readonly #mounted = new Set<string>();
 
   constructor(options: AgentOptions, state: AgentState) {
     const { loader, memoryBytes, log } = options;
@@ -97,12 +100,10 @@ class Agent {
       slotSizeBytes: options.chunkSizeMaxBytes ?? 512 * 1024,
     });
     const shared = { fuseFd: agentFuseFd, slab: this.#slab.memory, log };
-    this.#pageCache = new PageCache(shared);
     const readDeadlineMs = options.readDeadlineMs ?? 10_000;
     const reader = new ImageReader({
       loader,
       slab: this.#slab,
-      pageCache: this.#pageCache,
       readDeadlineMs,
       log,
     });
@@ -123,10 +124,11 @@ class Agent {
     for (const image of this.#images.values()) image.open().catch(() => {});
     this.#talkToHolder();
     this.#waitForImages(firstImageMs);
+    const reaping = setInterval(() => void this.#closeUnmounted(), reapIntervalMs);
     await ended;
     this.#stopping = true;
+    clearInterval(reaping);
     clearTimeout(this.#idleTimer);
-    await this.#pageCache.close();
   }
 
   #talkToHolder(): void {
@@ -145,7 +147,7 @@ class Agent {
       [agentCall.open]: async (body) => this.#open(parseImageUse(body)),
       [agentCall.close]: async (body) => this.#close(parseImageUse(body)),
       [agentCall.counters]: async (body) => this.#counters(parseImageRef(body)),
-      [agentCall.drop]: async () => this.#dropCaches(),
+      [agentCall.drop]: async () => this.#slab.clear(),
       [agentCall.shutdown]: async () => this.#shutdown(),
     };
   }
@@ -231,21 +233,31 @@ class Agent {
   async #remove(served: ServedImage): Promise<void> {
     this.#images.delete(served.image.manifestId);
     this.#server.remove(served);
-    this.#pageCache.drop(served.nodeId);
     const open = await served.open().catch(() => undefined);
     if (open !== undefined) this.#slab.dropTable(open.table);
     await this.#state.removeManifest(served.nodeId);
+  }
+
+  /**
+   * Closes what a plain `umount` has unmounted. Only what was once found mounted, since a mount under way is not there
+   * yet, and one in another mount namespace never is.
+   */
+  async #closeUnmounted(): Promise<void> {
+    const mountPoints = new Set((await listMounts()).map(({ mountPoint }) => mountPoint));
+    for (const { image, users } of this.#images.values()) {
+      for (const user of users) {
+        const path = pathOfMountUser(user);
+        if (path === undefined) continue;
+        if (mountPoints.has(path)) this.#mounted.add(user);
+        else if (this.#mounted.delete(user)) await this.#close({ image, user });
+      }
+    }
   }
 
   async #counters(image: ImageRef): Promise<ReadCounters> {
     const served = this.#images.get(image.manifestId);
     if (served === undefined) throw new ImageNotOpenError(image.manifestId);
     return served.tally.counters();
-  }
-
-  #dropCaches(): void {
-    this.#slab.clear();
-    for (const { nodeId } of this.#images.values()) this.#pageCache.drop(nodeId);
   }
 
   #shutdown(): void {

@@ -118,3 +118,14 @@ export class NotMountedError extends ThawError {
     });
   }
 }
+
+export class LoopDeviceError extends ThawError {
+  constructor(path: string) {
+    super({
+      code: 'ERR_DEVICE_LOOP',
+      fault: 'environment',
+      message: `Cannot attach "${path}" to a loop device: none is free; run "thaw doctor" for what is missing`,
+      retryable: true,
+    });
+  }
+}

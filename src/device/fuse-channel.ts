@@ -123,29 +123,16 @@ export function reply(
   }
 }
 
-/**
- * Tells the kernel something of its own accord. ENOENT (the kernel does not know the file, or not any longer) and an
- * ended connection are no failures.
- */
-export function notify(
-  fuseFd: number,
-  code: (typeof FuseNotify)[keyof typeof FuseNotify],
-  parts: readonly Uint8Array[],
-): void {
-  const bodyBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
-  const head = FuseOutHeader.encode({
-    len: FuseOutHeader.sizeBytes + bodyBytes,
-    error: code,
+/** Asks the kernel to repeat every request that was handed out and not answered: our predecessor died with them. */
+export function requestResend(fuseFd: number): void {
+  const order = FuseOutHeader.encode({
+    len: FuseOutHeader.sizeBytes,
+    error: FuseNotify.FUSE_NOTIFY_RESEND,
     unique: 0n,
   });
   try {
-    writevSync(fuseFd, [head, ...parts]);
+    writevSync(fuseFd, [order]);
   } catch (thrown) {
     if (!isAnswerUnwanted(thrown)) throw thrown;
   }
-}
-
-/** Asks the kernel to repeat every request that was handed out and not answered: our predecessor died with them. */
-export function requestResend(fuseFd: number): void {
-  notify(fuseFd, FuseNotify.FUSE_NOTIFY_RESEND, []);
 }

@@ -37,8 +37,6 @@ export const FuseOpcode = {
 
 /** enum fuse_notify_code; travels in `error` of an out header whose `unique` is 0. */
 export const FuseNotify = {
-  FUSE_NOTIFY_INVAL_INODE: 2,
-  FUSE_NOTIFY_STORE: 4,
   FUSE_NOTIFY_RESEND: 7,
 } as const;
 
@@ -210,20 +208,6 @@ export const FuseStatfsOut = layout('fuse_statfs_out', 80, [
   [44, 'u32', 'namelen'],
   [48, 'u32', 'frsize'],
   [52, 'bytes28', '_spare'],
-]);
-
-/** Followed by `size` bytes of data. */
-export const FuseNotifyStoreOut = layout('fuse_notify_store_out', 24, [
-  [0, 'u64', 'nodeid'],
-  [8, 'u64', 'offset'],
-  [16, 'u32', 'size'],
-  [20, 'u32', '_padding'],
-]);
-
-export const FuseNotifyInvalInodeOut = layout('fuse_notify_inval_inode_out', 24, [
-  [0, 'u64', 'ino'],
-  [8, 'i64', 'off'], // negative: attributes only
-  [16, 'i64', 'len'], // 0 or less: to the end
 ]);
 
 /** S_IFREG, S_IFDIR of `mode`; DT_REG of a directory entry. */

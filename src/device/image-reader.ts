@@ -1,6 +1,5 @@
 /**
- * Answers reads that a worker thread could not: loads what is missing, keeps it in the slab, and offers it to the
- * kernel's page cache. Runs on the main thread.
+ * Answers reads that a worker thread could not: loads what is missing and keeps it in the slab. Runs on the main thread.
  *
  * Invariant: every read is answered, with the image's bytes or with EIO, within the deadline and a little.
  */
@@ -15,14 +14,12 @@ import {
 } from '../cache/index.ts';
 import type { ReadRequest } from './fuse-channel.ts';
 import { Errno } from './fuse-protocol.ts';
-import type { PageCache } from './page-cache.ts';
 import { spansOf, zeros, type ReadSpan } from './read-spans.ts';
 import type { ListedChunk, OpenImage, ServedImage } from './served-image.ts';
 
 export interface ImageReaderOptions {
   readonly loader: ChunkLoader;
   readonly slab: ChunkSlab;
-  readonly pageCache: PageCache;
   /** From the moment a read is taken until it is answered with EIO. */
   readonly readDeadlineMs: number;
   readonly log: Log;
@@ -65,6 +62,7 @@ export class ImageReader {
   readonly #view: SlabView;
   /** Chunks whose time ran out a moment ago, by identity. */
   readonly #lateChunks = new Map<string, ThawError>();
+  readonly #logged = new WeakSet<Error>();
 
   constructor(options: ImageReaderOptions) {
     this.#options = options;
@@ -82,7 +80,6 @@ export class ImageReader {
       const pieces = spans.map((span) => this.#piece(image, open, span, pinned, endsAtMs));
       const parts = await within(Promise.all(pieces), 'chunks', endsAtMs);
       answer(0, parts.flat());
-      for (const { index } of spans) this.#offerToPageCache(image, open, index);
     } catch (thrown) {
       this.#fail(image, request, thrown);
       answer(Errno.EIO, []);
@@ -145,18 +142,13 @@ export class ImageReader {
     }
   }
 
-  /** After the answer: the read's own pages are still locked before it, and a store would wait for them. */
-  #offerToPageCache(image: ServedImage, open: OpenImage, index: number): void {
-    const slot = this.#view.pin(open.table.entries, index);
-    if (typeof slot !== 'number') return;
-    const { chunkSizeBytes, diskSizeBytes } = image.shape;
-    const offset = index * chunkSizeBytes;
-    const sizeBytes = Math.min(chunkSizeBytes, diskSizeBytes - offset);
-    this.#options.pageCache.store({ nodeId: image.nodeId, offset, slot, sizeBytes });
-  }
-
+  /** One line in the log for one failure, however many reads it ends. */
   #fail(image: ServedImage, request: ReadRequest, thrown: unknown): void {
     image.tally.failure();
+    if (thrown instanceof Error) {
+      if (this.#logged.has(thrown)) return;
+      this.#logged.add(thrown);
+    }
     this.#options.log.warn('read failed', {
       image: image.image.manifestId,
       offset: request.offset,

@@ -104,14 +104,14 @@ class Roots implements RootMounts {
     const openMs = performance.now();
     try {
       await mkdir(root.path, { recursive: true, mode: 0o700 });
-      await mountImageFile(path, root.path);
+      const { attachMs, mountMs } = await mountImageFile(path, root.path);
+      Object.assign(timelineMs, { attach: attachMs, mount: mountMs });
     } catch (thrown) {
       await this.#options.agent.close(this.#use(root));
       throw thrown;
     }
     root.isMounted = true;
     timelineMs.open = openMs - startMs;
-    timelineMs.mount = performance.now() - openMs;
     return timelineMs;
   }
 

@@ -8,6 +8,14 @@ const require = createRequire(import.meta.url);
 
 interface LibC {
   flock(fd: number, operation: number): number;
+  ioctl: {
+    async(
+      fd: number,
+      request: number,
+      argument: Uint8Array | null,
+      done: (thrown: Error | null, result: number) => void,
+    ): void;
+  };
 }
 
 let libc: LibC | undefined;
@@ -15,8 +23,11 @@ let libc: LibC | undefined;
 function loadLibC(): LibC {
   if (libc !== undefined) return libc;
   const koffi = require('koffi') as typeof koffiModule;
-  const self = koffi.load(null);
-  libc = { flock: self.func('int flock(int fd, int operation)') as LibC['flock'] };
+  const self = koffi.load(null); // what this process has loaded already
+  libc = {
+    flock: self.func('int flock(int fd, int operation)') as LibC['flock'],
+    ioctl: self.func('int ioctl(int fd, unsigned long request, void *argument)') as LibC['ioctl'],
+  };
   return libc;
 }
 
@@ -27,4 +38,21 @@ const LOCK_NB = 4;
 /** Takes the lock of an open file unless another process has it. The lock is held until the file is closed. */
 export function tryLockFile(fd: number): boolean {
   return loadLibC().flock(fd, LOCK_EX | LOCK_NB) === 0;
+}
+
+/**
+ * ioctl(2) on a thread of its own, since it may wait for a filesystem: its result, -1 if it failed. `argument` must not be
+ * touched until it resolves.
+ */
+export async function ioctl(
+  fd: number,
+  request: number,
+  argument: Uint8Array | null = null,
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    loadLibC().ioctl.async(fd, request, argument, (thrown, result) => {
+      if (thrown === null) resolve(result);
+      else reject(thrown);
+    });
+  });
 }

@@ -1,0 +1,44 @@
+/**
+ * Images mounted where a person asked for, outliving the command that mounted them: the agent keeps the image open on
+ * behalf of the directory, and no state of ours is needed to undo it.
+ */
+
+import { realpath } from 'node:fs/promises';
+
+import { mountUser } from './agent-calls.ts';
+import type { AgentClient } from './agent-client.ts';
+import { mountImageFile } from './attach.ts';
+import type { ImageRef } from './block-images.ts';
+import { NotMountedError } from './errors.ts';
+import { listMounts, unmount } from './mounts.ts';
+
+/**
+ * Mounts an image read-only on the directory `dir`, until `unmountImage` (or a plain `umount`, which the agent notices
+ * in a while). Throws as `AgentClient.open`, and `ERR_COMMAND_FAILED` when mounting fails.
+ */
+export async function mountImage(agent: AgentClient, image: ImageRef, dir: string): Promise<void> {
+  const path = await realpath(dir);
+  const user = mountUser(path);
+  const opened = await agent.open({ image, user });
+  try {
+    await mountImageFile(opened.path, path);
+  } catch (thrown) {
+    await agent.close({ image, user });
+    throw thrown;
+  }
+}
+
+/**
+ * Undoes `mountImage`. Throws `ERR_DEVICE_NOT_MOUNTED` if no image is mounted on `dir`, and
+ * `ERR_DEVICE_MOUNT_BUSY` if a process uses it.
+ */
+export async function unmountImage(agent: AgentClient, dir: string): Promise<void> {
+  const path = await realpath(dir);
+  const user = mountUser(path);
+  const { images } = await agent.status();
+  const served = images.find(({ users }) => users.includes(user));
+  if (served === undefined) throw new NotMountedError(path);
+  const mounts = await listMounts();
+  if (mounts.some(({ mountPoint }) => mountPoint === path)) await unmount(path, { lazily: false });
+  await agent.close({ image: served.image, user });
+}
