@@ -66,9 +66,18 @@ function hierarchyWith(layout: CgroupLayout, controller: string): Hierarchy | un
   return layout.hierarchies.find((hierarchy) => hierarchy.controllers.includes(controller));
 }
 
-/** Why sandboxes cannot be limited here; undefined when they can. */
+/** The controllers without which sandboxes cannot be limited and that are not here. */
 export function missingControllers(layout: CgroupLayout): readonly string[] {
   return ['memory', 'cpu', 'pids'].filter((name) => hierarchyWith(layout, name) === undefined);
+}
+
+/** The hierarchies of version 1 that hold limits, as mount options (`cpu,cpuacct`); empty where version 2 does. */
+export function limitingOptions(layout: CgroupLayout): readonly string[] {
+  const limiting = ['memory', 'cpu', 'pids'].flatMap((name) => hierarchyWith(layout, name) ?? []);
+  const options = limiting
+    .filter(({ version }) => version === 1)
+    .map(({ controllers }) => controllers.filter((name) => name !== 'rw').join(','));
+  return [...new Set(options)];
 }
 
 /** True if the kernel counts swap, so that a limit on it can be set. */

@@ -205,6 +205,13 @@ for (const { runtime, isolation } of usable) {
       assert.deepEqual(limitOf('pids.max'), ['1024']);
     });
 
+    test('a program can read its own memory limit', async () => {
+      const output = await said(
+        'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null',
+      );
+      assert.equal(output, String(64 * MIB));
+    });
+
     test('disposing ends every process of it, also those that ignore signals and have left its session', async () => {
       const mark = `98765.${process.pid}`;
       const sandbox = await start(`trap "" TERM INT HUP; (exec setsid sleep ${mark}) &`);

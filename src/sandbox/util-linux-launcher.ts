@@ -11,6 +11,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 
+import { detectCgroups, limitingOptions } from './cgroups.ts';
 import type { ChildEnd } from './child-reaper.ts';
 import { SandboxStartError } from './errors.ts';
 import type { Launcher, LaunchRequest } from './launcher.ts';
@@ -57,6 +58,12 @@ for path in $READONLY; do
   mount --bind "./$path" "./$path"; mount -o remount,bind,ro,$closed "./$path"
 done
 mount -t sysfs -o ro,$closed sysfs sys
+if [ -z "$CGROUPS" ]; then mount -t cgroup2 -o ro,$closed cgroup2 sys/fs/cgroup
+else mount -t tmpfs -o $closed,mode=755 tmpfs sys/fs/cgroup; fi
+for options in $CGROUPS; do
+  mkdir "sys/fs/cgroup/$options"
+  mount -t cgroup -o "ro,$closed,$options" cgroup "sys/fs/cgroup/$options"
+done
 for path in $MASKED; do
   if [ -d "./$path" ]; then mount -t tmpfs -o ro,$closed tmpfs "./$path"
   elif [ -e "./$path" ]; then mount --bind /dev/null "./$path"; fi
@@ -151,6 +158,7 @@ function scriptEnvironment(request: LaunchRequest, target: string): NodeJS.Proce
     NAME: spec.id,
     TMP_SIZE: String(spec.tmpSizeBytes),
     FILES: [...files.keys()].join(' '),
+    CGROUPS: limitingOptions(detectCgroups()).join(' '), // programs size themselves by their limits
     READONLY: readonlyPaths.join(' '),
     MASKED: maskedPaths.join(' '),
     BOUNDING: ['-all', ...bounding].join(','),
