@@ -4,7 +4,7 @@
  */
 
 import type { DataSegment } from './tar-entry.ts';
-import { readNumber } from './tar-fields.ts';
+import { parseDecimal, readNumber } from './tar-fields.ts';
 import {
   OldGnuHeader,
   SparseExtension,
@@ -12,8 +12,7 @@ import {
   blockSizeBytes,
   fieldRanges,
 } from './tar-layout.ts';
-import { type PaxRecords } from './tar-pax.ts';
-import { parseDecimal } from './tar-fields.ts';
+import type { PaxRecords } from './tar-pax.ts';
 
 /** A run of a sparse file's data. */
 export interface SparseMapRun {
@@ -137,11 +136,14 @@ export function segmentsOf(
   return segments;
 }
 
-/** Which of the pax sparse formats the records announce, if any. */
+/** Which of the pax sparse formats the records announce, if any. Throws `SparseMapError` for one yet to be invented. */
 export function paxSparseFormat(records: PaxRecords): '0.x' | '1.0' | undefined {
   const major = records.get('GNU.sparse.major');
   const minor = records.get('GNU.sparse.minor');
+  if (major === undefined && minor === undefined) {
+    return records.has('GNU.sparse.map') ? '0.x' : undefined;
+  }
   if (major === '1' && minor === '0') return '1.0';
-  const isOlder = major === '0' && (minor === '0' || minor === '1');
-  return isOlder || records.has('GNU.sparse.map') ? '0.x' : undefined;
+  if (major === '0' && (minor === '0' || minor === '1')) return '0.x';
+  throw new SparseMapError(`its format ${major}.${minor} is not known`);
 }
