@@ -6,7 +6,7 @@
  * store heeds the abort. So a store that stalls blocks nobody beyond their own deadline, nor those who come after it.
  */
 
-import { Semaphore, toHex } from '../base/index.ts';
+import { Semaphore, toHex, untilAborted } from '../base/index.ts';
 import { openChunk } from '../chunk/index.ts';
 import { chunkObjectName, type ObjectStore } from '../store/index.ts';
 import {
@@ -45,19 +45,6 @@ interface Flight {
   readonly abort: AbortController;
   readonly loaded: Promise<LoadedChunk>;
   waiters: number;
-}
-
-/** Settles as `work` does, or rejects as soon as `signal` is aborted: `work` may not heed it. */
-async function abandonable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = (): void => aborted.reject(signal.reason as Error);
-  signal.addEventListener('abort', onAbort);
-  if (signal.aborted) onAbort();
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
 }
 
 class OriginLoader implements OriginChunkLoader {
@@ -107,7 +94,7 @@ class OriginLoader implements OriginChunkLoader {
   #takeOff(identity: string, chunk: ChunkRef): Flight {
     const abort = new AbortController();
     const loaded = this.#places.run(() =>
-      abandonable(this.#fetch(chunk, abort.signal), abort.signal),
+      untilAborted(this.#fetch(chunk, abort.signal), abort.signal),
     );
     const flight: Flight = { abort, loaded, waiters: 0 };
     this.#flights.set(identity, flight);

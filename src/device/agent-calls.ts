@@ -18,6 +18,8 @@ export interface ImageUse {
   readonly image: ImageRef;
   /** Such as `mount:/mnt/app`; opening twice under one name is opening once. */
   readonly user: string;
+  /** For `open`: a copy-on-write image of this user's own; what is written to it is gone when it is closed. */
+  readonly writable?: boolean;
 }
 
 const mountUserPrefix = 'mount:';
@@ -44,6 +46,7 @@ export interface AgentStatus {
   readonly images: readonly {
     readonly image: ImageRef;
     readonly path: string;
+    readonly isWritable: boolean;
     readonly users: readonly string[];
     readonly reads: ReadCounters;
   }[];
@@ -89,5 +92,6 @@ export function parseImageUse(body: unknown): ImageUse {
   return {
     image: parseImageRef(body['image']),
     user: textOf(body['user'], 'user', /^.{1,4200}$/),
+    writable: body['writable'] === true,
   };
 }

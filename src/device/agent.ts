@@ -8,12 +8,14 @@
  */
 
 import { hash } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import {
   SingleFlight,
   errorMessage,
   serveUnixJson,
+  toHex,
   type Log,
   type UnixRoutes,
 } from '../base/index.ts';
@@ -40,6 +42,7 @@ import {
 import { FuseServer } from './fuse-server.ts';
 import { ImageReader } from './image-reader.ts';
 import { listMounts } from './mounts.ts';
+import { Overlay, newOverlayKey } from './overlay.ts';
 import { runPaths } from './run-paths.ts';
 import { OpenImage, ServedImage, type ImageEntry } from './served-image.ts';
 
@@ -62,6 +65,11 @@ export interface AgentOptions {
   readonly chunkSizeMaxBytes?: number;
   /** After this a read that could not be answered ends in EIO. Default 10,000. */
   readonly readDeadlineMs?: number;
+  /**
+   * Where what is written to writable images is kept, encrypted; this agent's alone. Default: in the run directory, which is
+   * usually in memory.
+   */
+  readonly overlayDir?: string;
   /** Threads that take requests. Default 2. */
   readonly workerCount?: number;
   /** Ends, and the holder with it, soon after the last image was closed. Default false. */
@@ -82,13 +90,13 @@ class Agent {
   readonly #state: AgentState;
   readonly #slab: ChunkSlab;
   readonly #server: FuseServer;
-  /** By manifest id. */
+  /** By `keyOf`. */
   readonly #images = new Map<string, ServedImage>();
   readonly #opens = new SingleFlight<string, ServedImage>();
   #nextNodeId = 0;
   #stopping = false;
   #idleTimer: NodeJS.Timeout | undefined;
-  /** Users of images that were found mounted. */
+  /** Users whose images were found mounted. */
   readonly #mounted = new Set<string>();
 
   constructor(options: AgentOptions, state: AgentState) {
@@ -114,6 +122,7 @@ class Agent {
   async run(): Promise<void> {
     const { nextNodeId, images } = await this.#state.load();
     this.#nextNodeId = nextNodeId;
+    await this.#removeOldOverlays(images);
     for (const entry of images) this.#serve(this.#servedImage(entry));
     const ended = this.#server.run();
     await using _control = await serveUnixJson(
@@ -152,23 +161,26 @@ class Agent {
     };
   }
 
-  #status(): AgentStatus {
+  async #status(): Promise<AgentStatus> {
+    await this.#closeUnmounted();
     const images = [...this.#images.values()].map((served) => ({
       image: served.image,
       path: this.#pathOf(served),
+      isWritable: served.isWritable,
       users: [...served.users],
       reads: served.tally.counters(),
     }));
     return { pid: process.pid, images, slab: this.#slab.status };
   }
 
-  async #open({ image, user }: ImageUse): Promise<OpenedImage> {
+  async #open(use: ImageUse): Promise<OpenedImage> {
+    const { image, user } = use;
     if (this.#stopping) throw new AgentStoppingError();
     clearTimeout(this.#idleTimer);
     try {
       const served =
-        this.#images.get(image.manifestId) ??
-        (await this.#opens.run(image.manifestId, () => this.#openNew(image)));
+        this.#images.get(keyOf(use)) ??
+        (await this.#opens.run(keyOf(use), () => this.#openNew(use)));
       if (served.image.tenant !== image.tenant || served.image.rootId !== image.rootId) {
         throw new WrongTenantError(image.manifestId, image.tenant);
       }
@@ -180,7 +192,8 @@ class Agent {
     }
   }
 
-  async #openNew(image: ImageRef): Promise<ServedImage> {
+  async #openNew(use: ImageUse): Promise<ServedImage> {
+    const { image } = use;
     const sealed = await this.#options.manifests.fetch(image);
     if (hash('sha256', sealed) !== image.manifestId) {
       throw new ImageUnsupportedError(
@@ -193,9 +206,14 @@ class Agent {
     this.#nextNodeId += 1;
     await this.#state.saveManifest(nodeId, sealed);
     const { diskSizeBytes, chunkSizeBytes } = manifest;
-    const fileName = `${image.manifestId}.img`;
-    const entry = { nodeId, fileName, image, users: [], diskSizeBytes, chunkSizeBytes };
-    const served = this.#servedImage(entry, manifest);
+    const isWritable = use.writable === true;
+    const fileName = `${image.manifestId}${isWritable ? `.${nodeId}.rw` : ''}.img`;
+    const entry = { nodeId, fileName, image, users: [use.user], diskSizeBytes, chunkSizeBytes };
+    const overlay = {
+      path: join(this.#overlayDir, fileName),
+      keyHex: toHex(newOverlayKey()),
+    };
+    const served = this.#servedImage(isWritable ? { ...entry, overlay } : entry, manifest);
     await served.open();
     this.#serve(served);
     return served;
@@ -208,33 +226,54 @@ class Agent {
       const opened =
         manifest ??
         (await this.#options.manifests.open(image, await this.#state.loadManifest(entry.nodeId)));
-      const openImage = new OpenImage(opened, image, this.#slab);
-      this.#server.share(served, openImage);
+      const openImage = new OpenImage(opened, image, this.#slab, await this.#openOverlay(entry));
+      // The threads know nothing of overlays: every read of a writable image comes to the main thread.
+      if (!served.isWritable) this.#server.share(served, openImage);
       return openImage;
     };
     const served = new ServedImage(entry, open);
     return served;
   }
 
+  async #openOverlay({ overlay, diskSizeBytes }: ImageEntry): Promise<Overlay | undefined> {
+    if (overlay === undefined) return undefined;
+    await mkdir(this.#overlayDir, { recursive: true, mode: 0o700 });
+    return Overlay.open(overlay.path, Buffer.from(overlay.keyHex, 'hex'), diskSizeBytes);
+  }
+
+  get #overlayDir(): string {
+    return this.#options.overlayDir ?? runPaths(this.#options.runDir).overlayDir;
+  }
+
+  /** Removes what writable images of another mount have left: nobody has their keys. */
+  async #removeOldOverlays(images: readonly ImageEntry[]): Promise<void> {
+    if (images.length > 0) return;
+    await rm(this.#overlayDir, { recursive: true, force: true });
+  }
+
   #serve(served: ServedImage): void {
-    this.#images.set(served.image.manifestId, served);
+    const { image, isWritable: writable } = served;
+    const [user = ''] = served.users;
+    this.#images.set(keyOf({ image, user, writable }), served);
     this.#server.add(served);
   }
 
   async #close({ image, user }: ImageUse): Promise<void> {
-    const served = this.#images.get(image.manifestId);
-    if (served === undefined) return;
-    served.users.delete(user);
-    if (served.users.size === 0) await this.#remove(served);
+    for (const [key, served] of this.#images) {
+      if (served.image.manifestId !== image.manifestId || !served.users.delete(user)) continue;
+      if (served.users.size > 0) continue;
+      this.#images.delete(key);
+      await this.#remove(served);
+    }
     await this.#save();
     this.#waitForImages(idleMs);
   }
 
   async #remove(served: ServedImage): Promise<void> {
-    this.#images.delete(served.image.manifestId);
     this.#server.remove(served);
     const open = await served.open().catch(() => undefined);
     if (open !== undefined) this.#slab.dropTable(open.table);
+    await open?.overlay?.remove();
     await this.#state.removeManifest(served.nodeId);
   }
 
@@ -280,6 +319,11 @@ class Agent {
     if (this.#images.size + this.#opens.size > 0) return;
     this.#idleTimer = setTimeout(() => this.#shutdown(), forMs);
   }
+}
+
+/** A read-only image is one for all; a writable one is its user's own. */
+function keyOf({ image, user, writable }: ImageUse): string {
+  return writable === true ? `${image.manifestId} ${user}` : image.manifestId;
 }
 
 function tellHolder(message: AgentMessage): void {

@@ -129,3 +129,13 @@ export class LoopDeviceError extends ThawError {
     });
   }
 }
+
+export class MountPointTakenError extends ThawError {
+  constructor(path: string) {
+    super({
+      code: 'ERR_DEVICE_MOUNT_POINT_TAKEN',
+      fault: 'caller',
+      message: `Cannot mount on "${path}": an image is mounted there; unmount it first`,
+    });
+  }
+}

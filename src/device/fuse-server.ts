@@ -7,7 +7,14 @@
 
 import { Worker } from 'node:worker_threads';
 
-import { errorMessage, neighbourModule, viewOf, type Log } from '../base/index.ts';
+import {
+  errorCode,
+  errorMessage,
+  neighbourModule,
+  toSafeNumber,
+  viewOf,
+  type Log,
+} from '../base/index.ts';
 import type { SlabMemory } from '../cache/index.ts';
 import { reply, requestResend, type RequestHead } from './fuse-channel.ts';
 import {
@@ -25,6 +32,8 @@ import {
   FuseOpenOut,
   FuseReadIn,
   FuseStatfsOut,
+  FuseWriteIn,
+  FuseWriteOut,
   S_IFDIR,
   S_IFREG,
 } from './fuse-protocol.ts';
@@ -64,7 +73,7 @@ function attributes(nodeId: number, image: ServedImage | undefined): Buffer {
     atimensec: 0,
     mtimensec: 0,
     ctimensec: 0,
-    mode: image === undefined ? S_IFDIR | 0o500 : S_IFREG | 0o400,
+    mode: image === undefined ? S_IFDIR | 0o500 : S_IFREG | (image.isWritable ? 0o600 : 0o400),
     nlink: image === undefined ? 2 : 1,
     uid: 0,
     gid: 0,
@@ -150,7 +159,8 @@ export class FuseServer {
         await reader.read(image, read, (error, parts) => reply(fuseFd, head, error, parts));
         return;
       }
-      const answer = bytes === undefined ? refuse(Errno.EIO) : this.#answer(head, bytes, image);
+      const answer =
+        bytes === undefined ? refuse(Errno.EIO) : await this.#answer(head, bytes, image);
       reply(fuseFd, head, answer.error, answer.parts);
     } catch (thrown) {
       log.error('request failed', { opcode: head.opcode, reason: errorMessage(thrown) });
@@ -158,7 +168,11 @@ export class FuseServer {
     }
   }
 
-  #answer(head: RequestHead, bytes: Uint8Array, image: ServedImage | undefined): Answer {
+  async #answer(
+    head: RequestHead,
+    bytes: Uint8Array,
+    image: ServedImage | undefined,
+  ): Promise<Answer> {
     if (image === undefined && head.nodeId !== FUSE_ROOT_ID) return refuse(Errno.ESTALE);
     switch (head.opcode) {
       case FuseOpcode.FUSE_LOOKUP:
@@ -169,7 +183,7 @@ export class FuseServer {
         return give(validity, attributes(head.nodeId, image));
       }
       case FuseOpcode.FUSE_OPEN:
-        return this.#open(bytes);
+        return open(bytes, image);
       case FuseOpcode.FUSE_OPENDIR:
         return give(FuseOpenOut.encode({ fh: 0n, open_flags: 0, backing_id: 0 }));
       case FuseOpcode.FUSE_READDIR:
@@ -177,10 +191,12 @@ export class FuseServer {
       case FuseOpcode.FUSE_STATFS:
         return give(statfs());
       case FuseOpcode.FUSE_WRITE:
-        return refuse(Errno.EROFS);
+        return this.#write(bytes, image);
+      case FuseOpcode.FUSE_FSYNC:
+        await (await image?.open())?.overlay?.sync();
+        return done;
       case FuseOpcode.FUSE_RELEASE:
       case FuseOpcode.FUSE_FLUSH:
-      case FuseOpcode.FUSE_FSYNC:
       case FuseOpcode.FUSE_RELEASEDIR:
       case FuseOpcode.FUSE_FSYNCDIR:
       case FuseOpcode.FUSE_ACCESS:
@@ -209,11 +225,20 @@ export class FuseServer {
     return refuse(Errno.ENOENT);
   }
 
-  #open(bytes: Uint8Array): Answer {
-    const { flags } = FuseOpenIn.decode(bytes, FuseInHeader.sizeBytes);
-    if ((flags & accessModeMask) !== 0) return refuse(Errno.EROFS);
-    const open_flags = FuseOpenFlag.FOPEN_KEEP_CACHE | FuseOpenFlag.FOPEN_NOFLUSH;
-    return give(FuseOpenOut.encode({ fh: 0n, open_flags, backing_id: 0 }));
+  async #write(bytes: Uint8Array, image: ServedImage | undefined): Promise<Answer> {
+    if (image?.isWritable !== true) return refuse(Errno.EROFS);
+    const { offset, size } = FuseWriteIn.decode(bytes, FuseInHeader.sizeBytes);
+    const data = bytes.subarray(FuseInHeader.sizeBytes + FuseWriteIn.sizeBytes);
+    const endsAt = toSafeNumber(offset, 'the offset of a write') + size;
+    if (data.byteLength !== size) return refuse(Errno.EINVAL);
+    if (endsAt > image.shape.diskSizeBytes) return refuse(Errno.ENOSPC);
+    try {
+      await this.#options.reader.write(image, Number(offset), data);
+    } catch (thrown) {
+      this.#options.log.warn('write failed', { reason: errorMessage(thrown) });
+      return refuse(errorCode(thrown) === 'ENOSPC' ? Errno.ENOSPC : Errno.EIO);
+    }
+    return give(FuseWriteOut.encode({ size }));
   }
 
   #readDirectory(bytes: Uint8Array): Answer {
@@ -237,6 +262,14 @@ export class FuseServer {
     }
     return give(...entries);
   }
+}
+
+function open(bytes: Uint8Array, image: ServedImage | undefined): Answer {
+  const { flags } = FuseOpenIn.decode(bytes, FuseInHeader.sizeBytes);
+  const isForReading = (flags & accessModeMask) === 0;
+  if (!isForReading && image?.isWritable !== true) return refuse(Errno.EROFS);
+  const open_flags = FuseOpenFlag.FOPEN_KEEP_CACHE | FuseOpenFlag.FOPEN_NOFLUSH;
+  return give(FuseOpenOut.encode({ fh: 0n, open_flags, backing_id: 0 }));
 }
 
 function statfs(): Buffer {

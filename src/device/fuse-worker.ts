@@ -64,12 +64,21 @@ class FuseWorker {
       if (head === undefined || wantsNoAnswer(head.opcode)) continue;
       const read = head.opcode === FuseOpcode.FUSE_READ ? this.#buffer.read(head) : undefined;
       if (read !== undefined && this.#answerFromSlab(head, read)) continue;
-      const message: MessageFromWorker =
-        read === undefined
-          ? { head, bytes: this.#buffer.bytes.slice(0, lengthBytes) }
-          : { head, read };
-      port.postMessage(message);
+      this.#handOn(port, head, read);
     }
+  }
+
+  #handOn(
+    port: NonNullable<typeof parentPort>,
+    head: RequestHead,
+    read: ReadRequest | undefined,
+  ): void {
+    if (read !== undefined) {
+      port.postMessage({ head, read } satisfies MessageFromWorker);
+      return;
+    }
+    const bytes = this.#buffer.bytes.slice(0, head.lengthBytes);
+    port.postMessage({ head, bytes } satisfies MessageFromWorker, [bytes.buffer]);
   }
 
   #takeMessages(port: NonNullable<typeof parentPort>): void {

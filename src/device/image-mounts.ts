@@ -9,19 +9,34 @@ import { mountUser } from './agent-calls.ts';
 import type { AgentClient } from './agent-client.ts';
 import { mountImageFile } from './attach.ts';
 import type { ImageRef } from './block-images.ts';
-import { NotMountedError } from './errors.ts';
+import { MountPointTakenError, NotMountedError } from './errors.ts';
 import { listMounts, unmount } from './mounts.ts';
 
+export interface MountImageOptions {
+  /** Writes are kept apart, encrypted, and forgotten when it is unmounted; the image stays as it is. Default false. */
+  readonly writable?: boolean;
+}
+
 /**
- * Mounts an image read-only on the directory `dir`, until `unmountImage` (or a plain `umount`, which the agent notices
- * in a while). Throws as `AgentClient.open`, and `ERR_COMMAND_FAILED` when mounting fails.
+ * Mounts an image on the directory `dir`, until `unmountImage` (or a plain `umount`, which the agent notices in a
+ * while). Throws as `AgentClient.open`, `ERR_DEVICE_MOUNT_POINT_TAKEN`, `ERR_DEVICE_LOOP`, and `ERR_COMMAND_FAILED` when
+ * mounting fails.
  */
-export async function mountImage(agent: AgentClient, image: ImageRef, dir: string): Promise<void> {
+export async function mountImage(
+  agent: AgentClient,
+  image: ImageRef,
+  dir: string,
+  { writable = false }: MountImageOptions = {},
+): Promise<void> {
   const path = await realpath(dir);
   const user = mountUser(path);
-  const opened = await agent.open({ image, user });
+  if ((await agent.status()).images.some(({ users }) => users.includes(user))) {
+    throw new MountPointTakenError(path);
+  }
+  const opened = await agent.open({ image, user, writable });
   try {
-    await mountImageFile(opened.path, path);
+    await mountImageFile(opened.path, path, { writable });
+    await agent.status(); // where the agent sees it mounted: from now on it would notice a plain umount
   } catch (thrown) {
     await agent.close({ image, user });
     throw thrown;

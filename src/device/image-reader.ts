@@ -4,7 +4,7 @@
  * Invariant: every read is answered, with the image's bytes or with EIO, within the deadline and a little.
  */
 
-import { ThawError, errorCode, errorMessage, type Log } from '../base/index.ts';
+import { ThawError, assert, errorCode, errorMessage, type Log } from '../base/index.ts';
 import {
   SlabView,
   type ChunkLoader,
@@ -72,12 +72,11 @@ export class ImageReader {
   /** Reads and answers, once; never throws. */
   async read(image: ServedImage, request: ReadRequest, answer: AnswerRead): Promise<void> {
     const endsAtMs = performance.now() + this.#options.readDeadlineMs;
-    const spans = spansOf(image.shape, request);
     const pinned: number[] = [];
     try {
       const open = await within(image.open(), 'the manifest', endsAtMs);
       // Every pin is taken in this line, none later: so the `finally` below gives all of them back.
-      const pieces = spans.map((span) => this.#piece(image, open, span, pinned, endsAtMs));
+      const pieces = [...this.#pieces(image, open, request, pinned, endsAtMs)];
       const parts = await within(Promise.all(pieces), 'chunks', endsAtMs);
       answer(0, parts.flat());
     } catch (thrown) {
@@ -85,6 +84,47 @@ export class ImageReader {
       answer(Errno.EIO, []);
     } finally {
       for (const slot of pinned) this.#view.unpin(slot);
+    }
+  }
+
+  /**
+   * Keeps what was written to a writable image. Throws `ERR_DEVICE_DEADLINE` if what the block held cannot be read in
+   * time, and system errors such as ENOSPC.
+   */
+  async write(image: ServedImage, offset: number, bytes: Uint8Array): Promise<void> {
+    const { overlay } = await image.open();
+    assert(overlay !== undefined, 'A write came to an image without an overlay');
+    await overlay.write(offset, bytes, async (range) => this.#readBytes(image, range));
+  }
+
+  async #readBytes(image: ServedImage, range: ReadRequest): Promise<Uint8Array> {
+    return new Promise((resolve, reject) => {
+      void this.read(image, range, (error, parts) => {
+        if (error === 0) resolve(Buffer.concat(parts)); // a copy: the parts are lent
+        else reject(new DeadlineError('a block to be changed'));
+      });
+    });
+  }
+
+  /** The parts of a read in order, from the overlay where that has been written to. */
+  *#pieces(
+    image: ServedImage,
+    open: OpenImage,
+    request: ReadRequest,
+    pinned: number[],
+    endsAtMs: number,
+  ): Iterable<Promise<Uint8Array[]>> {
+    const { offset } = request;
+    const size = Math.max(0, Math.min(request.size, image.shape.diskSizeBytes - offset));
+    const whole = { isWritten: false, offset, size };
+    for (const run of open.overlay?.runs({ offset, size }) ?? [whole]) {
+      if (run.isWritten && open.overlay !== undefined) {
+        yield open.overlay.read(run).then((bytes) => [bytes]);
+        continue;
+      }
+      for (const span of spansOf(image.shape, run)) {
+        yield this.#piece(image, open, span, pinned, endsAtMs);
+      }
     }
   }
 

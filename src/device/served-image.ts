@@ -10,6 +10,7 @@ import {
 import type { Manifest } from '../chunk/index.ts';
 import type { ImageRef, ReadCounters } from './block-images.ts';
 import { ImageUnsupportedError } from './errors.ts';
+import type { Overlay } from './overlay.ts';
 import type { DiskShape } from './read-spans.ts';
 
 /** Enough to answer everything but reads; the agent's state file keeps it, so that it outlives the agent. */
@@ -20,6 +21,8 @@ export interface ImageEntry extends DiskShape {
   readonly image: ImageRef;
   /** Who keeps it open, each once. */
   readonly users: readonly string[];
+  /** Of a writable image: where what was written is kept, and the key that it is encrypted under. */
+  readonly overlay?: { readonly path: string; readonly keyHex: string };
 }
 
 /** A disk of more chunks than this is refused: 8 TiB at 512 KiB. Bounds the tables' memory to 64 MiB an image. */
@@ -34,13 +37,15 @@ export interface ListedChunk {
 /** An image whose manifest is open: its chunks can be loaded. */
 export class OpenImage {
   readonly table: SlabTable;
+  /** Of a writable image. */
+  readonly overlay: Overlay | undefined;
   readonly #manifest: Manifest;
   readonly #rootId: string;
   /** Position of a disk chunk in the manifest's list, plus 1; 0 if it is all zeros. */
   readonly #positions: Int32Array;
 
   /** Throws `ERR_DEVICE_IMAGE_UNSUPPORTED` if this worker's slots cannot hold its chunks. */
-  constructor(manifest: Manifest, image: ImageRef, slab: ChunkSlab) {
+  constructor(manifest: Manifest, image: ImageRef, slab: ChunkSlab, overlay?: Overlay) {
     const chunkCount = Math.ceil(manifest.diskSizeBytes / manifest.chunkSizeBytes);
     if (manifest.chunkSizeBytes > slab.memory.slotSizeBytes) {
       const limit = `this worker takes up to ${slab.memory.slotSizeBytes} bytes`;
@@ -51,6 +56,7 @@ export class OpenImage {
       const why = `it has ${chunkCount} chunks, more than ${chunkCountMax}`;
       throw new ImageUnsupportedError(image.manifestId, why);
     }
+    this.overlay = overlay;
     this.#manifest = manifest;
     this.#rootId = manifest.rootId;
     this.#positions = new Int32Array(chunkCount);
@@ -116,6 +122,7 @@ export class ServedImage {
   readonly fileName: string;
   readonly image: ImageRef;
   readonly shape: DiskShape;
+  readonly overlay: ImageEntry['overlay'];
   readonly #openManifest: () => Promise<OpenImage>;
   #opening: Promise<OpenImage> | undefined;
 
@@ -125,6 +132,7 @@ export class ServedImage {
     this.image = entry.image;
     this.users = new Set(entry.users);
     this.shape = { diskSizeBytes: entry.diskSizeBytes, chunkSizeBytes: entry.chunkSizeBytes };
+    this.overlay = entry.overlay;
     this.#openManifest = openManifest;
   }
 
@@ -137,8 +145,13 @@ export class ServedImage {
     return this.#opening;
   }
 
+  get isWritable(): boolean {
+    return this.overlay !== undefined;
+  }
+
   get entry(): ImageEntry {
-    const { nodeId, fileName, image, users, shape } = this;
-    return { nodeId, fileName, image, users: [...users], ...shape };
+    const { nodeId, fileName, image, users, shape, overlay } = this;
+    const entry = { nodeId, fileName, image, users: [...users], ...shape };
+    return overlay === undefined ? entry : { ...entry, overlay };
   }
 }
