@@ -47,10 +47,9 @@ export async function openDirectoryFiles(path: string): Promise<ImageFiles> {
 /** `docker save` de-duplicates layers by links between members; more hops than this are a loop. */
 const linkHopsMax = 16;
 
-/** The path of a member without `./`, `//` and a trailing slash; undefined if it leaves the archive. */
-function memberPath(path: string): string | undefined {
-  const clean = posix.normalize(path).replace(/^\/+|\/+$/g, '');
-  return clean === '..' || clean.startsWith('../') ? undefined : clean;
+/** The path of a member without `./`, `//` and a trailing slash. One that leaves the archive names no member. */
+function memberPath(path: string): string {
+  return posix.normalize(path).replace(/^\/+|\/+$/g, '');
 }
 
 /** A regular member's bytes lie in one run, as a sparse file's would not. */
@@ -77,7 +76,7 @@ class ArchiveFiles implements ImageFiles {
 
   async find(name: string): Promise<FileRange | undefined> {
     let path = memberPath(byteString(name));
-    for (let hops = 0; hops < linkHopsMax && path !== undefined; hops += 1) {
+    for (let hops = 0; hops < linkHopsMax; hops += 1) {
       const entry = this.#members.get(path);
       if (entry?.type === 'file') return memberRange(this.#archive, entry);
       if (entry?.type === 'hardlink') path = memberPath(entry.linkTarget);
@@ -129,8 +128,7 @@ export async function openArchiveFiles(path: string, options: ArchiveOptions): P
     const members = new Map<string, TarEntry>();
     for await (const entry of scanTar(archive)) {
       options.signal?.throwIfAborted();
-      const name = memberPath(entry.path);
-      if (name !== undefined) members.set(name, entry);
+      members.set(memberPath(entry.path), entry);
     }
     return new ArchiveFiles(path, archive, members);
   } catch (thrown) {

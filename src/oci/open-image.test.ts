@@ -421,6 +421,12 @@ const badDocuments: readonly (readonly [
     { manifest: { mediaType: 'application/json' } },
     'ERR_OCI_UNSUPPORTED_MEDIA_TYPE',
   ],
+  [
+    'a manifest that says it is an index',
+    [],
+    { manifest: { mediaType: 'application/vnd.oci.image.index.v1+json', manifests: [] } },
+    'ERR_OCI_BAD_DOCUMENT',
+  ],
   ['an index and a manifest in one', [], { manifest: { manifests: [] } }, 'ERR_OCI_BAD_DOCUMENT'],
   [
     'another artifact',

@@ -81,6 +81,7 @@ const refused = [
   'docker://example.com/a:b/c',
   `docker://example.com/a:${'t'.repeat(129)}`,
   'docker://example.com/a@sha256:abc',
+  `docker://example.com/a@sha256:${'a'.repeat(128)}`,
   `docker://example.com/a@sha256:${'A'.repeat(64)}`,
   `docker://example.com/a@md5:${'a'.repeat(32)}`,
   `docker://example.com/${'a/'.repeat(200)}a`,

@@ -221,10 +221,13 @@ describe('a real registry', { skip: registryMissing }, () => {
     });
   });
 
+  const headers = { 'content-length': '1' };
+  const tiny: Fault = { kind: 'answer', status: 200, headers, body: 'x' };
   for (const [what, fault, code] of [
     ['is corrupt every time', { kind: 'flip', atByte: 5 }, 'ERR_OCI_DIGEST_MISMATCH'],
     ['is corrupt far inside', { kind: 'flip', atByte: 2_000_000 }, 'ERR_OCI_DIGEST_MISMATCH'],
     ['is longer than stated', { kind: 'append', bytes: Buffer.alloc(9) }, 'ERR_OCI_SIZE_MISMATCH'],
+    ['is shorter than stated', tiny, 'ERR_OCI_SIZE_MISMATCH'],
     ['never comes further', { kind: 'cut', afterBytes: 0 }, 'ERR_OCI_REGISTRY_UNREACHABLE'],
     ['is gone', { kind: 'answer', status: 404 }, 'ERR_OCI_NOT_FOUND'],
     ['is forbidden', { kind: 'answer', status: 403 }, 'ERR_OCI_FORBIDDEN'],
