@@ -39,8 +39,9 @@ export type AgentLife = 'lasting' | 'while-used' | 'own';
 
 export interface WorkerChoices {
   /**
-   * `lasting`: the agent outlives this process, as a server's must. `while-used`: it ends when its last image is
-   * closed. `own`: it ends with this worker, and at the latest with this process.
+   * `lasting`: the agent outlives this process while images are mounted, even if it is killed, as a server's must.
+   * `while-used`: it ends when its last image is closed. `own`: it ends with this worker, and at the latest with
+   * this process.
    */
   readonly agentLife: AgentLife;
 }
@@ -91,7 +92,7 @@ async function createRuntime(
     runDir: paths.device,
     spawn: holderCommand(config, choices.agentLife),
   });
-  if (choices.agentLife === 'own') made.defer(() => agent.shutdown());
+  made.defer(() => endAgent(agent, choices.agentLife));
   const roots = await createOwnRoots(agent, join(config.runDir, 'roots'));
   made.defer(() => roots.close());
   const sandboxes = await createSandboxFactory({
@@ -115,6 +116,13 @@ async function createRuntime(
   });
   made.defer(() => functions.close());
   return { functions, roots, agent };
+}
+
+/** A lasting agent stays as long as images are mounted somewhere; then readers must not notice that we end. */
+async function endAgent(agent: AgentClient, life: AgentLife): Promise<void> {
+  if (life === 'while-used') return; // it ends by itself
+  if (life === 'lasting' && (await agent.status()).images.length > 0) return;
+  await agent.shutdown();
 }
 
 function holderCommand(config: Config, life: AgentLife): HolderCommand {

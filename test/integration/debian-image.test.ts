@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { runCommand } from '../../src/base/index.ts';
+import { runCommand, toHex } from '../../src/base/index.ts';
 import type { ManifestHeader } from '../../src/chunk/index.ts';
 import { decodeManifestHeader } from '../../src/chunk/index.ts';
 import { manifestObjectName, openDirectoryStore } from '../../src/store/index.ts';
@@ -89,7 +89,8 @@ await suite('a Debian image of three layers', { skip: missing }, () => {
     }
     const [first, ...others] = manifests;
     for (const other of others) assert.deepEqual(other.chunks, first?.chunks);
-    assert.equal(converted[0]?.chunks.unique, first?.chunks.length);
+    const digests = new Set(first?.chunks.map(({ ciphertextDigest }) => toHex(ciphertextDigest)));
+    assert.equal(converted[0]?.chunks.unique, digests.size);
     for (const result of converted.slice(1)) assert.equal(result.chunks.unique, 0);
     t.diagnostic(
       `stored ${converted[0]?.chunks.stored} chunks for ${converted[0]?.contentBytes} bytes`,
