@@ -1,6 +1,6 @@
 /**
- * AWS's own Node runtime client runs handlers unchanged in a sandbox. It compiles when it is installed (about a minute), so it is
- * kept in the temporary directory by version.
+ * AWS's own Node runtime client runs handlers unchanged in a sandbox. It compiles when it is
+ * installed (about a minute), so it is kept in the temporary directory by version.
  */
 
 import assert from 'node:assert/strict';

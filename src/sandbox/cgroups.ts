@@ -1,12 +1,13 @@
 /**
- * The control groups of sandboxes: which layout the machine has, and one group a sandbox directly below each root.
+ * The control groups of sandboxes: which layout the machine has, and one group a sandbox directly
+ * below each root.
  *
- * With version 1 ("legacy") every controller has a hierarchy of its own, with version 2 ("unified") one hierarchy has all;
- * "hybrid" machines mount both and keep the controllers in version 1. A sandbox's group has one name in all of
- * them. The container runtime makes it and sets the limits, or we do where there is none; looking at it, killing what
- * is in it and removing it is always ours, so that a sandbox that was only half made, or whose
- * worker was killed, is removed the same way as any other.
- * Source: kernel Documentation/admin-guide/cgroup-v1, cgroup-v2.rst.
+ * With version 1 ("legacy") every controller has a hierarchy of its own, with version 2 ("unified")
+ * one hierarchy has all; "hybrid" machines mount both and keep the controllers in version 1. A
+ * sandbox's group has one name in all of them. The container runtime makes it and sets the limits,
+ * or we do where there is none; looking at it, killing what is in it and removing it is always
+ * ours, so that a sandbox that was only half made, or whose worker was killed, is removed the same
+ * way as any other. Source: kernel Documentation/admin-guide/cgroup-v1, cgroup-v2.rst.
  */
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -20,7 +21,10 @@ import { SandboxRemoveError } from './errors.ts';
 interface Hierarchy {
   readonly path: string;
   readonly version: 1 | 2;
-  /** As in the mount options of version 1 (`memory`, `cpu`, `name=systemd`); of version 2, what it offers. */
+  /**
+   * As in the mount options of version 1 (`memory`, `cpu`, `name=systemd`); of version 2, what it
+   * offers.
+   */
   readonly controllers: readonly string[];
 }
 
@@ -49,7 +53,10 @@ export function detectCgroups(
   return { kind, hierarchies };
 }
 
-/** Source: proc_pid_mountinfo(5): `id parent dev root MOUNTPOINT options … - TYPE source SUPEROPTIONS`. */
+/**
+ * Source: proc_pid_mountinfo(5): `id parent dev root MOUNTPOINT options … - TYPE source
+ * SUPEROPTIONS`.
+ */
 function hierarchyOf(line: string): Hierarchy[] {
   const [before = '', after = ''] = line.split(' - ');
   const path = before.split(' ')[4];
@@ -71,7 +78,10 @@ export function missingControllers(layout: CgroupLayout): readonly string[] {
   return ['memory', 'cpu', 'pids'].filter((name) => hierarchyWith(layout, name) === undefined);
 }
 
-/** The hierarchies of version 1 that hold limits, as mount options (`cpu,cpuacct`); empty where version 2 does. */
+/**
+ * The hierarchies of version 1 that hold limits, as mount options (`cpu,cpuacct`); empty where
+ * version 2 does.
+ */
 export function limitingOptions(layout: CgroupLayout): readonly string[] {
   const limiting = ['memory', 'cpu', 'pids'].flatMap((name) => hierarchyWith(layout, name) ?? []);
   const options = limiting
@@ -104,7 +114,10 @@ export class Cgroup {
     this.name = name;
   }
 
-  /** Makes the group with its limits and returns the files that a process joins it by writing its pid to. */
+  /**
+   * Makes the group with its limits and returns the files that a process joins it by writing its
+   * pid to.
+   */
   async create(limits: CgroupLimits): Promise<readonly string[]> {
     const joined: string[] = [];
     const wanted = new Set(
@@ -130,7 +143,10 @@ export class Cgroup {
     return new Set(texts.flatMap((text) => text.split('\n').filter(Boolean).map(Number)));
   }
 
-  /** SIGKILL to everything in the group. What forks meanwhile escapes; its pid namespace's init does not. */
+  /**
+   * SIGKILL to everything in the group. What forks meanwhile escapes; its pid namespace's init does
+   * not.
+   */
   killMembers(): void {
     for (const pid of this.memberPids()) {
       if (pid === 0) continue; // a process outside of our own pid namespace
@@ -151,7 +167,10 @@ export class Cgroup {
     return /^oom_kill [1-9]/m.test(text);
   }
 
-  /** Kills what is in the group and removes it. Throws `ERR_SANDBOX_REMOVE` when it does not go within 10 s. */
+  /**
+   * Kills what is in the group and removes it. Throws `ERR_SANDBOX_REMOVE` when it does not go
+   * within 10 s.
+   */
   async remove(): Promise<void> {
     const giveUpAt = performance.now() + removeTimeoutMs;
     for (const directory of this.#directories()) {

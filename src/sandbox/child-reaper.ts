@@ -1,7 +1,7 @@
 /**
- * Waits for processes that this process did not spawn itself: `runc run --detach` leaves the sandbox's main process
- * behind, which then becomes our child because we are its subreaper. That saves a supervising process of 10 MiB
- * a sandbox, and tells exactly how it ended.
+ * Waits for processes that this process did not spawn itself: `runc run --detach` leaves the
+ * sandbox's main process behind, which then becomes our child because we are its subreaper. That
+ * saves a supervising process of 10 MiB a sandbox, and tells exactly how it ended.
  *
  * Node waits only for the pids that it spawned, so the two do not take each other's children.
  */

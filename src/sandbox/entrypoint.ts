@@ -9,7 +9,9 @@ import type { SandboxSpec } from './sandbox.ts';
 /** What execvp(3) searches where the environment has no PATH. */
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Throws `ERR_SANDBOX_ENTRYPOINT` when the first argument leads to no executable file in the root. */
+/**
+ * Throws `ERR_SANDBOX_ENTRYPOINT` when the first argument leads to no executable file in the root.
+ */
 export function checkEntrypoint({ rootPath, args, env, workingDir }: SandboxSpec): void {
   const [program = ''] = args;
   const candidates = program.includes('/')

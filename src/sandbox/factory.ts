@@ -1,10 +1,11 @@
 /**
- * Creates sandboxes: checks the specification, prepares what all runtimes need alike (network namespace with the Runtime API
- * in it, root, files, control group), and has the runtime's launcher start the process.
+ * Creates sandboxes: checks the specification, prepares what all runtimes need alike (network
+ * namespace with the Runtime API in it, root, files, control group), and has the runtime's launcher
+ * start the process.
  *
- * Whatever is made for a sandbox is put on a stack with how to remove it, as soon as it exists; a sandbox that fails half-way
- * and one that is disposed of go the same way. What a killed worker leaves is found by its directory, which is made first
- * and removed last and names the worker.
+ * Whatever is made for a sandbox is put on a stack with how to remove it, as soon as it exists; a
+ * sandbox that fails half-way and one that is disposed of go the same way. What a killed worker
+ * leaves is found by its directory, which is made first and removed last and names the worker.
  */
 
 import { createHash } from 'node:crypto';
@@ -12,6 +13,7 @@ import { closeSync, realpathSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { silentLog, type Log } from '../base/index.ts';
 import { canLimitSwap, Cgroup, detectCgroups, type CgroupLayout } from './cgroups.ts';
@@ -35,6 +37,8 @@ export const runtimeApiAddress = '127.0.0.1:9001';
 const runtimeApiPort = 9001;
 /** Less does not hold the runtime's own start. */
 const memoryMinBytes = 16 * 1024 * 1024;
+/** A killed process may hang in the kernel, on a read of its root: then removal goes on and says so. */
+const exitTimeoutMs = 10_000;
 const tmpSizeMinBytes = 4096;
 /** The kernel takes no quota below 1 ms, and its period is 100 ms. */
 const cpusMin = 0.01;
@@ -48,8 +52,8 @@ export interface SandboxFactoryOptions {
 }
 
 /**
- * A factory of sandboxes for this machine. Removes what workers that are no more have left in `stateDir`.
- * Throws `ERR_SANDBOX_RUNTIME_MISSING` with the reason for each runtime.
+ * A factory of sandboxes for this machine. Removes what workers that are no more have left in
+ * `stateDir`. Throws `ERR_SANDBOX_RUNTIME_MISSING` with the reason for each runtime.
  */
 export async function createSandboxFactory(
   options: SandboxFactoryOptions,
@@ -89,8 +93,9 @@ interface Machine {
 }
 
 /**
- * Kills and removes the sandboxes in `stateDir` whose worker has ended without removing them. Leaves those of
- * living workers alone. Returns their ids. Throws `ERR_SANDBOX_REMOVE` when one cannot be removed.
+ * Kills and removes the sandboxes in `stateDir` whose worker has ended without removing them.
+ * Leaves those of living workers alone. Returns their ids. Throws `ERR_SANDBOX_REMOVE` when one
+ * cannot be removed.
  */
 export async function sweepSandboxes(stateDir: string, log: Log = silentLog): Promise<string[]> {
   const root = sandboxesDirectory(stateDir);
@@ -171,13 +176,16 @@ async function createSandbox(
     kill: async () => cgroup.killMembers(),
     [Symbol.asyncDispose]: async () => {
       cgroup.killMembers();
-      await exited;
+      await Promise.race([exited, delay(exitTimeoutMs, undefined, { ref: false })]);
       await all.disposeAsync();
     },
   };
 }
 
-/** How it ended, told once all its output has been handed on and before its control group can be removed. */
+/**
+ * How it ended, told once all its output has been handed on and before its control group can be
+ * removed.
+ */
 async function exitOf(
   ended: Promise<ChildEnd>,
   outputEnd: Promise<void>,
@@ -188,7 +196,10 @@ async function exitOf(
   return { ...end, outOfMemory: await cgroup.ranOutOfMemory() };
 }
 
-/** Hands on what comes out of the pipe, whose end this takes over. Resolves when all writers have closed it. */
+/**
+ * Hands on what comes out of the pipe, whose end this takes over. Resolves when all writers have
+ * closed it.
+ */
 function readAll(fd: number, output: (data: Uint8Array) => void): Promise<void> {
   return new Promise((resolve) => {
     const socket = new Socket({ fd, readable: true, writable: false });
@@ -237,7 +248,10 @@ async function makeOwnDirectory(directory: string, id: string): Promise<void> {
   await writeFile(join(directory, 'owner'), await processIdentity(process.pid));
 }
 
-/** A process's pid and when it started, which tells it from a later one of the same pid. Empty if there is none. */
+/**
+ * A process's pid and when it started, which tells it from a later one of the same pid. Empty if
+ * there is none.
+ */
 async function processIdentity(pid: number): Promise<string> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
   // Source: proc_pid_stat(5): field 22, the 20th after the name in parentheses, which may hold anything.
@@ -256,7 +270,9 @@ function environmentOf(spec: SandboxSpec, home: string): readonly string[] {
   return Object.entries(variables).map(([name, value]) => `${name}=${value}`);
 }
 
-/** The files about the network that take the place of the image's, where it has them to be replaced. */
+/**
+ * The files about the network that take the place of the image's, where it has them to be replaced.
+ */
 async function writeFiles(
   spec: SandboxSpec,
   directory: string,

@@ -1,6 +1,7 @@
 /**
  * Resolves an image's user in the image's own account files. The forms are those of the OCI image
- * specification ("config.md", User): `user`, `uid`, `user:group`, `uid:gid`, `uid:group`, `user:gid`.
+ * specification ("config.md", User): `user`, `uid`, `user:group`, `uid:gid`, `uid:group`,
+ * `user:gid`.
  */
 
 import { SandboxUserError } from './errors.ts';
@@ -10,8 +11,8 @@ export interface ImageUser {
   readonly uid: number;
   readonly gid: number;
   /**
-   * Supplementary groups, rising: `gid`, so that no file mode can exclude it (CVE-2022-36109), and those that list the user as
-   * a member, unless the group was given explicitly.
+   * Supplementary groups, rising: `gid`, so that no file mode can exclude it (CVE-2022-36109), and
+   * those that list the user as a member, unless the group was given explicitly.
    */
   readonly additionalGids: readonly number[];
   /** From /etc/passwd; `/` for a uid that is not there. */
@@ -51,7 +52,10 @@ interface Account {
   readonly home: string;
 }
 
-/** A name goes before a number, as an account may be named by digits; an unknown number is used as it is. */
+/**
+ * A name goes before a number, as an account may be named by digits; an unknown number is used as
+ * it is.
+ */
 function findAccount(user: string, wanted: string, passwd: string | undefined): Account {
   const number = parseId(wanted);
   const accounts = fieldsOf(passwd);

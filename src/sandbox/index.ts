@@ -1,3 +1,5 @@
+/** sandbox: a process in a container of its own, and the Lambda Runtime API that it talks to. */
+
 export * from './sandbox.ts';
 export {
   createSandboxFactory,

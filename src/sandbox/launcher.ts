@@ -1,4 +1,6 @@
-/** What differs between container runtimes: how the process is started. All else is the factory's. */
+/**
+ * What differs between container runtimes: how the process is started. All else is the factory's.
+ */
 
 import type { Cgroup } from './cgroups.ts';
 import type { ChildEnd } from './child-reaper.ts';
@@ -27,8 +29,9 @@ export interface LaunchRequest {
 export interface Launcher {
   readonly runtime: SandboxFactory['runtime'];
   /**
-   * Resolves when the program has been started. Throws `ERR_SANDBOX_START`. What it leaves behind in the
-   * directory, the control group and the network namespace is the caller's to remove, also when it throws.
+   * Resolves when the program has been started. Throws `ERR_SANDBOX_START`. What it leaves behind
+   * in the directory, the control group and the network namespace is the caller's to remove, also
+   * when it throws.
    */
   start(request: LaunchRequest): Promise<{ readonly ended: Promise<ChildEnd> }>;
 }

@@ -1,9 +1,10 @@
 /**
  * A network namespace that holds loopback and nothing else, with a socket listening inside it.
  *
- * Made in this process without a helper: the thread enters a new namespace, opens the socket, and returns,
- * all in one synchronous stretch in which no other JavaScript runs. The namespace has no name in any
- * directory: an open descriptor, and later the sandbox's processes, keep it alive, so that a killed worker leaves nothing.
+ * Made in this process without a helper: the thread enters a new namespace, opens the socket, and
+ * returns, all in one synchronous stretch in which no other JavaScript runs. The namespace has no
+ * name in any directory: an open descriptor, and later the sandbox's processes, keep it alive, so
+ * that a killed worker leaves nothing.
  */
 
 import { closeSync, openSync } from 'node:fs';
@@ -18,7 +19,10 @@ export interface NetworkNamespace {
   close(): void;
 }
 
-/** Creates the namespace, sets its loopback up and listens on `port` there. Throws `ERR_SANDBOX_SYSTEM_CALL`. */
+/**
+ * Creates the namespace, sets its loopback up and listens on `port` there. Throws
+ * `ERR_SANDBOX_SYSTEM_CALL`.
+ */
 export function createNetworkNamespace(port: number): NetworkNamespace {
   const ownFd = openSync('/proc/thread-self/ns/net', 'r');
   let namespaceFd: number | undefined;
@@ -47,7 +51,10 @@ export function createNetworkNamespace(port: number): NetworkNamespace {
   };
 }
 
-/** A thread that stayed in the sandbox's network would talk to nobody ever after: ending is the lesser harm. */
+/**
+ * A thread that stayed in the sandbox's network would talk to nobody ever after: ending is the
+ * lesser harm.
+ */
 function returnTo(ownFd: number): void {
   try {
     setns(ownFd, CLONE_NEWNET);

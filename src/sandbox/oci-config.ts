@@ -1,7 +1,8 @@
 /**
- * The container configuration of a sandbox: what is mounted where, what is hidden, what is allowed and how much.
- * Pure. Format: OCI runtime specification 1.0, config.md and config-linux.md. The set of mounts, devices, hidden paths
- * and capabilities is Docker's default; the read-only root, the writable /tmp and the limit on processes are Lambda's.
+ * The container configuration of a sandbox: what is mounted where, what is hidden, what is allowed
+ * and how much. Pure. Format: OCI runtime specification 1.0, config.md and config-linux.md. The set
+ * of mounts, devices, hidden paths and capabilities is Docker's default; the read-only root, the
+ * writable /tmp and the limit on processes are Lambda's.
  */
 
 import { cpuPeriodUs } from './cgroups.ts';

@@ -1,4 +1,7 @@
-/** Starts a sandbox with an OCI runtime: one process, `run --detach`, that is gone once the sandbox runs. */
+/**
+ * Starts a sandbox with an OCI runtime: one process, `run --detach`, that is gone once the sandbox
+ * runs.
+ */
 
 import { spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -58,7 +61,9 @@ async function run(program: string, request: LaunchRequest): Promise<void> {
   );
 }
 
-/** 64 Ki, or as many as this process may hand on: raising its own limit would take CAP_SYS_RESOURCE. */
+/**
+ * 64 Ki, or as many as this process may hand on: raising its own limit would take CAP_SYS_RESOURCE.
+ */
 async function openFilesMax(): Promise<number> {
   const limits = await readFile('/proc/self/limits', 'utf8');
   const hard = Number(/^Max open files +\S+ +(\d+)/m.exec(limits)?.[1] ?? Infinity);

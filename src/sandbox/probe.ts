@@ -1,4 +1,7 @@
-/** Finds out which container runtimes can run sandboxes on this machine, and says what is missing for the others. */
+/**
+ * Finds out which container runtimes can run sandboxes on this machine, and says what is missing
+ * for the others.
+ */
 
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';

@@ -20,7 +20,10 @@ export function statInRoot(root: string, path: string): Stats | undefined {
   }
 }
 
-/** The text of a regular file; undefined when it is missing. Throws `ERR_SANDBOX_ROOT_FILE` for anything else. */
+/**
+ * The text of a regular file; undefined when it is missing. Throws `ERR_SANDBOX_ROOT_FILE` for
+ * anything else.
+ */
 export function readTextInRoot(root: string, path: string): string | undefined {
   const fd = tryOpen(root, path, false);
   if (fd === undefined) return undefined;

@@ -1,11 +1,12 @@
 /**
- * The Lambda Runtime API, as one sandbox sees it: HTTP on its loopback.
- * Source: AWS Lambda developer guide, "Using the Lambda runtime API for custom runtimes"; where that is silent,
- * what AWS's published emulator answers.
+ * The Lambda Runtime API, as one sandbox sees it: HTTP on its loopback. Source: AWS Lambda
+ * developer guide, "Using the Lambda runtime API for custom runtimes"; where that is silent, what
+ * AWS's published emulator answers.
  *
- * The other side is hostile. It can reach no state but its own invocation's; headers, bodies, connections and the time
- * to send a request are bounded; at most one body is held in memory at a time, since only the one POST that
- * the state allows is read, and everything else is refused before its body is.
+ * The other side is hostile. It can reach no state but its own invocation's; headers, bodies,
+ * connections and the time to send a request are bounded; at most one body is held in memory at a
+ * time, since only the one POST that the state allows is read, and everything else is refused
+ * before its body is.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -29,7 +30,10 @@ interface Running {
   readonly invocation: Invocation;
   readonly settle: (outcome: InvocationOutcome) => void;
   readonly fail: (reason: unknown) => void;
-  /** `waiting` for the runtime to ask, `running` once given to it, `answering` while its answer arrives. */
+  /**
+   * `waiting` for the runtime to ask, `running` once given to it, `answering` while its answer
+   * arrives.
+   */
   state: 'waiting' | 'running' | 'answering';
 }
 
@@ -103,7 +107,10 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
     this.#server.maxConnections = connectionsMax;
   }
 
-  /** Starts to serve on a listening socket, which is the server's from now on, or on a loopback port of the host's. */
+  /**
+   * Starts to serve on a listening socket, which is the server's from now on, or on a loopback port
+   * of the host's.
+   */
   async listen(where: { readonly fd: number } | { readonly port: number }): Promise<number> {
     const listening = Promise.withResolvers<void>();
     this.#server.once('error', listening.reject);

@@ -17,8 +17,9 @@ export interface SandboxRoot {
 const tmpMode = 0o1777;
 
 /**
- * The image's root as it is if it has every mount point and `workingDir`. Otherwise a read-only overlay of it below a tree
- * with just the missing directories, since nothing can be created in a read-only image.
+ * The image's root as it is if it has every mount point and `workingDir`. Otherwise a read-only
+ * overlay of it below a tree with just the missing directories, since nothing can be created in a
+ * read-only image.
  */
 export async function prepareRoot(
   imageRoot: string,
@@ -46,7 +47,10 @@ async function makeWithParents(imageRoot: string, skeleton: string, path: string
   await makeLike(imageRoot, skeleton, path);
 }
 
-/** A directory with the mode and owner that the image's has there: the upper one's count in an overlay. */
+/**
+ * A directory with the mode and owner that the image's has there: the upper one's count in an
+ * overlay.
+ */
 async function makeLike(imageRoot: string, skeleton: string, path: string): Promise<void> {
   const target = join(skeleton, path);
   await mkdir(target, { recursive: true });

@@ -1,14 +1,23 @@
-/** The contract of the sandbox room: a process in a container of its own, and the Lambda Runtime API it talks to. */
+/**
+ * The contract of the sandbox room: a process in a container of its own, and the Lambda Runtime API
+ * it talks to.
+ */
 
 export interface SandboxSpec {
   /** 1..64 characters of `a-z 0-9 -`; names the container, its cgroup and its directory. */
   readonly id: string;
-  /** A mounted root filesystem; stays read-only. `/tmp` is a fresh tmpfs, and so are /dev, /dev/shm, /proc. */
+  /**
+   * A mounted root filesystem; stays read-only. `/tmp` is a fresh tmpfs, and so are /dev, /dev/shm,
+   * /proc.
+   */
   readonly rootPath: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly workingDir: string;
-  /** As in an image's configuration; looked up in the root's own /etc/passwd and /etc/group. Empty: root. */
+  /**
+   * As in an image's configuration; looked up in the root's own /etc/passwd and /etc/group. Empty:
+   * root.
+   */
   readonly user: string;
   readonly memoryBytes: number;
   /** Of the writable /tmp. */
@@ -35,7 +44,10 @@ export interface Sandbox extends AsyncDisposable {
   kill(): Promise<void>;
 }
 
-/** One invocation as it is given to the runtime. Source: AWS Lambda developer guide, "Lambda runtime API". */
+/**
+ * One invocation as it is given to the runtime. Source: AWS Lambda developer guide, "Lambda runtime
+ * API".
+ */
 export interface Invocation {
   readonly requestId: string;
   /** The event, as bytes of JSON. */
@@ -48,23 +60,31 @@ export interface Invocation {
   readonly cognitoIdentity?: string;
 }
 
-/** What came of it. An `error`'s payload is Lambda's error object: `errorMessage`, `errorType`, `stackTrace`. */
+/**
+ * What came of it. An `error`'s payload is Lambda's error object: `errorMessage`, `errorType`,
+ * `stackTrace`.
+ */
 export type InvocationOutcome =
   | { readonly kind: 'response'; readonly payload: Uint8Array }
   | { readonly kind: 'error'; readonly payload: Uint8Array; readonly errorType: string };
 
 export interface RuntimeApi {
-  /** Resolves when the runtime asks for its first invocation, or reports that its initialisation failed. */
+  /**
+   * Resolves when the runtime asks for its first invocation, or reports that its initialisation
+   * failed.
+   */
   readonly ready: Promise<{ readonly initError?: InvocationOutcome }>;
   /**
-   * Hands one invocation to the runtime and waits for its answer; one at a time. Rejects with `signal`'s reason
-   * when aborted; the sandbox must be disposed of then.
+   * Hands one invocation to the runtime and waits for its answer; one at a time. Rejects with
+   * `signal`'s reason when aborted; the sandbox must be disposed of then.
    */
   invoke(invocation: Invocation, signal: AbortSignal): Promise<InvocationOutcome>;
 }
 
 export interface SandboxFactory {
-  /** What runs the sandboxes here: the same isolation is not promised by all (see `thaw doctor`). */
+  /**
+   * What runs the sandboxes here: the same isolation is not promised by all (see `thaw doctor`).
+   */
   readonly runtime: 'runc' | 'crun' | 'util-linux';
   /** Resolves once the process has been started. `log` gets its stdout and stderr as they come. */
   create(spec: SandboxSpec, log: (data: Uint8Array) => void): Promise<Sandbox>;

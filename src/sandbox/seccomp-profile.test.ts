@@ -1,4 +1,7 @@
-/** The system calls that a sandbox with a seccomp filter refuses, asked of the kernel from inside it. */
+/**
+ * The system calls that a sandbox with a seccomp filter refuses, asked of the kernel from inside
+ * it.
+ */
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -23,7 +26,10 @@ const cannotFilter =
       : 'needs x86-64 (the numbers of the system calls)';
 const skip = cannotRunSandboxes === false ? cannotFilter : cannotRunSandboxes;
 
-/** Numbers of x86-64; arguments that the kernel itself would answer otherwise: EFAULT, EINVAL, EBADF, ENOSYS or success. */
+/**
+ * Numbers of x86-64; arguments that the kernel itself would answer otherwise: EFAULT, EINVAL,
+ * EBADF, ENOSYS or success.
+ */
 const refused: Readonly<Record<string, string>> = {
   mount: '165, 0, 0, 0, 0, 0',
   umount2: '166, 0, 0',

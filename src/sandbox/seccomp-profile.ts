@@ -1,14 +1,17 @@
 /**
- * The system calls that a sandbox may make: those that ordinary programs need. Everything else fails with EPERM, as with
- * Docker's default profile, whose reach this list has for a container without extra capabilities, less tracing.
+ * The system calls that a sandbox may make: those that ordinary programs need. Everything else
+ * fails with EPERM, as with Docker's default profile, whose reach this list has for a container
+ * without extra capabilities, less tracing.
  *
- * Left out on purpose: what reaches past the sandbox (mounts, namespaces, kernel modules, kexec, reboot, swap, clocks, quotas),
- * what has been a way into the kernel more often than of use (bpf, keyrings, userfaultfd, io_uring, perf events, ptrace), and
- * what goes round the sandbox's own files (open_by_handle_at). Names that a kernel does not know are skipped by the runtimes.
+ * Left out on purpose: what reaches past the sandbox (mounts, namespaces, kernel modules, kexec,
+ * reboot, swap, clocks, quotas), what has been a way into the kernel more often than of use (bpf,
+ * keyrings, userfaultfd, io_uring, perf events, ptrace), and what goes round the sandbox's own
+ * files (open_by_handle_at). Names that a kernel does not know are skipped by the runtimes.
  *
- * Only the machine's own 64-bit calls: a 32-bit program is killed at its first. Lambda runs none either, it is less to attack, and
- * with the others runc would spend 13 rather than 3 ms of CPU time of every start on compiling the filter.
- * Format: OCI runtime specification, config-linux.md, "Seccomp".
+ * Only the machine's own 64-bit calls: a 32-bit program is killed at its first. Lambda runs none
+ * either, it is less to attack, and with the others runc would spend 13 rather than 3 ms of CPU
+ * time of every start on compiling the filter. Format: OCI runtime specification, config-linux.md,
+ * "Seccomp".
  */
 
 interface ArgumentRule {
@@ -35,7 +38,10 @@ export interface SeccompProfile {
 const EPERM = 1;
 const ENOSYS = 38;
 const AF_VSOCK = 40;
-/** The flags that make new namespaces: mount, cgroup, uts, ipc, user, pid, network (time is clone3's alone). */
+/**
+ * The flags that make new namespaces: mount, cgroup, uts, ipc, user, pid, network (time is clone3's
+ * alone).
+ */
 const CLONE_NAMESPACES = 0x7e02_0000;
 
 /** By what programs need them for. */
@@ -88,10 +94,15 @@ const allowed: Readonly<Record<string, string>> = {
   architecture: `modify_ldt`,
 };
 
-/** The values of personality(2) that only choose what ordinary programs may: Linux, 32 bits, no randomisation, query. */
+/**
+ * The values of personality(2) that only choose what ordinary programs may: Linux, 32 bits, no
+ * randomisation, query.
+ */
 const personalities = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
-/** The OCI `linux.seccomp` object for a machine of the architecture `arch`, as in `process.arch`. */
+/**
+ * The OCI `linux.seccomp` object for a machine of the architecture `arch`, as in `process.arch`.
+ */
 export function seccompProfile(arch: string): SeccompProfile {
   const names = Object.values(allowed).flatMap((group) => group.split(/\s+/));
   return {

@@ -1,7 +1,7 @@
 /**
- * The system calls that Node does not offer, through koffi; the only file of the room that loads it.
- * They run on the calling thread, which the per-thread ones (`unshare`, `setns`) need. Each throws
- * `ERR_SANDBOX_SYSTEM_CALL` with the errno's name.
+ * The system calls that Node does not offer, through koffi; the only file of the room that loads
+ * it. They run on the calling thread, which the per-thread ones (`unshare`, `setns`) need. Each
+ * throws `ERR_SANDBOX_SYSTEM_CALL` with the errno's name.
  */
 
 import { closeSync, openSync } from 'node:fs';
@@ -73,7 +73,10 @@ export function setns(fd: number, type: number): void {
   checked('setns', fd, type);
 }
 
-/** A listening TCP socket of this thread's network namespace on 127.0.0.1; close it, or give it to a server. */
+/**
+ * A listening TCP socket of this thread's network namespace on 127.0.0.1; close it, or give it to a
+ * server.
+ */
 export function listenOnLoopback(port: number): number {
   const fd = checked('socket', AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const address = Buffer.alloc(16); // sockaddr_in: family in host order, port and address in network order
@@ -94,8 +97,9 @@ export function bringLoopbackUp(fd: number): void {
 }
 
 /**
- * Opens `path` as a process would whose root directory is `root`: symlinks and `..` cannot lead out of it.
- * Never blocks, not even on a FIFO. With `pathOnly` the descriptor serves for `fstat` alone. Needs Linux 5.6.
+ * Opens `path` as a process would whose root directory is `root`: symlinks and `..` cannot lead out
+ * of it. Never blocks, not even on a FIFO. With `pathOnly` the descriptor serves for `fstat` alone.
+ * Needs Linux 5.6.
  */
 export function openInRoot(
   root: string,
@@ -120,17 +124,24 @@ export function pipe(): { readonly readFd: number; readonly writeFd: number } {
   return { readFd: fds[0] ?? -1, writeFd: fds[1] ?? -1 };
 }
 
-/** Keeps what this process was started with, or opened without care, from being handed on to its children. Needs Linux 5.11. */
+/**
+ * Keeps what this process was started with, or opened without care, from being handed on to its
+ * children. Needs Linux 5.11.
+ */
 export function closeInheritedOnExec(): void {
   checked('closeRange', SYS_CLOSE_RANGE, 3, FD_MAX, CLOSE_RANGE_CLOEXEC);
 }
 
-/** From now on orphaned descendants become children of this process, so that it can wait for them. */
+/**
+ * From now on orphaned descendants become children of this process, so that it can wait for them.
+ */
 export function becomeSubreaper(): void {
   checked('prctl', PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 }
 
-/** The wait status of a child that has ended, after which its pid is free; undefined while it runs. */
+/**
+ * The wait status of a child that has ended, after which its pid is free; undefined while it runs.
+ */
 export function reapChild(pid: number): number | undefined {
   const status = [0];
   return checked('waitpid', pid, status, WNOHANG) === 0 ? undefined : status[0];

@@ -1,4 +1,7 @@
-/** For tests: a small image's root, read-only as a mounted one is, made of this machine's own programs. */
+/**
+ * For tests: a small image's root, read-only as a mounted one is, made of this machine's own
+ * programs.
+ */
 
 import { existsSync } from 'node:fs';
 import {
@@ -24,7 +27,10 @@ export interface TestRoot extends AsyncDisposable {
 }
 
 export interface TestRootOptions {
-  /** Programs of this machine with the libraries that they need, by absolute path; each at the same path inside. */
+  /**
+   * Programs of this machine with the libraries that they need, by absolute path; each at the same
+   * path inside.
+   */
   readonly programs?: readonly string[];
   /** Text files by path. */
   readonly files?: Readonly<Record<string, string>>;
@@ -45,7 +51,10 @@ const accounts = {
 export const cannotRunSandboxes: string | false =
   process.geteuid?.() !== 0 ? 'needs root' : existsSync(busybox) ? false : 'needs busybox-static';
 
-/** Builds the root in a fresh directory, with busybox as /bin/sh and all else, and binds it read-only. */
+/**
+ * Builds the root in a fresh directory, with busybox as /bin/sh and all else, and binds it
+ * read-only.
+ */
 export async function buildTestRoot(options: TestRootOptions = {}): Promise<TestRoot> {
   const made = new AsyncDisposableStack();
   const base = await mkdtemp(join(tmpdir(), 'thaw-root-'));

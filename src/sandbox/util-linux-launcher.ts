@@ -1,9 +1,11 @@
 /**
- * Starts a sandbox with the programs of util-linux alone, where there is neither runc nor a usable crun.
+ * Starts a sandbox with the programs of util-linux alone, where there is neither runc nor a usable
+ * crun.
  *
- * The same namespaces, limits, mounts and read-only root; less isolation in what `utilLinuxIsolation` says. The root is entered as
- * switch_root(8) does: moved over the namespace's own root, then chroot. (pivot_root would leave no program of the host
- * to carry on with.) Leaving it again takes CAP_SYS_ADMIN, which is not in the bounding set.
+ * The same namespaces, limits, mounts and read-only root; less isolation in what
+ * `utilLinuxIsolation` says. The root is entered as switch_root(8) does: moved over the namespace's
+ * own root, then chroot. (pivot_root would leave no program of the host to carry on with.) Leaving
+ * it again takes CAP_SYS_ADMIN, which is not in the bounding set.
  */
 
 import { spawn } from 'node:child_process';
@@ -40,8 +42,9 @@ exec nsenter --net="$net" -- unshare --mount --propagation private --ipc --uts -
   --pid --fork --kill-child -- sh -c "$INNER" sandbox "$@"`;
 
 /**
- * Process 1 of the sandbox builds its root in "$TARGET" and becomes the program. Arguments: environment as NAME=value,
- * then the command that enters the root and runs the program. Mounts of other images are let go, so that they can be unmounted while this runs.
+ * Process 1 of the sandbox builds its root in "$TARGET" and becomes the program. Arguments:
+ * environment as NAME=value, then the command that enters the root and runs the program. Mounts of
+ * other images are let go, so that they can be unmounted while this runs.
  */
 const buildRootAndRun = `set -eu
 mount --bind "$ROOT" "$TARGET"
@@ -166,8 +169,8 @@ function scriptEnvironment(request: LaunchRequest, target: string): NodeJS.Proce
 }
 
 /**
- * True when the script has come to its last step; false when it ended before. The pipe stays open in `unshare`, which
- * waits for the sandbox, so its end is not waited for.
+ * True when the script has come to its last step; false when it ended before. The pipe stays open
+ * in `unshare`, which waits for the sandbox, so its end is not waited for.
  */
 async function saysStarted(messages: Readable): Promise<boolean> {
   for await (const part of messages) return String(part) === 'started\n';
