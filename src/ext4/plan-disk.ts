@@ -28,12 +28,11 @@ export function planDisk(tree: RootTree): DiskPlan {
   const layers = census.layers.map((layer, index) => planLayer(layer, index, census.inodeOf));
   const addresses = placeLayers(layers);
   const use = new DiskUse(addresses.groupCount);
-  const parts: DiskPart[] = [];
-  for (const [index, layer] of layers.entries()) {
+  const placed = layers.map((layer, index) => {
     const firstGroup = addresses.firstGroups[index] ?? 0;
-    parts.push(...moveParts(layer, firstGroup, use), ...planInodeTables(layer, firstGroup, use));
-  }
-  parts.push(...planHead(census, use));
+    return [moveParts(layer, firstGroup, use), planInodeTables(layer, firstGroup, use)];
+  });
+  const parts = [...placed.flat(2), ...planHead(census, use)];
   return new PlannedDisk({
     parts,
     groupCount: addresses.groupCount,
