@@ -101,6 +101,23 @@ describe('a block image', { skip: missing }, () => {
     await roots.close();
   });
 
+  test('serves many readers at once from a memory that holds a fraction of what they read', async () => {
+    const agent = await worker.agent();
+    const image = await worker.publish(disk);
+    const roots = await createRootMounts({ agent, mountsDir: join(worker.dir, 'mounts') });
+    await using root = await roots.acquire(image);
+    const { path } = await agent.open({ image, user });
+    const reads = Array.from({ length: 6 }, async (_, index) => {
+      const at = index * 5 * 1024 * 1024;
+      const sizeBytes = 8 * 1024 * 1024;
+      const got = await readDirect(path, at, sizeBytes);
+      assert.equal(got.compare(disk.subarray(at, at + sizeBytes)), 0);
+    });
+    const diff = runCommand('diff', ['-r', '--exclude=lost+found', tree, root.path]);
+    await Promise.all([...reads, diff]);
+    await agent.close({ image, user });
+  });
+
   test('fetches a chunk once for many readers at the same time', async () => {
     const agent = await worker.agent();
     const image = await worker.publish(disk);

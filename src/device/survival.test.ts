@@ -168,6 +168,28 @@ describe('a worker', { skip: missing }, () => {
     assert.equal((await run('ls', [root.path]).exited).status, 0);
   });
 
+  test('gives readers errors, and nothing is left, when no agent can be kept alive', async () => {
+    await using worker = await WorkerFixture.create({ giveUpAfterMs: 500 });
+    const agent = await worker.agent();
+    const image = await worker.publish(disk);
+    const roots = await createRootMounts({ agent, mountsDir: join(worker.dir, 'mounts') });
+    await roots.acquire(image);
+    const { path } = await agent.open({ image, user });
+    await agent.dropCaches();
+    await worker.setOrigin({ isStalled: true });
+    await worker.setAgents({ isBroken: true });
+    const before = (await worker.fetches()).length;
+    const reader = run('dd', [`if=${path}`, 'iflag=direct', 'bs=4096', 'count=1']);
+    await until(async () => (await worker.fetches()).length > before, 'the read was taken');
+    const { pid } = await agent.status();
+    const holder = await parentOf(pid);
+    process.kill(pid, 'SIGKILL');
+    assert.notEqual((await reader.exited).status, 0);
+    await until(async () => isGone(holder), 'the holder has ended');
+    assert.deepEqual(await leftovers(worker.dir), []);
+    await worker.setAgents({});
+  });
+
   test('leaves no mount, loop device or process when it is stopped with an image mounted', async () => {
     for (const how of ['shutdown', 'SIGTERM'] as const) {
       await using worker = await WorkerFixture.create();

@@ -23,10 +23,15 @@ export interface OriginSettings {
   readonly isFailing?: boolean;
 }
 
+/** `agent.json` in the origin's directory, read by holder and agent when they start. */
 export interface AgentSettings {
   readonly memoryBytes: number;
   readonly readDeadlineMs: number;
   readonly exitWhenIdle: boolean;
+  /** Of the holder. */
+  readonly giveUpAfterMs: number;
+  /** Agents end as soon as they have started. */
+  readonly isBroken?: boolean;
 }
 
 /** The command that starts this file in a role. */
@@ -92,18 +97,22 @@ function originStore(originDir: string): Pick<ObjectStore, 'get'> {
 
 async function main(role: string, runDir: string, originDir: string): Promise<void> {
   const log = createLog({ level: 'warn' });
+  const settings = await readSettings<AgentSettings>(originDir, 'agent.json');
   if (role === 'holder') {
     const agentCommand = processCommand('agent', runDir, originDir);
     const stopAtEndOfInput = process.stdin.constructor.name === 'Socket';
-    await runHolder({ runDir, agentCommand, stopAtEndOfInput, silenceMaxMs: 3000, log }).catch(
+    const { giveUpAfterMs } = settings;
+    const limits = { silenceMaxMs: 3000, giveUpAfterMs };
+    await runHolder({ runDir, agentCommand, stopAtEndOfInput, ...limits, log }).catch(
       (thrown: unknown) => {
-        if (errorCode(thrown) !== 'ERR_DEVICE_HOLDER_RUNNING') throw thrown;
+        const expected = ['ERR_DEVICE_HOLDER_RUNNING', 'ERR_DEVICE_AGENT_FAILING'];
+        if (!expected.includes(errorCode(thrown) ?? '')) throw thrown;
       },
     );
     return;
   }
+  if (settings.isBroken === true) return;
   const store = originStore(originDir) as ObjectStore;
-  const settings = await readSettings<AgentSettings>(originDir, 'agent.json');
   await runAgent({
     ...settings,
     runDir,

@@ -70,14 +70,20 @@ export class WorkerFixture implements AsyncDisposable {
     const fixture = new WorkerFixture(dir);
     await mkdir(fixture.originDir);
     await fixture.setOrigin({});
+    await fixture.setAgents(settings);
+    return fixture;
+  }
+
+  /** For agents started from now on. */
+  async setAgents(settings: Partial<AgentSettings>): Promise<void> {
     const agent: AgentSettings = {
       memoryBytes: 64 * chunkSizeBytes,
       readDeadlineMs: 5000,
       exitWhenIdle: false,
+      giveUpAfterMs: 60_000,
       ...settings,
     };
-    await writeFile(join(fixture.originDir, 'agent.json'), JSON.stringify(agent));
-    return fixture;
+    await writeFile(join(this.originDir, 'agent.json'), JSON.stringify(agent));
   }
 
   async setOrigin(settings: OriginSettings): Promise<void> {
