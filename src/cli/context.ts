@@ -5,7 +5,8 @@ import { readFileSync } from 'node:fs';
 import type { CallOptions, Worker } from '../api/index.ts';
 import { createLog, present, type Log, type LogLevel } from '../base/index.ts';
 import { connectWorker } from './compose.ts';
-import { loadConfig, type Config } from './config.ts';
+import { loadConfig, settings, type Config } from './config.ts';
+import { UsageError } from './errors.ts';
 import type { ExitCause } from './exit-status.ts';
 import { ProgressBars } from './progress-bars.ts';
 
@@ -15,6 +16,12 @@ export interface GlobalOptions {
   readonly logLevel?: string;
   /** A whole `Config`: from the process that started this one. */
   readonly settings?: string;
+}
+
+function parseLogLevel(level: string | undefined): LogLevel | undefined {
+  const problem = level === undefined ? undefined : settings['log.level']?.check(level);
+  if (problem !== undefined) throw new UsageError(`Cannot log at "${level}": it ${problem}`);
+  return level as LogLevel | undefined;
 }
 
 const interruptSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -79,8 +86,7 @@ export class CliContext {
       ...(options.config === undefined ? {} : { configPath: options.config }),
       ...(options.root === undefined ? {} : { root: options.root }),
     });
-    const logLevel = (options.logLevel ?? config.logLevel) as LogLevel;
-    this.#config = { ...config, logLevel };
+    this.#config = { ...config, logLevel: parseLogLevel(options.logLevel) ?? config.logLevel };
   }
 
   /** The running server's, or one in this process; made on first use. */
