@@ -59,7 +59,6 @@ export class FunctionInstance implements PoolInstance {
   readonly #resolveGone: () => void;
   #sandbox: Sandbox | undefined;
   #exit: SandboxExit | undefined;
-  #starting: Promise<InstanceStart> | undefined;
   #ending: Promise<void> | undefined;
   #stopReason: Error | undefined;
   /** Set while something is being waited for: ends the wait. */
@@ -75,10 +74,25 @@ export class FunctionInstance implements PoolInstance {
     this.#resolveGone = gone.resolve;
   }
 
-  /** Throws what opening, mounting or starting throws, `ERR_FUNCTION_NO_COMMAND`, and the reason of a stop. */
-  start(): Promise<InstanceStart> {
-    this.#starting ??= this.#start();
-    return this.#starting;
+  /**
+   * Once, and to its end before `end()`. Throws what opening, mounting or starting throws, `ERR_FUNCTION_NO_COMMAND`, and
+   * the reason of a stop.
+   */
+  async start(): Promise<InstanceStart> {
+    const { clock } = this.#deps;
+    const { rootPath, document, timelineMs: opening } = await this.#openRoot();
+    this.#checkStopped();
+    const createdAtMs = clock.monotonicMs();
+    const sandbox = await this.#createSandbox(rootPath, document);
+    const sandboxedAtMs = clock.monotonicMs();
+    const ready = await this.#untilReady(sandbox);
+    const readyAtMs = clock.monotonicMs();
+    const timelineMs = {
+      ...opening,
+      sandbox: sandboxedAtMs - createdAtMs,
+      runtimeReady: readyAtMs - sandboxedAtMs,
+    };
+    return { timelineMs, initMs: readyAtMs - createdAtMs, ...ready };
   }
 
   /** One at a time, after `start()`. After a failure that the runtime did not report itself, of no more use. */
@@ -107,25 +121,6 @@ export class FunctionInstance implements PoolInstance {
   end(): Promise<void> {
     this.#ending ??= this.#end();
     return this.#ending;
-  }
-
-  async #start(): Promise<InstanceStart> {
-    const { clock } = this.#deps;
-    const { rootPath, document, timelineMs: opening } = await this.#openRoot();
-    this.#checkStopped();
-    const createdAtMs = clock.monotonicMs();
-    const sandbox = await this.#createSandbox(rootPath, document);
-    this.#checkStopped();
-    const sandboxedAtMs = clock.monotonicMs();
-    const ready = await this.#untilReady(sandbox);
-    const readyAtMs = clock.monotonicMs();
-    const sandboxMs = sandboxedAtMs - createdAtMs;
-    const timelineMs = {
-      ...opening,
-      sandbox: sandboxMs,
-      runtimeReady: readyAtMs - sandboxedAtMs,
-    };
-    return { timelineMs, initMs: readyAtMs - createdAtMs, ...ready };
   }
 
   /** The image's document and its mount at the same time; a mount whose image has no document is given back. */
@@ -218,8 +213,6 @@ export class FunctionInstance implements PoolInstance {
   }
 
   async #end(): Promise<void> {
-    this.stop(new Error('The instance is being ended'));
-    await this.#starting?.catch(() => {}); // whoever called start() has seen it
     try {
       await this.#resources.disposeAsync();
     } catch (thrown) {

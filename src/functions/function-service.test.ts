@@ -75,6 +75,7 @@ test('the first invoke is cold with all phases, the second warm with its respons
   assert.deepEqual(warm.timelineMs, { response: 7, total: 7 });
   assert.equal(warm.reads.chunks, 2);
   assert.notEqual(warm.requestId, cold.requestId);
+  assert.equal(fixture.time.waitingCount, 1, 'the time for being idle is all that runs');
 });
 
 test('the process runs what the image says, in the environment that Lambda gives', async () => {
@@ -156,9 +157,26 @@ test('a handler that takes too long is killed, and its caller told as Lambda tel
   const result = await fixture.invoke();
   assertFailed(result, 'Sandbox.Timedout', 'Task timed out after 3.00 seconds');
   assert.equal(result.timelineMs.response, 3000);
+  assert.equal(fixture.worker.abandonedCount, 1);
   await fixture.time.pass(100);
   assertNothingLeft(fixture.worker);
   assert.equal((await fixture.invoke()).coldStart, true);
+});
+
+test('a handler that takes too long is killed at once, however slow the agent is', async () => {
+  await using fixture = await openServiceFixture({ program: () => ({ handle: () => never() }) });
+  await fixture.create();
+  fixture.worker.countersMs = 5000;
+  const invoke = fixture.start();
+  await fixture.time.pass(5000 + 90);
+  const [sandbox] = fixture.worker.running;
+  let endedBy: string | undefined;
+  void sandbox?.exited.then((exit) => (endedBy = exit.signal));
+  await fixture.time.pass(2999);
+  assert.equal(endedBy, undefined);
+  await fixture.time.pass(1);
+  assert.equal(endedBy, 'SIGKILL');
+  await fixture.time.until(invoke);
 });
 
 for (const { title, exit, words, logged } of [
@@ -427,6 +445,26 @@ test('a start that fails is thrown and gives back what it had', async () => {
     assertNothingLeft(fixture.worker);
   }
   assert.deepEqual(parsed(await fixture.invoke({ n: 1 })), { n: 1 });
+});
+
+test('an image that cannot be described is thrown and given back', async () => {
+  await using fixture = await openServiceFixture({
+    program: () => echo,
+    service: { imageDocument: () => Promise.reject(new Error('no such key')) },
+  });
+  await fixture.catalog.addFunction({
+    name: 'hello',
+    tenant: 'default',
+    manifestId: manifestIds[0],
+    memoryMb: 128,
+    timeoutSeconds: 3,
+    environment: {},
+    createdAtMs: 1,
+    updatedAtMs: 1,
+  });
+  await assert.rejects(fixture.invoke(), { message: 'no such key' });
+  await fixture.time.pass(100);
+  assertNothingLeft(fixture.worker);
 });
 
 test('what goes wrong in taking an instance apart changes no result and is logged', async () => {

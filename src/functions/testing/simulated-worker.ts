@@ -73,9 +73,12 @@ export class SimulatedSandbox implements Sandbox {
         const aborted = new Promise<never>((_, reject) => {
           signal.addEventListener('abort', () => reject(signal.reason as Error));
         });
-        const outcome = await Promise.race([program.handle(invocation, control), aborted]);
-        isBusy = false;
-        return outcome;
+        try {
+          return await Promise.race([program.handle(invocation, control), aborted]);
+        } finally {
+          isBusy = false;
+          if (signal.aborted) worker.abandonedCount += 1;
+        }
       },
     };
   }
@@ -103,6 +106,10 @@ export class SimulatedWorker {
   readonly running = new Set<SimulatedSandbox>();
   sandboxesMade = 0;
   runningMax = 0;
+  /** Invocations that were given up before their program answered. */
+  abandonedCount = 0;
+  /** How long the agent takes to tell its counters. */
+  countersMs = 0;
   /** Holders by manifest id. */
   readonly held = new Map<string, number>();
   readonly #chunksRead = new Map<string, number>();
@@ -176,6 +183,7 @@ export class SimulatedWorker {
   }
 
   async #counters({ manifestId }: ImageRef): Promise<ReadCounters> {
+    if (this.countersMs > 0) await this.time.sleep(this.countersMs);
     this.#failIf('counters');
     const chunks = this.#chunksRead.get(manifestId);
     if (chunks === undefined) {

@@ -38,6 +38,11 @@ export class VirtualTime implements Clock, Timers {
     return new Promise((resolve) => this.after(delayMs, resolve));
   }
 
+  /** Timers that are set. */
+  get waitingCount(): number {
+    return this.#waiting.size;
+  }
+
   /** Lets time pass, and everything happen at its moment. */
   async pass(ms: number): Promise<void> {
     const endMs = this.#passedMs + ms;
