@@ -3,7 +3,7 @@
 import { Ext4LimitError } from './errors.ts';
 import { groupCountDefault, groupCountMax } from './geometry.ts';
 
-export interface AddressPlan {
+interface AddressPlan {
   readonly groupCount: number;
   /** For each layer its first group. */
   readonly firstGroups: readonly number[];

@@ -18,7 +18,7 @@ export const inodeTableBlocks = inodesPerGroup / inodesPerBlock;
 
 /** The unit of deduplication that the layout aims at: 512 KiB. */
 export const chunkBlocks = 128;
-export const frontBlocks = 2 * chunkBlocks;
+const frontBlocks = 2 * chunkBlocks;
 export const slotsPerGroup = (blocksPerGroup - frontBlocks) / chunkBlocks;
 
 /** Files of this many blocks (256 KiB) and more begin at a chunk boundary; smaller ones share chunks. */

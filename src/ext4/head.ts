@@ -2,7 +2,13 @@
  * The head of the disk: superblock, group descriptors, bitmaps and the root directory. It is what every image has for
  * itself, so it is kept in one chunk where possible and holds nothing that another image could share.
  *
- * A group in which nothing is used needs no bitmaps: its flags say that it was never touched (`uninit_bg`).
+ * A group in which nothing is used needs no bitmaps: its flags say that it was never touched (`uninit_bg`). There is no
+ * `lost+found`: no layer has one, and e2fsck makes it when needed.
+ *
+ * Free counts say the truth about the address space, most of which no device backs, and the overhead is all metadata, so
+ * that `df` shows what the files take. Who mounts for writing bounds it by /sys/fs/ext4/DEVICE/reserved_clusters: free
+ * blocks less the budget. `df` then shows the budget, and writing past it fails with ENOSPC, for root too.
+ *
  * Source: kernel Documentation/filesystems/ext4/{super,group_descr,bitmaps}.rst.
  */
 

@@ -172,11 +172,7 @@ export const inodeExtraBytes = InodeRecord.sizeBytes - inodeBaseBytes;
 export const InodeFlags = {
   /** A directory with a hash tree. */
   index: 0x1000,
-  /** `i_blocks_lo` counts blocks, not sectors. */
-  hugeFile: 0x40000,
   extents: 0x80000,
-  /** The value of an extended attribute of another inode. */
-  attributeInode: 0x200000,
   inlineData: 0x10000000,
 } as const;
 

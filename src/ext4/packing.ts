@@ -67,7 +67,7 @@ function toRun<Item extends Packable>(packed: Item | readonly Item[]): Run<Item>
 }
 
 /** Cuts small items into bins of at most one chunk. */
-export function cutIntoBins<Item extends Packable>(items: readonly Item[]): Item[][] {
+function cutIntoBins<Item extends Packable>(items: readonly Item[]): Item[][] {
   const bins: Item[][] = [];
   let open: Item[] = [];
   let openBlocks = 0;
@@ -138,7 +138,7 @@ function compareRuns(a: Run<Packable> | undefined, b: Run<Packable> | undefined)
 }
 
 /** The next 2^n or 3 * 2^n that leaves a quarter more than needed: it seldom changes when a layer does. */
-export function spacious(needed: number): number {
+function spacious(needed: number): number {
   if (needed === 0) return 0;
   const wanted = Math.ceil(needed * 1.25);
   let capacity = 1;

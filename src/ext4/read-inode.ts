@@ -21,8 +21,6 @@ export interface Ext4Inode {
   readonly deviceMinor: number;
   /** As in `InodeFlags`. */
   readonly flags: number;
-  /** Of 512 bytes; what the inode says that it takes on the disk. */
-  readonly sectorCount: number;
   /** `i_block`: 60 bytes. */
   readonly blockField: Uint8Array;
   /** 0: no block of extended attributes. */
@@ -63,7 +61,6 @@ export async function readInode(volume: Volume, number: number): Promise<Ext4Ino
     modified: decodeTime(fields.i_mtime, fields.i_mtime_extra),
     ...decodeDevice(type, fields.i_block),
     flags: fields.i_flags,
-    sectorCount: fields.l_i_blocks_high * 2 ** 32 + fields.i_blocks_lo,
     blockField: fields.i_block,
     xattrBlock: fields.l_i_file_acl_high * 2 ** 32 + fields.i_file_acl_lo,
     tail: bytes.byteLength > inodeBaseBytes ? bytes.slice(fieldsEnd) : new Uint8Array(),
