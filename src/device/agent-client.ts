@@ -39,6 +39,8 @@ const callTimeoutMs = 60_000;
 const retryDelayMs = 20;
 /** A holder that ended at once found another one, whose agent is on its way: the next try can wait. */
 const startIntervalMs = 1000;
+/** After so many it is clear that a holder cannot live here. */
+const holderEndsMax = 5;
 
 /** Codes of a call that found no agent, or one on its way out: the next one can be asked. */
 function isAway(thrown: unknown): boolean {
@@ -53,6 +55,8 @@ export class AgentClient {
   readonly #starts = new SingleFlight<'start', void>();
   #holder: ChildProcess | undefined;
   #nextStartMs = 0;
+  /** Holders that we started and that have ended, since an agent last answered. */
+  #holderEnds = 0;
 
   constructor(options: ConnectOptions) {
     this.runDir = options.runDir;
@@ -117,12 +121,15 @@ export class AgentClient {
     let endsAtMs: number | undefined;
     for (;;) {
       try {
-        return await this.#callOnce(call, body);
+        const answer = await this.#callOnce(call, body);
+        this.#holderEnds = 0;
+        return answer;
       } catch (thrown) {
         if (!isAway(thrown)) throw thrown;
         endsAtMs ??= performance.now() + connectTimeoutMs;
-        if (performance.now() > endsAtMs) {
-          throw new AgentUnreachableError(this.runDir, connectTimeoutMs, String(thrown));
+        if (performance.now() > endsAtMs || this.#holderEnds >= holderEndsMax) {
+          this.#holderEnds = 0;
+          throw new AgentUnreachableError(this.runDir, runPaths(this.runDir).logFile, thrown);
         }
         await this.#starts.run('start', () => this.#startHolder());
         await delay(retryDelayMs);
@@ -146,6 +153,9 @@ export class AgentClient {
     });
     if (logFd !== undefined) closeSync(logFd);
     this.#holder = holder;
+    holder.once('exit', () => {
+      this.#holderEnds += 1;
+    });
     await new Promise<void>((resolve, reject) => {
       holder.once('spawn', resolve);
       holder.once('error', reject);

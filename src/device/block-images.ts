@@ -12,10 +12,13 @@ export interface ImageRef {
 
 /** Reads that reached the agent since the image was opened there. What page caches answered is not seen. */
 export interface ReadCounters {
-  /** Distinct chunks handed out, and their plaintext bytes as stored. All-zero chunks are not counted. */
+  /**
+   * Distinct chunks handed out, and their plaintext bytes as stored. All-zero chunks are not counted. An agent that takes
+   * the place of one that died counts from zero.
+   */
   readonly chunks: number;
   readonly bytes: number;
-  /** The same chunks by where they were found; a chunk read again from L1 counts in `l1` only then. */
+  /** The same chunks by where they were found the first time: `l1` means that another image had brought it in. */
   readonly byTier: Readonly<
     Record<'l1' | 'l2' | 'origin', { readonly chunks: number; readonly bytes: number }>
   >;
@@ -26,7 +29,7 @@ export interface ReadCounters {
 /** One read-only mount of an image, shared by all who acquired it. */
 export interface MountedRoot extends AsyncDisposable {
   readonly path: string;
-  /** Phases of what this acquire had to do; empty when the mount was there already. */
+  /** Phases of what this acquire had to do; zeros when the mount was there already. */
   readonly timelineMs: Readonly<Record<'open' | 'attach' | 'mount', number>>;
   /** Gives the mount back; unmounted, detached and closed when nobody holds it and `keepIdle` is not set. */
   [Symbol.asyncDispose](): Promise<void>;

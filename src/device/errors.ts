@@ -88,12 +88,13 @@ export class AgentFailingError extends ThawError {
 }
 
 export class AgentUnreachableError extends ThawError {
-  constructor(runDir: string, waitedMs: number, said: string) {
+  constructor(runDir: string, logFile: string, cause: unknown) {
     super({
       code: 'ERR_DEVICE_AGENT_UNREACHABLE',
       fault: 'environment',
-      message: `Cannot reach an agent in "${runDir}" within ${waitedMs} ms${said === '' ? '' : `: ${said}`}`,
+      message: `Cannot reach or start an agent in "${runDir}"; "${logFile}" may say why`,
       retryable: true,
+      cause,
     });
   }
 }
@@ -136,6 +137,17 @@ export class MountPointTakenError extends ThawError {
       code: 'ERR_DEVICE_MOUNT_POINT_TAKEN',
       fault: 'caller',
       message: `Cannot mount on "${path}": an image is mounted there; unmount it first`,
+    });
+  }
+}
+
+export class ReadDeadlineError extends ThawError {
+  constructor(what: string) {
+    super({
+      code: 'ERR_DEVICE_DEADLINE',
+      fault: 'environment',
+      message: `Cannot wait for ${what} any longer: the time for a read is up`,
+      retryable: true,
     });
   }
 }

@@ -12,6 +12,7 @@ import {
   type ChunkSlab,
   type LoadedChunk,
 } from '../cache/index.ts';
+import { ReadDeadlineError } from './errors.ts';
 import type { ReadRequest } from './fuse-channel.ts';
 import { Errno } from './fuse-protocol.ts';
 import { spansOf, zeros, type ReadSpan } from './read-spans.ts';
@@ -28,22 +29,11 @@ export interface ImageReaderOptions {
 /** Gets the answer: an errno or 0, and the bytes, which it must be done with when it returns. */
 export type AnswerRead = (error: number, parts: readonly Uint8Array[]) => void;
 
-class DeadlineError extends ThawError {
-  constructor(what: string) {
-    super({
-      code: 'ERR_DEVICE_DEADLINE',
-      fault: 'environment',
-      message: `Cannot wait for ${what} any longer: the time for a read is up`,
-      retryable: true,
-    });
-  }
-}
-
 /** Settles as `work` does, or rejects at `endsAtMs` on the monotonic clock. */
 async function within<T>(work: Promise<T>, what: string, endsAtMs: number): Promise<T> {
   const late = Promise.withResolvers<never>();
   const leftMs = Math.max(0, endsAtMs - performance.now());
-  const timer = setTimeout(() => late.reject(new DeadlineError(what)), leftMs);
+  const timer = setTimeout(() => late.reject(new ReadDeadlineError(what)), leftMs);
   try {
     return await Promise.race([work, late.promise]);
   } finally {
@@ -101,7 +91,7 @@ export class ImageReader {
     return new Promise((resolve, reject) => {
       void this.read(image, range, (error, parts) => {
         if (error === 0) resolve(Buffer.concat(parts)); // a copy: the parts are lent
-        else reject(new DeadlineError('a block to be changed'));
+        else reject(new ReadDeadlineError('a block to be changed'));
       });
     });
   }

@@ -205,6 +205,15 @@ describe('a worker', { skip: missing }, () => {
     }
   });
 
+  test('that cannot be started is reported, with where to look', async () => {
+    await using worker = await WorkerFixture.create();
+    const none = { runDir: worker.runDir, connectTimeoutMs: 100 };
+    const unreachable = { code: 'ERR_DEVICE_AGENT_UNREACHABLE', message: /agent\.log/ };
+    await assert.rejects(connectAgent(none), unreachable);
+    const spawn = { command: ['false'] as [string], mode: 'detached' as const };
+    await assert.rejects(connectAgent({ ...none, spawn }), unreachable);
+  });
+
   test("ends with the process that started it, when it is that one's child", async () => {
     await using worker = await WorkerFixture.create();
     const command = processCommand('holder', worker.runDir, worker.originDir);
