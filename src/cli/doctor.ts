@@ -1,9 +1,9 @@
 /** Looks at this machine: what Thaw needs of it, what is there, and how to get the rest. */
 
 import { access, constants, readFile } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 
-import { errorMessage } from '../base/index.ts';
+import { errorCode, errorMessage, programPath } from '../base/index.ts';
 import { probeSandboxRuntimes } from '../sandbox/index.ts';
 
 /** `missing`: what it is needed for does not work. `reduced`: it works, with less than the best. */
@@ -57,8 +57,8 @@ async function findingsOnMachine(root: string): Promise<readonly Finding[]> {
     await device('/dev/loop-control', 'load the "loop" kernel module: modprobe loop'),
     await filesystem('fuse'),
     await filesystem('ext4'),
-    await program('mount', 'mount'),
-    await program('losetup', 'mount'),
+    program('flock', 'util-linux', 'everything'),
+    program('mount', 'mount', 'mounts and functions'),
   ];
 }
 
@@ -81,7 +81,7 @@ async function stateDirectory(root: string): Promise<Finding> {
       await access(at, constants.W_OK);
       return { ...finding, health: 'ok', detail: root, remedy: '' };
     } catch (thrown) {
-      const isAbsent = (thrown as NodeJS.ErrnoException).code === 'ENOENT';
+      const isAbsent = errorCode(thrown) === 'ENOENT';
       if (isAbsent && at !== '/') continue;
       const remedy = 'choose another with --root or THAW_ROOT, or run as root';
       return { ...finding, health: 'missing', detail: errorMessage(thrown), remedy };
@@ -106,7 +106,13 @@ async function device(path: string, remedy: string): Promise<Finding> {
     await access(path, constants.R_OK | constants.W_OK);
     return { ...finding, health: 'ok', detail: 'can be opened', remedy: '' };
   } catch (thrown) {
-    return { ...finding, health: 'missing', detail: errorMessage(thrown), remedy };
+    const isForbidden = errorCode(thrown) === 'EACCES';
+    return {
+      ...finding,
+      health: 'missing',
+      detail: isForbidden ? 'may not be opened by this user' : 'is not there',
+      remedy: isForbidden ? 'run as root, e.g. with sudo' : remedy,
+    };
   }
 }
 
@@ -123,17 +129,10 @@ async function filesystem(name: string): Promise<Finding> {
   };
 }
 
-async function program(name: string, debianPackage: string): Promise<Finding> {
-  const finding = { name, neededFor: 'mounts and functions' } as const;
-  const { PATH: searchPath = '' } = process.env;
-  for (const directory of searchPath.split(delimiter)) {
-    const path = join(directory, name);
-    const isThere = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return { ...finding, health: 'ok', detail: path, remedy: '' };
-  }
+function program(name: string, debianPackage: string, neededFor: Finding['neededFor']): Finding {
+  const finding = { name, neededFor };
+  const path = programPath(name);
+  if (path !== undefined) return { ...finding, health: 'ok', detail: path, remedy: '' };
   const remedy = `install the package "${debianPackage}"`;
   return { ...finding, health: 'missing', detail: 'not on PATH', remedy };
 }

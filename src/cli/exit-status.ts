@@ -132,7 +132,9 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_DEVICE_HOLDER_RUNNING: 'conflict',
   ERR_DEVICE_IMAGE_NOT_OPEN: 'notFound',
   ERR_DEVICE_IMAGE_UNSUPPORTED: 'badImage',
+  ERR_DEVICE_LOOP: 'environment',
   ERR_DEVICE_MOUNT_BUSY: 'conflict',
+  ERR_DEVICE_MOUNT_POINT_TAKEN: 'conflict',
   ERR_DEVICE_NOT_MOUNTED: 'notFound',
   ERR_DEVICE_WRONG_TENANT: 'refused',
 

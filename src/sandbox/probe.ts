@@ -3,10 +3,7 @@
  * for the others.
  */
 
-import { accessSync, constants } from 'node:fs';
-import { join } from 'node:path';
-
-import { errorMessage, runCommand } from '../base/index.ts';
+import { errorMessage, programPath, runCommand } from '../base/index.ts';
 import { detectCgroups, missingControllers, type CgroupLayout } from './cgroups.ts';
 import type { SandboxFactory } from './sandbox.ts';
 import { utilLinuxIsolation, utilLinuxPrograms } from './util-linux-launcher.ts';
@@ -45,13 +42,15 @@ async function probeOci(
   layout: CgroupLayout,
 ): Promise<SandboxRuntimeProbe> {
   const unusable = { runtime, usable: false, isolation: 'full' };
+  if (programPath(runtime) === undefined) {
+    return { ...unusable, reason: `not on PATH: install the package "${runtime}"` };
+  }
   let version: string;
   try {
     const { stdout } = await runCommand(runtime, ['--version'], { timeoutMs: 10_000 });
     version = /version (\S+)/.exec(stdout)?.[1] ?? 'unknown';
   } catch (thrown) {
-    const howToGet = `install it with "apt-get install ${runtime}"`;
-    return { ...unusable, reason: `${errorMessage(thrown)}; ${howToGet}` };
+    return { ...unusable, reason: errorMessage(thrown) };
   }
   const layoutObstacle =
     runtime === 'crun' && layout.kind !== 'unified'
@@ -69,7 +68,7 @@ async function probeUtilLinux(layout: CgroupLayout): Promise<SandboxRuntimeProbe
     usable: false,
     isolation: utilLinuxIsolation,
   };
-  const missing = utilLinuxPrograms.filter((program) => !isOnPath(program));
+  const missing = utilLinuxPrograms.filter((program) => programPath(program) === undefined);
   if (missing.length > 0) {
     const howToGet = 'install util-linux, mount, hostname and coreutils';
     return { ...unusable, reason: `no ${missing.join(', ')} on PATH: ${howToGet}` };
@@ -80,15 +79,4 @@ async function probeUtilLinux(layout: CgroupLayout): Promise<SandboxRuntimeProbe
   const reason = commonObstacle(layout);
   if (reason !== undefined) return { ...unusable, version, reason };
   return { ...unusable, usable: true, version };
-}
-
-function isOnPath(program: string): boolean {
-  return (process.env['PATH'] ?? '').split(':').some((directory) => {
-    try {
-      accessSync(join(directory, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
