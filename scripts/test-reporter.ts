@@ -59,6 +59,44 @@ async function* withSkips(events: AsyncIterable<TestEvent>): AsyncGenerator<Test
   }
 }
 
+/** No test may take longer than that (scripts/test.ts), so that such a silence means a file that cannot end. */
+const silenceMaxMs = 11 * 60_000;
+
+/** The test files that have begun and not ended. */
+function followFiles({ type, data }: TestEvent, running: Set<string>): void {
+  if (type !== 'test:dequeue' && type !== 'test:complete') return;
+  if (data.nesting !== 0 || 'entryFile' in data) return;
+  if (type === 'test:dequeue') running.add(data.name);
+  else running.delete(data.name);
+}
+
+/**
+ * A file ends when its process and all that hold its output have ended: a daemon that it left keeps the runner waiting for ever.
+ * After a minute without news this says which files are awaited; after eleven the run has failed.
+ */
+async function* watched(events: AsyncIterable<TestEvent>): AsyncGenerator<TestEvent> {
+  const running = new Set<string>();
+  let silentSinceMs = performance.now();
+  const watch = setInterval(() => {
+    const silentMs = performance.now() - silentSinceMs;
+    process.stderr.write(
+      `No news for ${Math.round(silentMs / 1000)} s from ${[...running].join(', ')}\n`,
+    );
+    if (silentMs >= silenceMaxMs) process.exit(1);
+  }, 60_000);
+  watch.unref();
+  try {
+    for await (const event of events) {
+      silentSinceMs = performance.now();
+      watch.refresh();
+      followFiles(event, running);
+      yield event;
+    }
+  } finally {
+    clearInterval(watch);
+  }
+}
+
 export default async function* report(events: AsyncIterable<TestEvent>): AsyncGenerator<string> {
-  yield* Readable.from(withSkips(events)).compose(spec());
+  yield* Readable.from(withSkips(watched(events))).compose(spec());
 }

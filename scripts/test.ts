@@ -14,8 +14,8 @@ import { join } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
 
-/** Ends what hangs, a test or a whole file. Far above any honest run, so that a busy machine fails nothing. */
-const timeoutMs = 300_000;
+/** Ends a test or suite that hangs. Far above any honest run, so that a busy machine fails nothing. */
+const timeoutMs = 600_000;
 
 /** Tests mostly wait for processes and disks, so that even one core is better used by two files at a time. */
 const filesAtATime = Math.max(2, availableParallelism());
