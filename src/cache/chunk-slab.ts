@@ -12,9 +12,13 @@
 
 import { assert } from '../base/index.ts';
 
-/** What a table entry says: the chunk is not here, it is all zeros, or (from 1 up) it is in slot `entry - 1`. */
-export const entryAbsent = 0;
-export const entryZero = -1;
+/**
+ * What a table entry says: the chunk is all zeros, it is not here, or (from 1 up) it is in slot `entry - 1`. Zero chunks are
+ * 0 because nearly all of a disk's addresses are holes: of a table of a million chunks only the pages that hold a stored
+ * one are ever touched.
+ */
+const entryZero = 0;
+const entryAbsent = -1;
 
 /** The shared memory of a slab; posting it to a thread shares it. */
 export interface SlabMemory {
@@ -139,21 +143,21 @@ export class ChunkSlab {
     };
   }
 
-  /** A table for a disk of `chunkCount` chunks; those in `zeroIndexes` are all zeros and never need a slot. */
-  createTable(chunkCount: number, zeroIndexes: Iterable<number>): SlabTable {
+  /** A table for a disk of `chunkCount` chunks; those not in `storedIndexes` are all zeros and never need a slot. */
+  createTable(chunkCount: number, storedIndexes: Iterable<number>): SlabTable {
     const entries = new Int32Array(sharedInts(chunkCount));
-    for (const index of zeroIndexes) entries[index] = entryZero;
+    for (const index of storedIndexes) entries[index] = entryAbsent;
     return { entries };
   }
 
-  /** Makes the table say that nothing is here; its readers miss from now on. */
+  /** Makes the table say that no stored chunk is here; its readers miss from now on. */
   dropTable(table: SlabTable): void {
-    for (let index = 0; index < table.entries.length; index += 1) {
-      Atomics.store(table.entries, index, entryAbsent);
-    }
     for (const occupant of this.#occupants) {
       if (occupant === undefined) continue;
       const kept = occupant.entries.filter((entry) => entry.table !== table);
+      for (const entry of occupant.entries) {
+        if (entry.table === table) Atomics.store(table.entries, entry.index, entryAbsent);
+      }
       occupant.entries.splice(0, occupant.entries.length, ...kept);
     }
   }

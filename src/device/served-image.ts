@@ -1,5 +1,6 @@
 /** One image that the agent serves: what is known of it at once, and what its manifest says once that is open. */
 
+import { present } from '../base/index.ts';
 import {
   chunkIdentity,
   type ChunkRef,
@@ -25,7 +26,7 @@ export interface ImageEntry extends DiskShape {
   readonly overlay?: { readonly path: string; readonly keyHex: string };
 }
 
-/** A disk of more chunks than this is refused: 8 TiB at 512 KiB. Bounds the tables' memory to 64 MiB an image. */
+/** A disk of more chunks than this is refused: 8 TiB at 512 KiB. Bounds a table's addresses to 64 MiB, of which only what stored chunks need is touched. */
 const chunkCountMax = 2 ** 24;
 
 /** A chunk that is not all zeros, and what the slab knows it by. */
@@ -41,8 +42,8 @@ export class OpenImage {
   readonly overlay: Overlay | undefined;
   readonly #manifest: Manifest;
   readonly #rootId: string;
-  /** Position of a disk chunk in the manifest's list, plus 1; 0 if it is all zeros. */
-  readonly #positions: Int32Array;
+  /** Where in the manifest's list a chunk of the disk is; those left out are all zeros. */
+  readonly #positions: ReadonlyMap<number, number>;
 
   /** Throws `ERR_DEVICE_IMAGE_UNSUPPORTED` if this worker's slots cannot hold its chunks. */
   constructor(manifest: Manifest, image: ImageRef, slab: ChunkSlab, overlay?: Overlay) {
@@ -59,26 +60,19 @@ export class OpenImage {
     this.overlay = overlay;
     this.#manifest = manifest;
     this.#rootId = manifest.rootId;
-    this.#positions = new Int32Array(chunkCount);
-    manifest.chunks.forEach((chunk, position) => {
-      this.#positions[chunk.index] = position + 1;
-    });
-    this.table = slab.createTable(chunkCount, this.#zeroIndexes());
+    this.#positions = new Map(manifest.chunks.map(({ index }, position) => [index, position]));
+    this.table = slab.createTable(chunkCount, this.#positions.keys());
   }
 
   /** What loads the disk's chunk `index`; undefined if it is all zeros. */
   chunk(index: number): ListedChunk | undefined {
-    const position = (this.#positions[index] ?? 0) - 1;
-    const listed = this.#manifest.chunks[position];
-    const key = this.#manifest.chunkKeys[position];
-    if (listed === undefined || key === undefined) return undefined;
+    const position = this.#positions.get(index);
+    if (position === undefined) return undefined;
+    const listed = present(this.#manifest.chunks[position], 'a listed chunk');
+    const key = present(this.#manifest.chunkKeys[position], "a listed chunk's key");
     const { ciphertextDigest, storedLengthBytes, codec } = listed;
     const chunk = { rootId: this.#rootId, ciphertextDigest, storedLengthBytes, codec, key };
     return { chunk, identity: chunkIdentity(chunk) };
-  }
-
-  *#zeroIndexes(): Iterable<number> {
-    for (const [index, position] of this.#positions.entries()) if (position === 0) yield index;
   }
 }
 
