@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+
+import { buildTar } from '../../test/support/tar-builder.ts';
+import { ThawError, type ProgressUpdate } from '../base/index.ts';
+import { publishingHouse } from '../publish/testing/publishing-house.ts';
+import { createLocalWorker } from './local-worker.ts';
+import { serveWorker, workerAt } from './worker-socket.ts';
+import type { Worker } from './worker.ts';
+
+interface Setup {
+  /** A worker without a runtime: it publishes, and says what mounting lacks. */
+  readonly worker: Worker;
+  readonly source: string;
+}
+
+async function localSetup(t: TestContext): Promise<Setup> {
+  const house = await publishingHouse(t);
+  const worker = createLocalWorker({
+    publish: house.deps,
+    runtime: () =>
+      Promise.reject(
+        new ThawError({ code: 'ERR_CLI_ENVIRONMENT', fault: 'environment', message: 'No FUSE' }),
+      ),
+    close: async () => {},
+  });
+  const tar = buildTar([{ path: 'main', content: Buffer.alloc(3_000_000, 'main') }]);
+  return { worker, source: await house.image([{ tar }]) };
+}
+
+async function socketSetup(t: TestContext): Promise<Setup> {
+  const local = await localSetup(t);
+  const directory = await mkdtemp(join(tmpdir(), 'thaw-api-'));
+  const socketPath = join(directory, 'serve.sock');
+  const server = await serveWorker(local.worker, socketPath);
+  t.after(async () => {
+    await server[Symbol.asyncDispose]();
+    await rm(directory, { recursive: true });
+  });
+  return { ...local, worker: workerAt(socketPath) };
+}
+
+const setups: Readonly<Record<string, (t: TestContext) => Promise<Setup>>> = {
+  'a worker in this process': localSetup,
+  'a worker behind a socket': socketSetup,
+};
+
+for (const [kind, setup] of Object.entries(setups)) {
+  test(`${kind} publishes with progress, lists, inspects, checks and removes`, async (t) => {
+    const { worker, source } = await setup(t);
+    const updates: ProgressUpdate[] = [];
+    const progress = (update: ProgressUpdate): void => void updates.push(update);
+    const tenant = 'acme';
+    const { image, chunks } = await worker.convertImage(
+      { source, tenant, name: 'n' },
+      { progress },
+    );
+    assert.equal(chunks.total, chunks.zero + chunks.stored);
+    const last = updates.findLast(({ unit }) => unit === 'chunks');
+    assert.deepEqual([last?.done, last?.total], [chunks.stored, chunks.stored]);
+
+    assert.deepEqual(await worker.listImages({ tenant }), [image]);
+    assert.deepEqual(await worker.listImages({ tenant: 'other' }), []);
+    const { document } = await worker.inspectImage({ tenant, id: 'n' });
+    assert.equal(document.imageDigest, image.imageDigest);
+    const report = await worker.checkImage({ tenant, id: image.manifestId.slice(0, 8) });
+    assert.deepEqual(report.problems, []);
+    await worker.removeImage({ tenant, id: 'n' });
+    assert.deepEqual(await worker.listImages({ tenant }), []);
+  });
+
+  test(`${kind} throws the codes of the rooms behind it`, async (t) => {
+    const { worker, source } = await setup(t);
+    const tenant = 'acme';
+    await assert.rejects(worker.inspectImage({ tenant, id: 'none' }), {
+      code: 'ERR_API_IMAGE_NOT_FOUND',
+      fault: 'caller',
+    });
+    await assert.rejects(worker.convertImage({ source: 'what:ever', tenant }), {
+      code: 'ERR_OCI_BAD_REFERENCE',
+    });
+    await worker.convertImage({ source, tenant, name: 'n' });
+    await assert.rejects(worker.inspectImage({ tenant: 'other', id: 'n' }), {
+      code: 'ERR_API_IMAGE_NOT_FOUND',
+    });
+    const mount = { tenant, id: 'n', directory: '/mnt', writable: false };
+    await assert.rejects(worker.mountImage(mount), { message: 'No FUSE' });
+  });
+
+  test(`${kind} stops publishing when the caller gives up`, async (t) => {
+    const { worker, source } = await setup(t);
+    const abort = new AbortController();
+    const reason = new Error('enough');
+    const progress = (): void => abort.abort(reason);
+    const { signal } = abort;
+    await assert.rejects(
+      worker.convertImage({ source, tenant: 'acme' }, { signal, progress }),
+      reason,
+    );
+  });
+}
+
+test('a server that goes away is an error of the environment', async (t) => {
+  const { worker } = await localSetup(t);
+  const directory = await mkdtemp(join(tmpdir(), 'thaw-api-'));
+  t.after(() => rm(directory, { recursive: true }));
+  const socketPath = join(directory, 'serve.sock');
+  const server = await serveWorker(worker, socketPath);
+  await server[Symbol.asyncDispose]();
+  await assert.rejects(workerAt(socketPath).listImages({ tenant: 'acme' }), {
+    code: 'ERR_UNIX_NOT_RUNNING',
+    fault: 'environment',
+  });
+});
