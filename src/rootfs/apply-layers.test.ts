@@ -264,6 +264,54 @@ test('symbolic links on the way are followed inside the root', async () => {
   assert.equal(nodeAt(tree, 'abs').type, 'symlink');
 });
 
+test('a link that a layer puts in place of a directory is followed inside the root by the next', async () => {
+  const tree = await apply(
+    [{ path: 'etc/passwd', content: 'root' }, { path: 'data/x' }],
+    [
+      { path: 'data', type: 'symlink', linkTarget: '/' },
+      { path: 'parent', type: 'symlink', linkTarget: '../../..' },
+    ],
+    [
+      { path: 'data/etc/shadow' },
+      { path: 'parent/etc/group' },
+      { path: 'parent/../../etc/hosts' },
+      { path: 'copy', type: 'hardlink', linkTarget: '../../parent/etc/passwd' },
+    ],
+  );
+  assert.deepEqual(pathsOf(tree), [
+    'copy',
+    'data',
+    'etc',
+    'etc/group',
+    'etc/hosts',
+    'etc/passwd',
+    'etc/shadow',
+    'parent',
+  ]);
+  assert.equal(nodeAt(tree, 'copy'), nodeAt(tree, 'etc/passwd'));
+});
+
+test("`..` in a link's text leads up from where the link before it leads", async () => {
+  const tree = await apply([
+    { path: 'b', type: 'symlink', linkTarget: '/x/y' },
+    { path: 'l', type: 'symlink', linkTarget: 'b/../c' },
+    { path: 'l/f' },
+    { path: 'm', type: 'symlink', linkTarget: 'not/../there/./yet/..' },
+    { path: 'm/g' },
+  ]);
+  assert.deepEqual(pathsOf(tree), ['b', 'l', 'm', 'there', 'there/g', 'x', 'x/c', 'x/c/f']);
+});
+
+test('trees as deep as a path can be are applied, hidden and listed', async () => {
+  const deep = 'd/'.repeat(2047);
+  const tree = await apply(
+    [{ path: `${deep}x` }],
+    [{ path: `${deep}y` }, { path: '.wh.d' }],
+    [{ path: 'd/.wh..wh..opq' }, { path: 'z' }],
+  );
+  assert.deepEqual(pathsOf(tree), ['d', 'z']);
+});
+
 test('an entry at a symbolic link replaces it and does not go through it', async () => {
   const tree = await apply(
     [

@@ -2,17 +2,31 @@
 
 import type { ByteString } from '../base/index.ts';
 
+const unclean = /(?:^|\/)\.{0,2}(?:\/|$)/;
+
 /**
- * The names that a path consists of, cleaned as if it started at the root: `.` and empty names are
+ * The path cleaned as if it started at the root, without leading or trailing slash: `.` and empty names are
  * dropped, `..` takes the name before it away and stops at the root. Purely lexical, as containerd has it.
+ * The root is the empty path.
  */
-export function cleanNames(path: string): ByteString[] {
-  const names: ByteString[] = [];
+export function cleanPath(path: string): ByteString {
+  if (!unclean.test(path)) return path as ByteString;
+  const names: string[] = [];
   for (const name of path.split('/')) {
     if (name === '..') names.pop();
-    else if (name !== '' && name !== '.') names.push(name as ByteString);
+    else if (name !== '' && name !== '.') names.push(name);
   }
-  return names;
+  return names.join('/') as ByteString;
+}
+
+/** The names that the path consists of once it is clean. */
+export function cleanNames(path: string): ByteString[] {
+  return splitPath(cleanPath(path));
+}
+
+/** The names that a clean path consists of. They share its memory. */
+export function splitPath(path: ByteString): ByteString[] {
+  return path === '' ? [] : (path.split('/') as ByteString[]);
 }
 
 export function joinNames(names: readonly ByteString[]): ByteString {

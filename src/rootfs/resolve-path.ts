@@ -1,17 +1,19 @@
 /**
- * Finds the directory that a path of a layer means, the way containerd does (continuity's `fs.RootPath`):
- * symbolic links are followed as if the image's root were `/`, so that no path leaves it.
+ * Finds the directory that a path of a layer means: symbolic links are followed as Linux would with the
+ * image's root as `/`, so that no path leaves it and a file lands where the image's programs will see it.
+ *
+ * containerd (continuity's `fs.RootPath`) finds the same, save where a link's text has a `..` after another link:
+ * that it takes lexically or not, depending on how deep the first link lies.
  */
 
 import type { ByteString } from '../base/index.ts';
-import { cleanNames, joinNames } from './entry-path.ts';
 import type { MutableDirectory } from './mutable-tree.ts';
 
 /** As many as containerd follows. Linux itself stops at 40. */
 const linksFollowedMax = 255;
 
 export interface ResolvedDirectory {
-  /** The directories that exist on the way, the root first. */
+  /** The directories that exist on the way, the root first. The caller's to change. */
   readonly chain: MutableDirectory[];
   /** The names below the last of these that do not exist. */
   readonly missing: readonly ByteString[];
@@ -19,33 +21,34 @@ export interface ResolvedDirectory {
 
 export type ResolveFailure = 'loop' | 'not-a-directory';
 
-/** Resolves cleaned names, every one of them, to a directory, which need not exist. */
+/** Resolves names, every one of them, to a directory, which need not exist. */
 export function resolveDirectory(
   root: MutableDirectory,
   names: readonly ByteString[],
 ): ResolvedDirectory | ResolveFailure {
-  let chain = [root];
-  let directory = root;
-  let walked: ByteString[] = [];
+  const chain = [root];
+  const missing: ByteString[] = [];
   const pending = names.toReversed();
   let linksFollowed = 0;
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
-    const node = directory.entries.get(name);
-    if (node === undefined) return { chain, missing: [name, ...pending.toReversed()] };
-    if (node.type === 'directory') {
-      chain.push(node);
-      walked.push(name);
-      directory = node;
-    } else if (node.type === 'symlink') {
+    if (name === '..') {
+      if (missing.pop() === undefined && chain.length > 1) chain.pop();
+      continue;
+    }
+    const node = missing.length > 0 ? undefined : (chain.at(-1) ?? root).entries.get(name);
+    if (node === undefined) missing.push(name);
+    else if (node.type === 'directory') chain.push(node);
+    else if (node.type === 'symlink') {
       linksFollowed += 1;
       if (linksFollowed > linksFollowedMax) return 'loop';
-      const { target } = node;
-      const meant = target.startsWith('/') ? target : `${joinNames(walked)}/${target}`;
-      pending.push(...cleanNames(meant).toReversed());
-      chain = [root];
-      directory = root;
-      walked = [];
+      if (node.target.startsWith('/')) chain.length = 1;
+      pending.push(...stepsOf(node.target).toReversed());
     } else return 'not-a-directory';
   }
-  return { chain, missing: [] };
+  return { chain, missing };
+}
+
+/** The names in a link's text, `..` among them, which mean what they lead to and not what they look like. */
+function stepsOf(target: ByteString): ByteString[] {
+  return target.split('/').filter((name) => name !== '' && name !== '.') as ByteString[];
 }

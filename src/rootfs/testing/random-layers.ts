@@ -14,6 +14,8 @@ export interface LayerOptions {
   readonly withHardLinks: boolean;
   /** Default true. */
   readonly withSymlinks?: boolean;
+  /** Whether the text of links may go up after it has gone down. */
+  readonly withTangledLinks?: boolean;
 }
 
 export function randomLayers(options: LayerOptions): fc.Arbitrary<Layer[]> {
@@ -55,18 +57,8 @@ const spelledPath = fc
   .map(([start, rest]) => start + rest);
 
 /** Where symbolic links lead: down, up, out, to themselves, nowhere. */
-const symlinkTarget = fc.constantFrom(
-  'a',
-  'b/c',
-  '/a',
-  '/b/a',
-  '..',
-  '../a',
-  '../../../c',
-  '/',
-  '.',
-  'b/',
-);
+const plainTargets = ['a', 'b/c', '/a', '/b/a', '..', '../a', '../../../c', '/', '.', 'b/'];
+const tangledTargets = ['b/../c', 'a/./b/..', '/c/../d.e', 'c/../../a'];
 
 const owner = fc.constantFrom(0, 1, 1000, 70_000, 4_000_000_000);
 const modified = record({
@@ -97,7 +89,7 @@ function randomEntry(options: LayerOptions): fc.Arbitrary<TarBuilderEntry> {
     { weight: 5, arbitrary: directory },
     {
       weight: (options.withSymlinks ?? true) ? 3 : 0,
-      arbitrary: leaf('symlink', record({ linkTarget: symlinkTarget })),
+      arbitrary: leaf('symlink', record({ linkTarget: symlinkTarget(options) })),
     },
     {
       weight: options.withHardLinks ? 6 : 0,
@@ -108,6 +100,10 @@ function randomEntry(options: LayerOptions): fc.Arbitrary<TarBuilderEntry> {
     { weight: 3, arbitrary: marker(name.map((name) => `.wh.${name}`)) },
     { weight: 2, arbitrary: marker(fc.constant('.wh..wh..opq')) },
   );
+}
+
+function symlinkTarget({ withTangledLinks = false }: LayerOptions): fc.Arbitrary<string> {
+  return fc.constantFrom(...plainTargets, ...(withTangledLinks ? tangledTargets : []));
 }
 
 function record<Value extends object>(model: {

@@ -46,7 +46,8 @@ export function containerd(program: string): Unpacker {
     leavesTimeOpen: (directory) =>
       isImplicit(directory) || (directory.changedByLayers.at(-1) ?? 0) > directory.metadataLayer,
     // It leaves the root as its snapshotter made it, whatever entry a layer has for it; umoci, and so we, do not.
-    leavesOut: (path) => path === '',
+    // And it removes the parents made for one whiteout where another one of the layer comes to them.
+    leavesOut: (path, node) => path === '' || isEmptyShell(node),
   };
 }
 
