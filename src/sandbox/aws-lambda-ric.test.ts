@@ -13,7 +13,7 @@ import { test } from 'node:test';
 import { errorMessage, runCommand } from '../base/index.ts';
 import { createSandboxFactory } from './factory.ts';
 import { probeSandboxRuntimes } from './probe.ts';
-import { buildTestRoot, cannotRunSandboxes } from './test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './test-root.ts';
 
 const version = '4.0.2';
 const cache = join(tmpdir(), `thaw-aws-lambda-ric-${version}-${process.arch}`);
@@ -48,7 +48,8 @@ test(
   { skip, timeout: 120_000 },
   async () => {
     await using root = await buildTestRoot({
-      programs: [process.execPath, join(cache, nativePart)],
+      node: true,
+      programs: [join(cache, nativePart)],
       files: {
         '/var/task/app.mjs': `export const handler = async (event, context) => {
         if (event.fail) throw new RangeError('as asked');
@@ -65,7 +66,7 @@ test(
         {
           id: `ric-${process.pid}`,
           rootPath: root.path,
-          args: [process.execPath, '/opt/ric/node_modules/aws-lambda-ric/index.mjs', 'app.handler'],
+          args: [nodeInRoot, '/opt/ric/node_modules/aws-lambda-ric/index.mjs', 'app.handler'],
           env: {
             _HANDLER: 'app.handler',
             LAMBDA_TASK_ROOT: '/var/task',

@@ -10,7 +10,7 @@ import { nodeRuntimeBootstrapPath } from './node-runtime.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import { RuntimeApiServer } from './runtime-api.ts';
 import type { Invocation, InvocationOutcome } from './sandbox.ts';
-import { buildTestRoot, cannotRunSandboxes } from './test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './test-root.ts';
 
 interface Served extends AsyncDisposable {
   readonly api: RuntimeApiServer;
@@ -245,7 +245,7 @@ for (const { runtime } of usable) {
     { timeout: 60_000 },
     async () => {
       await using root = await buildTestRoot({
-        programs: [process.execPath],
+        node: true,
         files: {
           '/var/task/index.mjs':
             'let count = 0; export const handler = async (event) => ({ event, count: ++count });',
@@ -259,7 +259,7 @@ for (const { runtime } of usable) {
         {
           id: 'node',
           rootPath: root.path,
-          args: [process.execPath, '/var/runtime/bootstrap.mjs'],
+          args: [nodeInRoot, '/var/runtime/bootstrap.mjs'],
           env: { _HANDLER: 'index.handler' },
           workingDir: '/var/task',
           user: '1000',

@@ -12,7 +12,7 @@ import { test } from 'node:test';
 import { createSandboxFactory } from './factory.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import { seccompProfile } from './seccomp-profile.ts';
-import { buildTestRoot, cannotRunSandboxes } from './test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './test-root.ts';
 
 const modules = join(import.meta.dirname, '../../node_modules');
 const full = (await probeSandboxRuntimes()).find(
@@ -87,7 +87,7 @@ test(
   { skip, timeout: 60_000 },
   async () => {
     await using root = await buildTestRoot({
-      programs: [process.execPath],
+      node: true,
       copies: Object.fromEntries(
         ['koffi', '@koromix'].map((name) => [`/node_modules/${name}`, join(modules, name)]),
       ),
@@ -101,7 +101,7 @@ test(
         {
           id: `seccomp-${process.pid}`,
           rootPath: root.path,
-          args: [process.execPath, '/calls.cjs'],
+          args: [nodeInRoot, '/calls.cjs'],
           env: {},
           workingDir: '/',
           user: '',

@@ -32,6 +32,8 @@ export interface TestRootOptions {
    * path inside.
    */
   readonly programs?: readonly string[];
+  /** True to put the Node that runs this at `nodeInRoot`. */
+  readonly node?: boolean;
   /** Text files by path. */
   readonly files?: Readonly<Record<string, string>>;
   /** Files and directories of this machine to copy, by their path inside. */
@@ -39,6 +41,9 @@ export interface TestRootOptions {
   /** False to leave out /tmp, /proc, /dev and /sys. */
   readonly mountPoints?: boolean;
 }
+
+/** Not where it is outside: a checkout in /tmp would be hidden by the sandbox's own /tmp. */
+export const nodeInRoot = '/opt/node/bin/node';
 
 const busybox = '/bin/busybox';
 const accounts = {
@@ -67,6 +72,7 @@ export async function buildTestRoot(options: TestRootOptions = {}): Promise<Test
   await place(busybox, join(tree, 'bin/busybox'));
   for (const name of ['sh', ...busyboxApplets]) await symlink('busybox', join(tree, 'bin', name));
   for (const program of options.programs ?? []) await placeProgram(program, tree);
+  if (options.node === true) await placeProgram(process.execPath, tree, nodeInRoot);
   for (const [name, text] of Object.entries({ ...accounts, ...options.files })) {
     await mkdir(dirname(join(tree, name)), { recursive: true });
     await writeFile(join(tree, name), text);
@@ -86,13 +92,14 @@ const busyboxApplets =
     ' ',
   );
 
-async function placeProgram(program: string, tree: string): Promise<void> {
+async function placeProgram(program: string, tree: string, inside = program): Promise<void> {
   const { stdout } = await runCommand('ldd', [program]).catch(() => ({ stdout: '' }));
   const libraries = [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, path]) => path ?? '');
-  for (const file of [program, ...libraries]) {
-    if (statInRoot(tree, file) !== undefined) continue;
-    await mkdir(dirname(join(tree, file)), { recursive: true });
-    await place(file, join(tree, file));
+  const places = [[program, inside], ...libraries.map((library) => [library, library])] as const;
+  for (const [file, at] of places) {
+    if (statInRoot(tree, at) !== undefined) continue;
+    await mkdir(dirname(join(tree, at)), { recursive: true });
+    await place(file, join(tree, at));
   }
 }
 
