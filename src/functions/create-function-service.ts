@@ -213,7 +213,7 @@ class LocalFunctionService implements FunctionService {
     return new FunctionInstance(this.#deps, {
       record,
       image,
-      writeLines: (lines) => log.append(lines),
+      writeLines: (lines, isOurs) => log.append(lines, isOurs),
     });
   }
 

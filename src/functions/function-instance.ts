@@ -12,7 +12,7 @@ import { functionProcess, logStreamName, type FunctionHost } from './function-pr
 import type { InvokePhase } from './function-service.ts';
 import type { PoolInstance } from './instance-pool.ts';
 import type { FunctionFailure } from './lambda-errors.ts';
-import { LineBuffer } from './line-buffer.ts';
+import { LineBuffer, type WriteLines } from './line-buffer.ts';
 import type { Timers } from './timers.ts';
 
 export interface InstanceDependencies {
@@ -31,8 +31,8 @@ export interface InstanceDependencies {
 export interface InstanceOf {
   readonly record: FunctionRecord;
   readonly image: ImageRecord;
-  /** Gets whole lines of what the instance's processes write. */
-  readonly writeLines: (lines: Uint8Array) => void;
+  /** Gets whole lines of what the instance's processes write, and Thaw's own between them. */
+  readonly writeLines: WriteLines;
 }
 
 type TimelineMs = Partial<Record<InvokePhase, number>>;
@@ -111,6 +111,11 @@ export class FunctionInstance implements PoolInstance {
   stop(reason: Error): void {
     this.#stopReason ??= reason;
     this.#interrupt?.(reason);
+  }
+
+  /** Resolves when what the runtime printed before its answer is in `lines`. */
+  async outputSeen(): Promise<void> {
+    await this.#deps.timers.afterInput();
   }
 
   /** Kills at once whatever still runs; `end()` tidies up. */

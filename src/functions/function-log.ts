@@ -39,10 +39,13 @@ export class FunctionLog {
     this.#log = options.log;
   }
 
-  /** Takes `lines`, which are the log's from then on, and returns at once. Never throws. */
-  append(lines: Uint8Array): void {
+  /**
+   * Takes `lines`, which are the log's from then on, and returns at once. Never throws. `always`: a few lines that must
+   * not be dropped for want of room in the backlog.
+   */
+  append(lines: Uint8Array, always = false): void {
     if (this.#isRemoved) return;
-    if (this.#backlogBytes + lines.byteLength > backlogMaxBytes) {
+    if (!always && this.#backlogBytes + lines.byteLength > backlogMaxBytes) {
       this.#droppedBytes += lines.byteLength;
       return;
     }

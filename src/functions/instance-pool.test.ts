@@ -79,6 +79,7 @@ class PoolUnderTest {
           this.#idleTimeouts.add(run);
           return () => void this.#idleTimeouts.delete(run);
         },
+        afterInput: async () => {},
       },
     });
   }

@@ -48,6 +48,7 @@ export async function runInvocation(on: InvocationOn): Promise<InvocationDone> {
   const isReusable =
     initFailure === undefined && (failure === undefined || failure.kind === 'reported');
   if (!isReusable) instance.kill();
+  await instance.outputSeen();
   logEnd(on, { responseMs, start, failure });
   return {
     payload:

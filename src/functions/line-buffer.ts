@@ -3,14 +3,17 @@
 const lineSizeMaxBytes = 64 * 1024;
 const newline = 0x0a;
 
+/** `isOurs` is set for a line that Thaw wrote rather than the process. */
+export type WriteLines = (lines: Uint8Array, isOurs?: boolean) => void;
+
 /** Hands on whole lines, several at a time. A line without end is cut every 64 KiB, so that memory is bounded. */
 export class LineBuffer {
-  readonly #write: (lines: Uint8Array) => void;
+  readonly #write: WriteLines;
   /** The start of a line that has not ended; no newline in it. */
   #started: Uint8Array[] = [];
   #startedBytes = 0;
 
-  constructor(write: (lines: Uint8Array) => void) {
+  constructor(write: WriteLines) {
     this.#write = write;
   }
 
@@ -37,6 +40,6 @@ export class LineBuffer {
   /** A line of our own, after what has been started. */
   line(text: string): void {
     this.flush();
-    this.#write(Buffer.from(`${text}\n`));
+    this.#write(Buffer.from(`${text}\n`), true);
   }
 }

@@ -34,6 +34,8 @@ export class VirtualTime implements Clock, Timers {
     return () => void this.#waiting.delete(waiting);
   }
 
+  async afterInput(): Promise<void> {}
+
   sleep(delayMs: number): Promise<void> {
     return new Promise((resolve) => this.after(delayMs, resolve));
   }
