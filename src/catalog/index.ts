@@ -1,4 +1,7 @@
-/** catalog: tenants, images, functions and roots in SQL. SQLite for one machine; the SQL itself knows no dialect. */
+/**
+ * catalog: tenants, images, functions and roots in SQL. SQLite for one machine; the SQL itself
+ * knows no dialect.
+ */
 
 export * from './errors.ts';
 export * from './records.ts';

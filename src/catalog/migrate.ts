@@ -1,7 +1,7 @@
 /**
- * Brings a database's tables up to what this code knows, for any dialect. All migrations that are missing run in
- * one transaction, so that processes which open a fresh database together queue up for it, and a process killed
- * half-way leaves nothing.
+ * Brings a database's tables up to what this code knows, for any dialect. All migrations that are
+ * missing run in one transaction, so that processes which open a fresh database together queue up
+ * for it, and a process killed half-way leaves nothing.
  */
 
 import type { Kysely } from 'kysely';
@@ -15,7 +15,9 @@ interface MigrationTables extends CatalogTables {
   readonly [DEFAULT_MIGRATION_TABLE]: { readonly name: string };
 }
 
-/** Names of the migrations that have run; throws where the database is not ours or is ahead of us. */
+/**
+ * Names of the migrations that have run; throws where the database is not ours or is ahead of us.
+ */
 async function executedMigrations(db: Kysely<CatalogTables>, where: string): Promise<Set<string>> {
   const tables = await db.introspection.getTables({ withInternalKyselyTables: true });
   if (tables.length === 0) return new Set();
@@ -33,7 +35,8 @@ async function executedMigrations(db: Kysely<CatalogTables>, where: string): Pro
 
 /**
  * `where` names the database in errors. Takes no lock when there is nothing to do.
- * Throws `ERR_CATALOG_NEWER`, `ERR_CATALOG_CORRUPT` (the database of another program), and the driver's errors.
+ * Throws `ERR_CATALOG_NEWER`, `ERR_CATALOG_CORRUPT` (the database of another program), and the
+ * driver's errors.
  */
 export async function migrateToLatest(db: Kysely<CatalogTables>, where: string): Promise<void> {
   const executed = await executedMigrations(db, where);

@@ -1,4 +1,7 @@
-/** What the catalog remembers: tenants, images, functions and roots. Bytes are never in it, keys neither. */
+/**
+ * What the catalog remembers: tenants, images, functions and roots. Bytes are never in it, keys
+ * neither.
+ */
 
 /** Name of the tenant that is used where nobody says which. */
 export const defaultTenant = 'default';
@@ -40,24 +43,31 @@ export interface FunctionRecord {
 }
 
 /**
- * Every call is one transaction: all of it happens or nothing, and a change that has resolved survives a kill and a
- * power failure. Tenants are made on first use. Only images and functions of the given tenant are seen.
+ * Every call is one transaction: all of it happens or nothing, and a change that has resolved
+ * survives a kill and a power failure. Tenants are made on first use. Only images and functions of
+ * the given tenant are seen.
  *
- * Any call throws `ERR_CATALOG_BUSY` (retryable) when other processes keep the database locked for seconds,
- * `ERR_CATALOG_CORRUPT` and `ERR_CATALOG_UNAVAILABLE` (no space, no permission, a failing disk).
+ * Any call throws `ERR_CATALOG_BUSY` (retryable) when other processes keep the database locked for
+ * seconds, `ERR_CATALOG_CORRUPT` and `ERR_CATALOG_UNAVAILABLE` (no space, no permission, a failing
+ * disk).
  */
 export interface Catalog extends AsyncDisposable {
-  /** The root that new images go into: the newest active one. Throws `ERR_CATALOG_NO_SUCH_ROOT` if there is none. */
+  /**
+   * The root that new images go into: the newest active one. Throws `ERR_CATALOG_NO_SUCH_ROOT` if
+   * there is none.
+   */
   activeRoot(): Promise<string>;
 
   /**
-   * The record now in the catalog: `image`, or the older record where this manifest was published before.
-   * Throws `ERR_CATALOG_NO_SUCH_ROOT` unless its root is active or retired: what is in an older root may be deleted.
+   * The record now in the catalog: `image`, or the older record where this manifest was published
+   * before.
+   * Throws `ERR_CATALOG_NO_SUCH_ROOT` unless its root is active or retired: what is in an older
+   * root may be deleted.
    */
   addImage(image: ImageRecord): Promise<ImageRecord>;
   /**
-   * `id` is, in this order: a manifest id; a name, of which the newest counts; a unique prefix of a manifest id
-   * (>= 6 digits). Throws `ERR_CATALOG_AMBIGUOUS` where several start with it.
+   * `id` is, in this order: a manifest id; a name, of which the newest counts; a unique prefix of a
+   * manifest id (>= 6 digits). Throws `ERR_CATALOG_AMBIGUOUS` where several start with it.
    */
   findImage(tenant: string, id: string): Promise<ImageRecord | undefined>;
   /** The newest of the tenant's images that these identify, for publishing the same image again. */

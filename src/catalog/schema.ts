@@ -1,8 +1,8 @@
 /**
  * The tables as Kysely sees them, and how rows become records. `migrations/` makes the tables.
  *
- * BIGINT columns come back as numbers from SQLite and as strings from PostgreSQL's driver, hence `Count`, which
- * is read through `Number`: sizes and times stay below 2^53.
+ * BIGINT columns come back as numbers from SQLite and as strings from PostgreSQL's driver, hence
+ * `Count`, which is read through `Number`: sizes and times stay below 2^53.
  */
 
 import type { ColumnType, Selectable, Insertable } from 'kysely';
@@ -11,7 +11,10 @@ import type { FunctionRecord, ImageRecord } from './records.ts';
 
 type Count = ColumnType<number | string, number, number>;
 
-/** Source: paper §3.4. Images go into an active root; a retired one is still read; then it expires and is deleted. */
+/**
+ * Source: paper §3.4. Images go into an active root; a retired one is still read; then it expires
+ * and is deleted.
+ */
 export type RootState = 'active' | 'retired' | 'expired' | 'deleted';
 
 interface TenantTable {

@@ -1,9 +1,10 @@
 /**
- * The catalog over any Kysely database whose tables `migrate.ts` has made. Nothing here depends on the dialect:
- * no auto-increment, no collation (names are sorted here), no `LIKE` on what a caller wrote.
+ * The catalog over any Kysely database whose tables `migrate.ts` has made. Nothing here depends on
+ * the dialect: no auto-increment, no collation (names are sorted here), no `LIKE` on what a caller
+ * wrote.
  *
- * A transaction that changes something must exclude others that do: `begin immediate` on SQLite; on PostgreSQL the
- * keys and foreign keys refuse what the checks before them could miss.
+ * A transaction that changes something must exclude others that do: `begin immediate` on SQLite; on
+ * PostgreSQL the keys and foreign keys refuse what the checks before them could miss.
  */
 
 import type { Kysely, Transaction } from 'kysely';
@@ -58,8 +59,8 @@ async function findByPrefix(
 }
 
 /**
- * Runs one transaction, from the start again while the database says that it is busy, and turns the driver's
- * errors into the catalog's.
+ * Runs one transaction, from the start again while the database says that it is busy, and turns the
+ * driver's errors into the catalog's.
  */
 export type TransactionRunner = <T>(transaction: () => Promise<T>) => Promise<T>;
 

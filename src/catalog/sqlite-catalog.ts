@@ -1,11 +1,14 @@
 /**
- * The catalog in one SQLite file, shared by every process of a machine: the default, nothing to install or start.
+ * The catalog in one SQLite file, shared by every process of a machine: the default, nothing to
+ * install or start.
  *
- * Invariants: WAL, so that readers never wait; `synchronous=FULL`, so that a change that has resolved survives a
- * power failure; foreign keys checked; mode 0600, because functions' environments hold what their owners put there.
+ * Invariants: WAL, so that readers never wait; `synchronous=FULL`, so that a change that has
+ * resolved survives a power failure; foreign keys checked; mode 0600, because functions'
+ * environments hold what their owners put there.
  *
- * better-sqlite3 is synchronous. So SQLite never waits for a lock here: that would stop the event loop, and with it
- * a transaction of another handle of this process that has to end first. Transactions are begun again instead.
+ * better-sqlite3 is synchronous. So SQLite never waits for a lock here: that would stop the event
+ * loop, and with it a transaction of another handle of this process that has to end first.
+ * Transactions are begun again instead.
  */
 
 import { mkdir, open } from 'node:fs/promises';
@@ -31,15 +34,19 @@ import type { CatalogTables } from './schema.ts';
 import { SqlCatalog, type TransactionRunner } from './sql-catalog.ts';
 
 export interface OpenCatalogOptions {
-  /** Who finds the database locked for this long gives up; transactions take milliseconds. Default 5,000. */
+  /**
+   * Who finds the database locked for this long gives up; transactions take milliseconds. Default
+   * 5,000.
+   */
   readonly busyTimeoutMs?: number;
 }
 
 const retryDelayMaxMs = 20;
 
 /**
- * Kysely begins every transaction deferred. Under SQLite a deferred transaction that reads first and then writes
- * fails at once when another process has written in between, so one that may write takes the lock at its start.
+ * Kysely begins every transaction deferred. Under SQLite a deferred transaction that reads first
+ * and then writes fails at once when another process has written in between, so one that may write
+ * takes the lock at its start.
  */
 class ImmediateSqliteDriver extends SqliteDriver {
   readonly #database: Database.Database;
@@ -57,13 +64,18 @@ class ImmediateSqliteDriver extends SqliteDriver {
     await connection.executeQuery(CompiledQuery.raw(begin));
   }
 
-  /** SQLite rolls back by itself on a full or failing disk; a second rollback would hide that error. */
+  /**
+   * SQLite rolls back by itself on a full or failing disk; a second rollback would hide that error.
+   */
   override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
     if (this.#database.inTransaction) await super.rollbackTransaction(connection);
   }
 }
 
-/** SQLite's DDL is transactional; Kysely's adapter says otherwise for the sake of `pragma foreign_keys`, unused here. */
+/**
+ * SQLite's DDL is transactional; Kysely's adapter says otherwise for the sake of `pragma
+ * foreign_keys`, unused here.
+ */
 class TransactionalDdlAdapter extends SqliteAdapter {
   override get supportsTransactionalDdl(): boolean {
     return true;
@@ -134,11 +146,13 @@ async function createPrivateFile(path: string): Promise<void> {
 }
 
 /**
- * Opens the catalog at `path`, making it and its directory if need be; any number of processes may, at once.
- * Dispose of it when done. Throws `ERR_CATALOG_NEWER`; `ERR_CATALOG_CORRUPT` where the file is damaged or another
- * program's, which is left as it is; `ERR_CATALOG_BUSY`; `ERR_CATALOG_UNAVAILABLE`.
+ * Opens the catalog at `path`, making it and its directory if need be; any number of processes may,
+ * at once. Dispose of it when done. Throws `ERR_CATALOG_NEWER`; `ERR_CATALOG_CORRUPT` where the
+ * file is damaged or another program's, which is left as it is; `ERR_CATALOG_BUSY`;
+ * `ERR_CATALOG_UNAVAILABLE`.
  *
- * A PostgreSQL catalog will be another `open…` beside this one, over the same `SqlCatalog` and migrations.
+ * A PostgreSQL catalog will be another `open…` beside this one, over the same `SqlCatalog` and
+ * migrations.
  */
 export async function openCatalog(
   path: string,

@@ -31,7 +31,10 @@ export interface FunctionLimits {
   readonly instancesPerFunctionMax: number;
   /** An instance that has served nothing for this long is ended. Default 600,000. */
   readonly idleTimeoutMs: number;
-  /** How long a runtime may take to ask for its first event, unless the function's timeout is longer. Default 10,000. */
+  /**
+   * How long a runtime may take to ask for its first event, unless the function's timeout is
+   * longer. Default 10,000.
+   */
   readonly initTimeoutMs: number;
   /** A function's log takes up to twice this. Default 10 MiB. */
   readonly logFileSizeMaxBytes: number;
@@ -41,7 +44,10 @@ export interface FunctionServiceOptions {
   readonly catalog: Catalog;
   readonly mounts: RootMounts;
   readonly sandboxes: SandboxFactory;
-  /** The image's own description, from its manifest. Called for an image's first start; the last few are kept. */
+  /**
+   * The image's own description, from its manifest. Called for an image's first start; the last few
+   * are kept.
+   */
   readonly imageDocument: (image: ImageRecord) => Promise<ImageDocument>;
   /** Logs go to `TENANT/NAME.log` below it. */
   readonly logsDir: string;
@@ -65,7 +71,10 @@ const defaultLimits: FunctionLimits = {
 const defaultHost: FunctionHost = { region: 'local', accountId: '000000000000' };
 const documentsKeptMax = 64;
 
-/** Close it when done: it holds mounts and processes. The catalog, mounts and sandboxes stay the caller's. */
+/**
+ * Close it when done: it holds mounts and processes. The catalog, mounts and sandboxes stay the
+ * caller's.
+ */
 export function createFunctionService(options: FunctionServiceOptions): FunctionService {
   return new LocalFunctionService(options);
 }

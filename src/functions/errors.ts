@@ -1,4 +1,7 @@
-/** How calls to functions fail. What a function itself did wrong is no error here: see `lambda-errors.ts`. */
+/**
+ * How calls to functions fail. What a function itself did wrong is no error here: see
+ * `lambda-errors.ts`.
+ */
 
 import { ThawError, errorMessage } from '../base/index.ts';
 

@@ -1,6 +1,7 @@
 /**
- * One instance of a function: a mounted root, a sandbox on it, a runtime in that. Started once, invoked any number of
- * times one after the other, ended once. What it holds is given back however it ends, sandbox before mount.
+ * One instance of a function: a mounted root, a sandbox on it, a runtime in that. Started once,
+ * invoked any number of times one after the other, ended once. What it holds is given back however
+ * it ends, sandbox before mount.
  */
 
 import { errorMessage, present, type Clock, type Log } from '../base/index.ts';
@@ -75,8 +76,8 @@ export class FunctionInstance implements PoolInstance {
   }
 
   /**
-   * Once, and to its end before `end()`. Throws what opening, mounting or starting throws, `ERR_FUNCTION_NO_COMMAND`, and
-   * the reason of a stop.
+   * Once, and to its end before `end()`. Throws what opening, mounting or starting throws,
+   * `ERR_FUNCTION_NO_COMMAND`, and the reason of a stop.
    */
   async start(): Promise<InstanceStart> {
     const { clock } = this.#deps;
@@ -95,7 +96,10 @@ export class FunctionInstance implements PoolInstance {
     return { timelineMs, initMs: readyAtMs - createdAtMs, ...ready };
   }
 
-  /** One at a time, after `start()`. After a failure that the runtime did not report itself, of no more use. */
+  /**
+   * One at a time, after `start()`. After a failure that the runtime did not report itself, of no
+   * more use.
+   */
   async invoke(invocation: Invocation, timeoutMs: number): Promise<Outcome<Uint8Array>> {
     const { runtimeApi } = present(this.#sandbox, 'sandbox of a started instance');
     const bounded = await this.#bounded(timeoutMs, (signal) =>
@@ -128,7 +132,10 @@ export class FunctionInstance implements PoolInstance {
     return this.#ending;
   }
 
-  /** The image's document and its mount at the same time; a mount whose image has no document is given back. */
+  /**
+   * The image's document and its mount at the same time; a mount whose image has no document is
+   * given back.
+   */
   async #openRoot(): Promise<{
     readonly rootPath: string;
     readonly document: ImageDocument;
@@ -173,8 +180,9 @@ export class FunctionInstance implements PoolInstance {
   }
 
   /**
-   * Lambda gives an initialisation 10 s, and one that takes longer a second try within the function's timeout. A runtime
-   * that needs long comes up in one try here, within the longer of the two.
+   * Lambda gives an initialisation 10 s, and one that takes longer a second try within the
+   * function's timeout. A runtime that needs long comes up in one try here, within the longer of
+   * the two.
    */
   async #untilReady(sandbox: Sandbox): Promise<{ readonly failure?: FunctionFailure }> {
     const timeoutMs = this.#of.record.timeoutSeconds * 1000;
@@ -187,7 +195,10 @@ export class FunctionInstance implements PoolInstance {
     return { failure: { kind: 'reported', payload: initError.payload, errorType } };
   }
 
-  /** Waits for `work`, but not past its time, the end of the process, or a stop, whose reason is thrown. */
+  /**
+   * Waits for `work`, but not past its time, the end of the process, or a stop, whose reason is
+   * thrown.
+   */
   async #bounded<T>(
     limitMs: number,
     work: (signal: AbortSignal) => Promise<T>,

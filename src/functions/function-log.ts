@@ -1,7 +1,7 @@
 /**
- * A function's log: a file, and the one before it. Whatever a function writes, its log takes no more room on disk than
- * twice `fileSizeMaxBytes`, no more memory than the backlog, and no time of the one who writes: what a slow or full disk
- * cannot take is dropped, and the log says how much.
+ * A function's log: a file, and the one before it. Whatever a function writes, its log takes no
+ * more room on disk than twice `fileSizeMaxBytes`, no more memory than the backlog, and no time of
+ * the one who writes: what a slow or full disk cannot take is dropped, and the log says how much.
  */
 
 import { appendFile, mkdir, open, rename, rm, stat } from 'node:fs/promises';
@@ -40,8 +40,8 @@ export class FunctionLog {
   }
 
   /**
-   * Takes `lines`, which are the log's from then on, and returns at once. Never throws. `always`: a few lines that must
-   * not be dropped for want of room in the backlog.
+   * Takes `lines`, which are the log's from then on, and returns at once. Never throws. `always`: a
+   * few lines that must not be dropped for want of room in the backlog.
    */
   append(lines: Uint8Array, always = false): void {
     if (this.#isRemoved) return;

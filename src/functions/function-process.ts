@@ -1,9 +1,9 @@
 /**
- * The process that runs a function: what the image's configuration says, with the function's overrides, in the
- * environment that Lambda gives a container image.
- * Source: AWS Lambda developer guide, "Defined runtime environment variables", "Container image settings". Which of
- * them an image gets, unlike a .zip archive (no LD_LIBRARY_PATH, LANG, TZ), is read off AWS's published runtime
- * interface emulator, `rapidcore/env/environment.go`.
+ * The process that runs a function: what the image's configuration says, with the function's
+ * overrides, in the environment that Lambda gives a container image.
+ * Source: AWS Lambda developer guide, "Defined runtime environment variables", "Container image
+ * settings". Which of them an image gets, unlike a .zip archive (no LD_LIBRARY_PATH, LANG, TZ), is
+ * read off AWS's published runtime interface emulator, `rapidcore/env/environment.go`.
  */
 
 import { present } from '../base/index.ts';
@@ -12,7 +12,10 @@ import type { ImageDocument } from '../publish/index.ts';
 import type { SandboxSpec } from '../sandbox/index.ts';
 import { FunctionNoCommandError } from './errors.ts';
 
-/** "At 1,769 MB, a function has the equivalent of one vCPU." Source: developer guide, "Configure Lambda function memory". */
+/**
+ * "At 1,769 MB, a function has the equivalent of one vCPU." Source: developer guide, "Configure
+ * Lambda function memory".
+ */
 const memoryPerCpuMb = 1769;
 /** Lambda's default for ephemeral storage. */
 const tmpSizeBytes = 512 * 1024 * 1024;
@@ -41,7 +44,10 @@ export function functionArn(host: FunctionHost, name: string): string {
   return `arn:aws:lambda:${host.region}:${host.accountId}:function:${name}`;
 }
 
-/** Of a variable given twice the last counts, as for `getenv` of the shells that containers start with. */
+/**
+ * Of a variable given twice the last counts, as for `getenv` of the shells that containers start
+ * with.
+ */
 function imageEnvironment(document: ImageDocument): Record<string, string> {
   const pairs = document.config.env
     .map((entry) => [entry, entry.indexOf('=')] as const)
@@ -51,8 +57,8 @@ function imageEnvironment(document: ImageDocument): Record<string, string> {
 }
 
 /**
- * `LAMBDA_TASK_ROOT` and `_HANDLER` go beyond Lambda, which leaves them to its base images: they tell a runtime that
- * knows nothing of the image where the code is and what to call.
+ * `LAMBDA_TASK_ROOT` and `_HANDLER` go beyond Lambda, which leaves them to its base images: they
+ * tell a runtime that knows nothing of the image where the code is and what to call.
  */
 function functionEnvironment(
   options: FunctionProcessOptions,
@@ -81,7 +87,8 @@ function functionEnvironment(
 }
 
 /**
- * Entry point, command and working directory override the image's one by one, as Lambda's ImageConfig does.
+ * Entry point, command and working directory override the image's one by one, as Lambda's
+ * ImageConfig does.
  * Throws `ERR_FUNCTION_NO_COMMAND`.
  */
 export function functionProcess(options: FunctionProcessOptions): FunctionProcess {

@@ -1,7 +1,7 @@
 /**
  * What a function may be and what it may be sent.
- * Source: AWS Lambda developer guide, "Lambda quotas" and "Defined runtime environment variables"; API reference,
- * CreateFunction and Invoke.
+ * Source: AWS Lambda developer guide, "Lambda quotas" and "Defined runtime environment variables";
+ * API reference, CreateFunction and Invoke.
  */
 
 import {
@@ -19,8 +19,9 @@ const environmentSizeMaxBytes = 4096;
 const payloadSizeMaxBytes = 6 * 1024 * 1024;
 
 /**
- * Set by Thaw, so not for the function to set. Lambda reserves AWS_ACCESS_KEY_ID and its like as well, because it
- * hands out credentials of a role; Thaw has no roles, and a function may be given credentials this way.
+ * Set by Thaw, so not for the function to set. Lambda reserves AWS_ACCESS_KEY_ID and its like as
+ * well, because it hands out credentials of a role; Thaw has no roles, and a function may be given
+ * credentials this way.
  */
 const reservedVariables: ReadonlySet<string> = new Set([
   '_HANDLER',
@@ -39,7 +40,10 @@ const reservedVariables: ReadonlySet<string> = new Set([
   'LAMBDA_TASK_ROOT',
 ]);
 
-/** Throws `ERR_FUNCTION_BAD_NAME`. The names become parts of paths, so nothing else may get past here. */
+/**
+ * Throws `ERR_FUNCTION_BAD_NAME`. The names become parts of paths, so nothing else may get past
+ * here.
+ */
 export function checkNames(of: { readonly tenant: string; readonly name: string }): void {
   if (!namePattern.test(of.tenant)) throw new FunctionBadNameError('tenant', of.tenant);
   if (!namePattern.test(of.name)) throw new FunctionBadNameError('function', of.name);

@@ -14,7 +14,10 @@ export interface InvokeRequest {
   readonly clientContext?: string;
 }
 
-/** Phases of an invoke, in order; those that a warm invoke skips are left out. Sum up to `total` but for gaps. */
+/**
+ * Phases of an invoke, in order; those that a warm invoke skips are left out. Sum up to `total` but
+ * for gaps.
+ */
 export type InvokePhase =
   | 'imageOpen'
   | 'attach'
@@ -31,7 +34,10 @@ export interface InvokeResult {
   readonly functionError?: 'Unhandled';
   readonly coldStart: boolean;
   readonly timelineMs: Readonly<Partial<Record<InvokePhase, number>> & { readonly total: number }>;
-  /** What the agent read of the image meanwhile: for this invoke, and for others of the same image at the same time. */
+  /**
+   * What the agent read of the image meanwhile: for this invoke, and for others of the same image
+   * at the same time.
+   */
   readonly reads: Pick<ReadCounters, 'chunks' | 'bytes' | 'byTier'>;
 }
 
@@ -48,19 +54,27 @@ export interface FunctionService {
   create(request: CreateFunctionRequest): Promise<FunctionRecord>;
   /** In byte order of names. */
   list(tenant: string): Promise<readonly FunctionRecord[]>;
-  /** Ends its invokes (`ERR_FUNCTION_STOPPED`) and instances, and removes it with its logs. Throws `ERR_FUNCTION_NOT_FOUND`. */
+  /**
+   * Ends its invokes (`ERR_FUNCTION_STOPPED`) and instances, and removes it with its logs. Throws
+   * `ERR_FUNCTION_NOT_FOUND`.
+   */
   remove(tenant: string, name: string): Promise<void>;
   /**
-   * Resolves also when the function fails: then the payload is the error object that Lambda gives. A response that is
-   * no JSON is handed on as it is. Throws `ERR_FUNCTION_NOT_FOUND`, `ERR_FUNCTION_BAD_PAYLOAD`,
-   * `ERR_FUNCTION_PAYLOAD_TOO_LARGE`, `ERR_FUNCTION_THROTTLED` (retryable), `ERR_FUNCTION_STOPPED`, and what mounting or
-   * starting throws.
+   * Resolves also when the function fails: then the payload is the error object that Lambda gives.
+   * A response that is no JSON is handed on as it is. Throws `ERR_FUNCTION_NOT_FOUND`,
+   * `ERR_FUNCTION_BAD_PAYLOAD`, `ERR_FUNCTION_PAYLOAD_TOO_LARGE`, `ERR_FUNCTION_THROTTLED`
+   * (retryable), `ERR_FUNCTION_STOPPED`, and what mounting or starting throws.
    */
   invoke(request: InvokeRequest): Promise<InvokeResult>;
-  /** The function's log, oldest first, at most the last `maxBytes`. Throws `ERR_FUNCTION_NOT_FOUND`. */
+  /**
+   * The function's log, oldest first, at most the last `maxBytes`. Throws `ERR_FUNCTION_NOT_FOUND`.
+   */
   logs(tenant: string, name: string, maxBytes: number): Promise<Uint8Array>;
   /** Ends every idle instance, so that the next invoke of each function is a cold start. */
   endIdle(): Promise<void>;
-  /** Ends every invoke (`ERR_FUNCTION_STOPPED`) and every instance, gives every mount back, for good. */
+  /**
+   * Ends every invoke (`ERR_FUNCTION_STOPPED`) and every instance, gives every mount back, for
+   * good.
+   */
   close(): Promise<void>;
 }

@@ -1,4 +1,7 @@
-/** Every order in which starts, answers, ends, stops and deaths can happen, against the pool's promises. */
+/**
+ * Every order in which starts, answers, ends, stops and deaths can happen, against the pool's
+ * promises.
+ */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -84,7 +87,9 @@ class PoolUnderTest {
     });
   }
 
-  /** What came of it: `served` by a new instance, `reused`, or why not. Nothing else may be thrown. */
+  /**
+   * What came of it: `served` by a new instance, `reused`, or why not. Nothing else may be thrown.
+   */
   async use(functionId: string, isReusable: boolean): Promise<string> {
     using ticket = this.pool.enter(functionId);
     await this.#scheduler.schedule(Promise.resolve(), `look up ${functionId}`);

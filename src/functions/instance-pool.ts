@@ -1,9 +1,10 @@
 /**
  * Who serves which invoke: several warm instances a function, one invoke an instance at a time.
  *
- * Invariants: an instance is in exactly one of the states busy, idle and ending; at most `instancesMax` exist, ending
- * ones included, because those still hold memory and mounts; at most `instancesPerFunctionMax` of a function are busy
- * or idle. No instance of a function that has been stopped outlives `stop()`, and none outlives `close()`.
+ * Invariants: an instance is in exactly one of the states busy, idle and ending; at most
+ * `instancesMax` exist, ending ones included, because those still hold memory and mounts; at most
+ * `instancesPerFunctionMax` of a function are busy or idle. No instance of a function that has been
+ * stopped outlives `stop()`, and none outlives `close()`.
  */
 
 import { FunctionThrottledError } from './errors.ts';
@@ -26,8 +27,9 @@ export interface InstancePoolOptions {
 }
 
 /**
- * One invoke, from before its function is looked up until it is done. Through it `stop()` reaches an invoke
- * that read a function's record just before the function was removed, and has no instance yet.
+ * One invoke, from before its function is looked up until it is done. Through it `stop()` reaches
+ * an invoke that read a function's record just before the function was removed, and has no instance
+ * yet.
  */
 export interface Ticket extends Disposable {
   readonly functionId: string;
@@ -89,8 +91,9 @@ export class InstancePool<Instance extends PoolInstance> {
   }
 
   /**
-   * Serves with the idle instance used last, or a new one. Where the worker is full, the instance of any function that
-   * has been idle longest makes room. Throws `ERR_FUNCTION_THROTTLED`, the reason of a stop, and what `serve` throws.
+   * Serves with the idle instance used last, or a new one. Where the worker is full, the instance
+   * of any function that has been idle longest makes room. Throws `ERR_FUNCTION_THROTTLED`, the
+   * reason of a stop, and what `serve` throws.
    */
   async use<T>(ticket: Ticket, request: ServeRequest<Instance, T>): Promise<T> {
     const { slot, isNew } = await this.#claim(ticket, request);
@@ -104,7 +107,10 @@ export class InstancePool<Instance extends PoolInstance> {
     }
   }
 
-  /** Ends what is under way for the function and all its instances; resolves when nothing of them is left. */
+  /**
+   * Ends what is under way for the function and all its instances; resolves when nothing of them is
+   * left.
+   */
   async stop(functionId: string, reason: Error): Promise<void> {
     await this.#stopWhere((of) => of.functionId === functionId, reason);
   }

@@ -1,6 +1,6 @@
 /**
- * One invoke on one instance: start it if it is new, hand it the event, write what Lambda writes into the function's
- * log, and say how long each phase took.
+ * One invoke on one instance: start it if it is new, hand it the event, write what Lambda writes
+ * into the function's log, and say how long each phase took.
  */
 
 import type { Clock } from '../base/index.ts';

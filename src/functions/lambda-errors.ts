@@ -1,10 +1,11 @@
 /**
  * What the caller of a function gets when the function failed: the payloads that Lambda gives.
- * Source: AWS Lambda developer guide, "Troubleshoot invocation issues in Lambda"; the words on exits are those of
- * AWS's published runtime interface emulator, whose signal names are Go's.
+ * Source: AWS Lambda developer guide, "Troubleshoot invocation issues in Lambda"; the words on
+ * exits are those of AWS's published runtime interface emulator, whose signal names are Go's.
  *
- * A response that is no JSON is no failure: Lambda hands on the bytes that a custom runtime answers with, as the guide's
- * "Tutorial: Building a custom runtime" shows, where a shell script answers with plain text.
+ * A response that is no JSON is no failure: Lambda hands on the bytes that a custom runtime answers
+ * with, as the guide's "Tutorial: Building a custom runtime" shows, where a shell script answers
+ * with plain text.
  */
 
 import type { SandboxExit } from '../sandbox/index.ts';
@@ -72,7 +73,9 @@ export function failurePayload(failure: FunctionFailure, request: FailedRequest)
   }
 }
 
-/** The error type in the function's log, where Lambda tells running out of memory from other exits. */
+/**
+ * The error type in the function's log, where Lambda tells running out of memory from other exits.
+ */
 export function failureLogType(failure: FunctionFailure): string | undefined {
   switch (failure.kind) {
     case 'reported':

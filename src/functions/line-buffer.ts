@@ -1,4 +1,6 @@
-/** Makes whole lines of what a process writes, so that the lines of two processes can share a file. */
+/**
+ * Makes whole lines of what a process writes, so that the lines of two processes can share a file.
+ */
 
 const lineSizeMaxBytes = 64 * 1024;
 const newline = 0x0a;
@@ -6,7 +8,10 @@ const newline = 0x0a;
 /** `isOurs` is set for a line that Thaw wrote rather than the process. */
 export type WriteLines = (lines: Uint8Array, isOurs?: boolean) => void;
 
-/** Hands on whole lines, several at a time. A line without end is cut every 64 KiB, so that memory is bounded. */
+/**
+ * Hands on whole lines, several at a time. A line without end is cut every 64 KiB, so that memory
+ * is bounded.
+ */
 export class LineBuffer {
   readonly #write: WriteLines;
   /** The start of a line that has not ended; no newline in it. */

@@ -22,7 +22,9 @@ function less(after: Amount, before: Amount): Amount {
   return { chunks: after.chunks - before.chunks, bytes: after.bytes - before.bytes };
 }
 
-/** Counters start again when an image is opened again, so lower ones mean that all of them are new. */
+/**
+ * Counters start again when an image is opened again, so lower ones mean that all of them are new.
+ */
 function readsBetween(before: Reads, after: ReadCounters): Reads {
   const tiers = ['l1', 'l2', 'origin'] as const;
   const isSameOpening = tiers.every(
@@ -45,7 +47,10 @@ export class ReadMeter {
   readonly #log: Log;
   readonly #before: Promise<ReadCounters | undefined>;
 
-  /** Starts to count. An invoke never fails for want of counters: it counts nothing and the log says so. */
+  /**
+   * Starts to count. An invoke never fails for want of counters: it counts nothing and the log says
+   * so.
+   */
   constructor(mounts: RootMounts, image: ImageRef, log: Log) {
     this.#mounts = mounts;
     this.#image = image;

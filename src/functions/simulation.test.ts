@@ -1,6 +1,6 @@
 /**
- * The whole service through long random days, against a model that a child could keep on paper. Time is virtual; a failure
- * prints the seed and the shortest story that still fails.
+ * The whole service through long random days, against a model that a child could keep on paper.
+ * Time is virtual; a failure prints the seed and the shortest story that still fails.
  */
 
 import assert from 'node:assert/strict';
@@ -169,7 +169,10 @@ class Story {
     }
   }
 
-  /** The `warm` instances used last have served; those that still can are idle again, the new ones too. */
+  /**
+   * The `warm` instances used last have served; those that still can are idle again, the new ones
+   * too.
+   */
   #idleAfter(
     before: readonly IdleInstance[],
     warm: number,
@@ -235,7 +238,10 @@ class Story {
     await this.#fixture.time.pass(0);
   }
 
-  /** Every invoke that was served has its three lines, and nothing else is in the log but what was printed. */
+  /**
+   * Every invoke that was served has its three lines, and nothing else is in the log but what was
+   * printed.
+   */
   async checkLogs(): Promise<void> {
     for (const name of this.#idle.keys()) {
       const lines = (await this.#fixture.logText(name)).split('\n');

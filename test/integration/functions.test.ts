@@ -1,6 +1,7 @@
 /**
- * Functions on real mounts and in real sandboxes: a Node function does everything wrong that a function can do, and every
- * caller gets what Lambda would give, and nothing is left on the machine.
+ * Functions on real mounts and in real sandboxes: a Node function does everything wrong that a
+ * function can do, and every caller gets what Lambda would give, and nothing is left on the
+ * machine.
  */
 
 import assert from 'node:assert/strict';

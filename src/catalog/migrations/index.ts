@@ -1,6 +1,6 @@
 /**
- * Every change of the tables, in order of names. A migration that has been released is never edited and never
- * removed: an unknown name in a database means that a newer Thaw has been there.
+ * Every change of the tables, in order of names. A migration that has been released is never edited
+ * and never removed: an unknown name in a database means that a newer Thaw has been there.
  */
 
 import type { Migration } from 'kysely/migration';

@@ -1,4 +1,7 @@
-/** A process of its own for tests: `add-images.ts PATH PREFIX COUNT` prints the id of each image once it is added. */
+/**
+ * A process of its own for tests: `add-images.ts PATH PREFIX COUNT` prints the id of each image
+ * once it is added.
+ */
 
 import { openCatalog } from '../sqlite-catalog.ts';
 import { imageRecord, manifestIdOf } from './records.ts';

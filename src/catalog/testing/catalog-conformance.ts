@@ -1,4 +1,7 @@
-/** What every catalog must do, whatever database it is in. Run it with `catalogConformance({ name, create })`. */
+/**
+ * What every catalog must do, whatever database it is in. Run it with `catalogConformance({ name,
+ * create })`.
+ */
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -9,7 +12,9 @@ import { compareStrings, errorCode } from '../../base/index.ts';
 import type { Catalog, FunctionRecord, ImageRecord } from '../records.ts';
 import { functionRecord, imageRecord, manifestIdOf } from './records.ts';
 
-/** An empty database. Disposing of it removes it; the catalogs opened on it are disposed of before. */
+/**
+ * An empty database. Disposing of it removes it; the catalogs opened on it are disposed of before.
+ */
 export interface CatalogDatabase extends AsyncDisposable {
   open(): Promise<Catalog>;
 }

@@ -1,4 +1,6 @@
-/** A function service on a simulated worker, with a real catalog and real log files, and two images. */
+/**
+ * A function service on a simulated worker, with a real catalog and real log files, and two images.
+ */
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * A machine that exists only in memory: mounts and sandboxes by their contracts, with programs written as functions. It
- * keeps the books: what is mounted, what runs, and any breach of order.
+ * A machine that exists only in memory: mounts and sandboxes by their contracts, with programs
+ * written as functions. It keeps the books: what is mounted, what runs, and any breach of order.
  */
 
 import { ThawError } from '../../base/index.ts';
