@@ -50,7 +50,7 @@ function checkout(t: TestContext, npm: string | null = workingNpm): Checkout {
   );
   for (const tool of ['sh', 'readlink', 'dirname', 'cmp', 'cp', 'flock', 'uname', 'mkdir', 'ln']) {
     symlinkSync(
-      spawnSync('which', [tool], { encoding: 'utf8' }).stdout.trim(),
+      spawnSync('sh', ['-c', `command -v ${tool}`], { encoding: 'utf8' }).stdout.trim(),
       join(root, 'tools', tool),
     );
   }
