@@ -7,6 +7,7 @@
 import type { Kysely } from 'kysely';
 import { DEFAULT_MIGRATION_TABLE, Migrator } from 'kysely/migration';
 
+import { assert } from '../base/index.ts';
 import { CatalogCorruptError, CatalogNewerError } from './errors.ts';
 import { migrations } from './migrations/index.ts';
 import type { CatalogTables } from './schema.ts';
@@ -48,6 +49,7 @@ export async function migrateToLatest(db: Kysely<CatalogTables>, where: string):
       provider: { getMigrations: async () => ({ ...migrations }) },
     });
     const { error } = await migrator.migrateToLatest();
-    if (error !== undefined) throw error;
+    if (error instanceof Error) throw error;
+    assert(error === undefined, `The migrations of "${where}" failed: ${String(error)}`);
   });
 }
