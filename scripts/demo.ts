@@ -123,7 +123,7 @@ async function runFunctions(worker: Worker, images: readonly Published[]): Promi
       name,
       tenant,
       image: result.image.manifestId,
-      memoryMb: 1024,
+      memoryMb: 1769,
       timeoutSeconds: 60,
       environment: {},
     });

@@ -74,7 +74,7 @@ export function createLocalWorker(options: LocalWorkerOptions): Worker {
     mountImage: async (request) => {
       const image = await findImage(request);
       const { agent } = await runtime();
-      await mountImage(agent, image, request.directory);
+      await mountImage(agent, image, request.directory, { writable: request.writable });
       return image;
     },
     unmountImage: async ({ directory }) => {
@@ -103,7 +103,8 @@ export function createLocalWorker(options: LocalWorkerOptions): Worker {
       return Buffer.from(await functions.logs(tenant, name, maxBytes)).toString('utf8');
     },
     dropCaches: async () => {
-      const { roots } = await runtime();
+      const { functions, roots } = await runtime();
+      await functions.endIdle();
       await roots.dropCaches();
     },
     [Symbol.asyncDispose]: async () => await options.close(),

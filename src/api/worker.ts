@@ -103,6 +103,6 @@ export interface Worker extends AsyncDisposable {
     options?: CallOptions,
   ): Promise<InvokeReport>;
   functionLogs(request: FunctionRequest & { readonly maxBytes: number }): Promise<string>;
-  /** Unmounts what is idle and forgets all chunks in memory: the next start is cold. */
+  /** Ends idle instances, unmounts what is idle and forgets all chunks in memory: the next start is cold. */
   dropCaches(): Promise<void>;
 }

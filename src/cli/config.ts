@@ -45,6 +45,8 @@ export interface Paths {
   readonly serveSocket: string;
   readonly device: string;
   readonly sandboxes: string;
+  /** Writes to writable mounts, encrypted under a key that is gone with them. */
+  readonly overlays: string;
 }
 
 export function pathsOf(config: Pick<Config, 'root' | 'runDir'>): Paths {
@@ -57,6 +59,7 @@ export function pathsOf(config: Pick<Config, 'root' | 'runDir'>): Paths {
     serveSocket: join(config.runDir, 'serve.sock'),
     device: join(config.runDir, 'device'),
     sandboxes: join(config.runDir, 'sandboxes'),
+    overlays: join(config.root, 'overlays'),
   };
 }
 

@@ -1,6 +1,7 @@
 /** Looks at this machine: what Thaw needs of it, what is there, and how to get the rest. */
 
 import { access, constants, readFile } from 'node:fs/promises';
+import { release } from 'node:os';
 import { join } from 'node:path';
 
 import { errorCode, errorMessage, programPath } from '../base/index.ts';
@@ -51,6 +52,7 @@ export async function obstacleToMounts(root: string): Promise<string | undefined
 async function findingsOnMachine(root: string): Promise<readonly Finding[]> {
   return [
     nodeVersion(),
+    kernelVersion(),
     await stateDirectory(root),
     superuser(),
     await device('/dev/fuse', 'load the "fuse" kernel module: modprobe fuse'),
@@ -70,6 +72,19 @@ function nodeVersion(): Finding {
     detail: process.version,
     remedy: isRight ? '' : 'start Thaw through bin/thaw, which brings Node 24',
     neededFor: 'everything',
+  };
+}
+
+/** FUSE requests must be repeatable for an agent that takes over: in Linux since 6.9. */
+function kernelVersion(): Finding {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  const isNewEnough = major > 6 || (major === 6 && minor >= 9);
+  return {
+    name: 'Linux',
+    health: isNewEnough ? 'ok' : 'missing',
+    detail: release(),
+    remedy: isNewEnough ? '' : 'use Linux 6.9 or newer',
+    neededFor: 'mounts and functions',
   };
 }
 

@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
@@ -133,6 +133,29 @@ await suite('a Debian image of three layers', { skip: missing }, () => {
     } finally {
       assert.equal((await thaw.run('image', 'umount', mounted)).status, 0);
     }
+  });
+
+  test('mounted writable, keeps writes to that mount alone', async () => {
+    const { manifestId } = await thaw.json<Converted>('image', 'convert', layoutSource());
+    const mounted = join(work, 'writable');
+    await mkdir(mounted);
+    await thaw.json('image', 'mount', manifestId, mounted, '--writable');
+    try {
+      await writeFile(join(mounted, 'etc/hostname'), 'written');
+      await rm(join(mounted, 'etc/debian_version'));
+      await runCommand('sync', ['-f', mounted]);
+      assert.equal(await readFile(join(mounted, 'etc/hostname'), 'utf8'), 'written');
+    } finally {
+      assert.equal((await thaw.run('image', 'umount', mounted)).status, 0);
+    }
+    await thaw.json('image', 'mount', manifestId, mounted);
+    try {
+      assert.match(await readFile(join(mounted, 'etc/debian_version'), 'utf8'), /^12\./);
+      assert.notEqual(await readFile(join(mounted, 'etc/hostname'), 'utf8'), 'written');
+    } finally {
+      assert.equal((await thaw.run('image', 'umount', mounted)).status, 0);
+    }
+    await thaw.json('image', 'check', manifestId);
   });
 
   test('runs a plain program as a function, cold and then warm under a server', async () => {

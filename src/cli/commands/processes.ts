@@ -86,6 +86,7 @@ async function agent(context: CliContext, options: IdleOption): Promise<void> {
     loader: createChunkLoader({ store }),
     memoryBytes: config.cacheMemoryBytes,
     readDeadlineMs: config.readDeadlineMs,
+    overlayDir: paths.overlays,
     exitWhenIdle: options.exitWhenIdle === true,
     log,
   });
