@@ -298,8 +298,10 @@ test("`..` in a link's text leads up from where the link before it leads", async
     { path: 'l/f' },
     { path: 'm', type: 'symlink', linkTarget: 'not/../there/./yet/..' },
     { path: 'm/g' },
+    { path: 'h', type: 'hardlink', linkTarget: 'b/../c/f' },
   ]);
-  assert.deepEqual(pathsOf(tree), ['b', 'l', 'm', 'there', 'there/g', 'x', 'x/c', 'x/c/f']);
+  assert.deepEqual(pathsOf(tree), ['b', 'h', 'l', 'm', 'there', 'there/g', 'x', 'x/c', 'x/c/f']);
+  assert.equal(nodeAt(tree, 'h'), nodeAt(tree, 'x/c/f'));
 });
 
 test('trees as deep as a path can be are applied, hidden and listed', async () => {

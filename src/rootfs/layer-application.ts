@@ -1,12 +1,18 @@
 /** Applies one layer, entry by entry. Invariants: see `apply-layers.ts`. */
 
-import { type ByteString, assert, compareStrings, present } from '../base/index.ts';
+import {
+  type ByteString,
+  assert,
+  byteStringToDisplay,
+  compareStrings,
+  present,
+} from '../base/index.ts';
 import type { TarEntry } from '../oci/index.ts';
 import { cleanPath, isAufsMetadata, meaningOf, splitPath } from './entry-path.ts';
 import { ApplyError, type RootfsErrorCode } from './errors.ts';
 import { linkedMetadata, metadataOf } from './metadata.ts';
 import { MutableDirectory, type MutableLeaf } from './mutable-tree.ts';
-import { type ResolvedDirectory, resolveDirectory } from './resolve-path.ts';
+import { type ResolvedDirectory, resolveDirectory, stepsOf } from './resolve-path.ts';
 import type { FileContent, Metadata, Node } from './tree.ts';
 
 const pathBytesMax = 4096;
@@ -125,13 +131,13 @@ export class LayerApplication {
 
   /** The inode that a hard link names: a symbolic link is not followed, those on the way to it are. */
   #linkTo(entry: TarEntry): MutableLeaf {
-    const path = cleanPath(entry.linkTarget);
-    const shown = JSON.stringify(path.slice(0, 200));
-    const names = splitPath(path);
-    const name = names.pop();
-    const found = this.#resolve(entry, names);
+    const shown = JSON.stringify(byteStringToDisplay(entry.linkTarget).slice(0, 200));
+    const steps = stepsOf(entry.linkTarget);
+    const name = steps.pop();
+    const found = this.#resolve(entry, steps);
     const directory = found.missing.length === 0 ? found.chain.at(-1) : undefined;
-    const target = name === undefined ? this.#root : directory?.entries.get(name);
+    const isDirectory = name === undefined || name === '..';
+    const target = isDirectory ? directory : directory?.entries.get(name);
     if (target === undefined) {
       return this.#fail('ERR_ROOTFS_LINK_TARGET', entry, `its target ${shown} does not exist`);
     }

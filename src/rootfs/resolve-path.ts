@@ -21,7 +21,7 @@ export interface ResolvedDirectory {
 
 export type ResolveFailure = 'loop' | 'not-a-directory';
 
-/** Resolves names, every one of them, to a directory, which need not exist. */
+/** Resolves names and `..`, every one of them, to a directory, which need not exist. */
 export function resolveDirectory(
   root: MutableDirectory,
   names: readonly ByteString[],
@@ -48,7 +48,7 @@ export function resolveDirectory(
   return { chain, missing };
 }
 
-/** The names in a link's text, `..` among them, which mean what they lead to and not what they look like. */
-function stepsOf(target: ByteString): ByteString[] {
+/** The names in a link's text and its `..`, which leads up from where the names before it have led. */
+export function stepsOf(target: ByteString): ByteString[] {
   return target.split('/').filter((name) => name !== '' && name !== '.') as ByteString[];
 }

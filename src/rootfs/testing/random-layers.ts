@@ -52,9 +52,13 @@ export function isMarker({ path }: TarBuilderEntry): boolean {
 const names = ['a', 'b', 'c', 'd.e', 'é'];
 const name = fc.constantFrom(...names);
 const path = fc.array(name, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
-const spelledPath = fc
-  .tuple(fc.constantFrom('', './', '/', '../', 'a/../', './/'), path)
-  .map(([start, rest]) => start + rest);
+const spelledPath = spelled('', './', '/', '../', './/', 'a/../');
+/** umoci takes `..` after a symbolic link lexically here; containerd, and so we, do not. */
+const hardLinkTarget = spelled('', './', '/', '../', './/');
+
+function spelled(...starts: readonly string[]): fc.Arbitrary<string> {
+  return fc.tuple(fc.constantFrom(...starts), path).map(([start, rest]) => start + rest);
+}
 
 /** Where symbolic links lead: down, up, out, to themselves, nowhere. */
 const plainTargets = ['a', 'b/c', '/a', '/b/a', '..', '../a', '../../../c', '/', '.', 'b/'];
@@ -93,7 +97,7 @@ function randomEntry(options: LayerOptions): fc.Arbitrary<TarBuilderEntry> {
     },
     {
       weight: options.withHardLinks ? 6 : 0,
-      arbitrary: leaf('hardlink', record({ linkTarget: spelledPath })),
+      arbitrary: leaf('hardlink', record({ linkTarget: hardLinkTarget })),
     },
     { weight: 1, arbitrary: leaf('fifo', fc.constant({})) },
     { weight: 1, arbitrary: leaf('block-device', device) },

@@ -42,9 +42,12 @@ export function containerd(program: string): Unpacker {
       await runCommand(program, [root, ...files]);
       return root;
     },
-    // It restores times at the end of a layer, of those directories that the layer has an entry for.
+    // It restores times at the end of a layer, of those directories that the layer has an entry for; what it leaves out
+    // below changes the time too.
     leavesTimeOpen: (directory) =>
-      isImplicit(directory) || (directory.changedByLayers.at(-1) ?? 0) > directory.metadataLayer,
+      isImplicit(directory) ||
+      (directory.changedByLayers.at(-1) ?? 0) > directory.metadataLayer ||
+      [...directory.entries.values()].some(isEmptyShell),
     // It leaves the root as its snapshotter made it, whatever entry a layer has for it; umoci, and so we, do not.
     // And it removes the parents made for one whiteout where another one of the layer comes to them.
     leavesOut: (path, node) => path === '' || isEmptyShell(node),
