@@ -14,7 +14,7 @@
  * so that keys under two salts are unrelated. The label keeps these keys apart from any other use
  * of the salt. The stored length needs no place of its own in the derivation: SHA-256 covers it.
  *
- * Pure: bytes in, bytes out; blocks for about 0.8 ms per 512 KiB (bench/seal.ts). `SealPool` runs
+ * Pure: bytes in, bytes out; blocks for about 0.8 ms per 512 KiB (bench/seal-ways.bench.ts). `SealPool` runs
  * it in threads.
  */
 
@@ -68,7 +68,7 @@ export interface SealedChunkRef extends Pick<
 /**
  * Bytes up to the end of the last step that is not all zeros; 0 if there is none. Compares from the
  * end, as one memcmp a step: 26 us for 512 KiB of zeros, against 56 us for a loop over a
- * BigUint64Array (bench/seal.ts).
+ * BigUint64Array (bench/seal-ways.bench.ts).
  */
 export function storedLength(plaintext: Uint8Array): number {
   const view = viewOf(plaintext);

@@ -1,7 +1,7 @@
 /**
  * `sealChunk` on all cores: the same results, from threads, with bytes transferred both ways. On
  * two cores that others use too, two threads seal 1.3 to 1.9 times what this thread alone would
- * (bench/seal.ts), and this one stays free. WebCrypto, which has threads of its own, came between:
+ * (bench/seal-ways.bench.ts), and this one stays free. WebCrypto, which has threads of its own, came between:
  * it copies the bytes in and out of every step.
  *
  * Invariants: a job is with one thread or in the queue, and settles exactly once; a thread that

@@ -6,7 +6,7 @@
  * files. `@` is in no object name, so objects `x` and `x/y` never meet. Following the name's own
  * characters keeps a listing in order without sorting it whole. One character a level is 256
  * directories for hex names, 4,000 files in each at a million objects; two a level make every early
- * put pay for a directory of its own (a third of the throughput, bench/store.ts).
+ * put pay for a directory of its own (a third of the throughput, bench/store.bench.ts).
  *
  * A put writes a temporary file, makes its bytes durable, and only then links it to its name:
  * link(2) fails where the name exists, so one writer wins and nobody ever sees a part. Then it

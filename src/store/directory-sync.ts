@@ -1,7 +1,7 @@
 /**
  * Makes directory entries durable, many at the price of one: an fsync of a directory covers every
  * entry made in it before the fsync started, so all who ask while one is under way share the next.
- * With 16 puts under way that is 1.6 to 1.9 times their throughput (bench/store.ts).
+ * With 16 puts under way that is 1.6 to 1.9 times their throughput (bench/store.bench.ts).
  */
 
 import { syncDirectory } from '../base/index.ts';
