@@ -5,7 +5,10 @@
 
 import type { ProgressReporter } from '../base/index.ts';
 import type { FunctionRecord, ImageRecord } from '../catalog/index.ts';
-import type { InvokeResult } from '../functions/index.ts';
+import type {
+  CreateFunctionRequest as FunctionDefinition,
+  InvokeResult,
+} from '../functions/index.ts';
 import type { CheckReport, ChunkCounts, ImageDocument } from '../publish/index.ts';
 
 /** What a caller hands along with a request that may take long. */
@@ -49,18 +52,10 @@ export interface ImageDetails {
   readonly document: ImageDocument;
 }
 
-/** Limits and defaults as in Lambda, see `FunctionRecord`. */
-export interface CreateFunctionRequest {
-  readonly name: string;
-  readonly tenant: string;
+/** A function of the functions room, its image named as a person names it. */
+export interface CreateFunctionRequest extends Omit<FunctionDefinition, 'manifestId'> {
   /** A published image's id or name. */
   readonly image: string;
-  readonly memoryMb: number;
-  readonly timeoutSeconds: number;
-  readonly environment: Readonly<Record<string, string>>;
-  readonly entrypoint?: readonly string[];
-  readonly command?: readonly string[];
-  readonly workingDir?: string;
 }
 
 /** Names a function. */
