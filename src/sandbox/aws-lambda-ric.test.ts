@@ -13,7 +13,7 @@ import { test } from 'node:test';
 import { errorMessage, runCommand } from '../base/index.ts';
 import { createSandboxFactory } from './factory.ts';
 import { probeSandboxRuntimes } from './probe.ts';
-import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './testing/test-root.ts';
 
 const version = '4.0.2';
 const cache = join(tmpdir(), `thaw-aws-lambda-ric-${version}-${process.arch}`);

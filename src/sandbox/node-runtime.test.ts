@@ -10,7 +10,7 @@ import { nodeRuntimeBootstrapPath } from './node-runtime.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import { RuntimeApiServer } from './runtime-api.ts';
 import type { Invocation, InvocationOutcome } from './sandbox.ts';
-import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './testing/test-root.ts';
 
 interface Served extends AsyncDisposable {
   readonly api: RuntimeApiServer;

@@ -13,7 +13,7 @@ import { detectCgroups } from './cgroups.ts';
 import { createSandboxFactory, sweepSandboxes } from './factory.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import type { Sandbox, SandboxExit, SandboxFactory, SandboxSpec } from './sandbox.ts';
-import { buildTestRoot, cannotRunSandboxes, type TestRoot } from './test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, type TestRoot } from './testing/test-root.ts';
 
 const MIB = 1024 * 1024;
 const usable = (await probeSandboxRuntimes()).filter((probe) => probe.usable);

@@ -12,7 +12,7 @@ import { test } from 'node:test';
 import { createSandboxFactory } from './factory.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import { seccompProfile } from './seccomp-profile.ts';
-import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './testing/test-root.ts';
 
 const modules = join(import.meta.dirname, '../../node_modules');
 const full = (await probeSandboxRuntimes()).find(

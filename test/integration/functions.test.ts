@@ -26,7 +26,11 @@ import {
 } from '../../src/functions/index.ts';
 import type { ImageDocument } from '../../src/publish/index.ts';
 import { createSandboxFactory, nodeRuntimeBootstrapPath } from '../../src/sandbox/index.ts';
-import { buildTestRoot, cannotRunSandboxes } from '../../src/sandbox/test-root.ts';
+import {
+  buildTestRoot,
+  cannotRunSandboxes,
+  nodeInRoot,
+} from '../../src/sandbox/testing/test-root.ts';
 import { needsPrograms } from '../support/programs.ts';
 import { leftInKernel } from '../support/thaw.ts';
 
@@ -50,8 +54,6 @@ exports.handler = async (event) => {
 };
 `;
 
-const nodePath = '/usr/local/bin/node';
-
 function documentOf(config: Partial<ImageDocument['config']>): ImageDocument {
   return {
     reference: 'test',
@@ -60,7 +62,7 @@ function documentOf(config: Partial<ImageDocument['config']>): ImageDocument {
     fileCount: 1,
     contentBytes: 1,
     config: {
-      entrypoint: [nodePath, '/opt/bootstrap.mjs'],
+      entrypoint: [nodeInRoot, '/opt/bootstrap.mjs'],
       cmd: ['app.handler'],
       env: [],
       workingDir: '/srv',
@@ -171,11 +173,10 @@ class Machine implements AsyncDisposable {
 /** Node, Thaw's own runtime for it, and the handler. */
 async function buildDisk(diskPath: string): Promise<Buffer> {
   await using root = await buildTestRoot({
-    programs: [process.execPath],
+    node: true,
     files: {
       '/srv/app.js': handlerSource,
       '/opt/bootstrap.mjs': await readFile(nodeRuntimeBootstrapPath, 'utf8'),
-      [nodePath]: `#!/bin/sh\nexec ${process.execPath} "$@"\n`,
     },
   });
   await makeReferenceDisk(root.path, diskPath, '300M');

@@ -19,8 +19,8 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
-import { runCommand } from '../base/index.ts';
-import { statInRoot } from './root-files.ts';
+import { runCommand } from '../../base/index.ts';
+import { statInRoot } from '../root-files.ts';
 
 export interface TestRoot extends AsyncDisposable {
   readonly path: string;
