@@ -10,6 +10,7 @@ export * from './layout.ts';
 export * from './limits.ts';
 export * from './log.ts';
 export * from './module-url.ts';
+export * from './process-identity.ts';
 export * from './program-path.ts';
 export * from './progress.ts';
 export * from './random-access.ts';

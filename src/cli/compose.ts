@@ -1,19 +1,13 @@
 /** Wires the rooms into a worker, after the configuration. The only place that knows all of them. */
 
-import { mkdir, readdir, rmdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { createLocalWorker, workerAt, type Worker, type WorkerRuntime } from '../api/index.ts';
 import { isListening, systemClock, type Log } from '../base/index.ts';
 import { openCatalog } from '../catalog/index.ts';
 import { createSealPool } from '../chunk/index.ts';
-import {
-  connectAgent,
-  createRootMounts,
-  type AgentClient,
-  type HolderCommand,
-  type RootMounts,
-} from '../device/index.ts';
+import { connectAgent, type AgentClient, type HolderCommand } from '../device/index.ts';
 import { createFunctionService } from '../functions/index.ts';
 import { openLocalKeyring } from '../keys/index.ts';
 import {
@@ -26,6 +20,7 @@ import { openDirectoryStore } from '../store/index.ts';
 import { pathsOf, type Config } from './config.ts';
 import { obstacleToMounts } from './doctor.ts';
 import { EnvironmentError } from './errors.ts';
+import { createOwnRoots } from './own-roots.ts';
 import { thawCommand } from './thaw-command.ts';
 
 /** The server's worker where `thaw serve` runs, else one in this process. */
@@ -93,7 +88,7 @@ async function createRuntime(
     spawn: holderCommand(config, choices.agentLife),
   });
   made.defer(() => endAgent(agent, choices.agentLife));
-  const roots = await createOwnRoots(agent, join(config.runDir, 'roots'));
+  const roots = await createOwnRoots({ agent, rootsDir: join(config.runDir, 'roots'), log });
   made.defer(() => roots.close());
   const sandboxes = await createSandboxFactory({
     stateDir: paths.sandboxes,
@@ -131,29 +126,4 @@ function holderCommand(config: Config, life: AgentLife): HolderCommand {
     command: thawCommand(config, ['holder', ...flags[life]]),
     mode: life === 'own' ? 'child' : 'detached',
   };
-}
-
-/** Root mounts in a directory of this process; those of processes that were killed are cleared away. */
-async function createOwnRoots(agent: AgentClient, rootsDir: string): Promise<RootMounts> {
-  await mkdir(rootsDir, { recursive: true, mode: 0o700 });
-  for (const name of await readdir(rootsDir)) {
-    if (isAlive(Number(name))) continue;
-    const left = join(rootsDir, name);
-    await createRootMounts({ agent, mountsDir: left }); // taking a directory over empties it
-    await rmdir(left);
-  }
-  return await createRootMounts({
-    agent,
-    mountsDir: join(rootsDir, String(process.pid)),
-    keepIdle: true,
-  });
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -10,12 +10,12 @@
 
 import { createHash } from 'node:crypto';
 import { closeSync, realpathSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { silentLog, type Log } from '../base/index.ts';
+import { isProcessAlive, present, processIdentity, silentLog, type Log } from '../base/index.ts';
 import { canLimitSwap, Cgroup, detectCgroups, type CgroupLayout } from './cgroups.ts';
 import type { ChildEnd } from './child-reaper.ts';
 import { checkEntrypoint } from './entrypoint.ts';
@@ -102,10 +102,10 @@ export async function sweepSandboxes(stateDir: string, log: Log = silentLog): Pr
   await mkdir(root, { recursive: true, mode: 0o700 });
   const layout = detectCgroups();
   const swept: string[] = [];
-  for (const id of await readdir(root)) {
-    const directory = join(root, id);
-    const owner = await readFile(join(directory, 'owner'), 'utf8').catch(() => '');
-    if (owner !== '' && owner === (await processIdentity(Number(owner.split(' ')[0])))) continue;
+  for (const name of await readdir(root)) {
+    const directory = join(root, name);
+    const [owner = '', id = name] = name.split('.');
+    if (await isProcessAlive(owner)) continue;
     log.info('Removing the sandbox of a worker that is gone', { id });
     await new Cgroup(layout, cgroupName(stateDir, id)).remove();
     try {
@@ -133,8 +133,7 @@ async function createSandbox(
   checkEntrypoint(spec);
   await using made = new AsyncDisposableStack();
 
-  const directory = join(sandboxesDirectory(stateDir), spec.id);
-  await makeOwnDirectory(directory, spec.id);
+  const directory = await makeOwnDirectory(stateDir, spec.id);
   made.defer(() => rm(directory, { recursive: true, force: true }));
   const root = await prepareRoot(spec.rootPath, spec.workingDir, directory);
   made.defer(() => root.release());
@@ -239,24 +238,16 @@ function sandboxesDirectory(stateDir: string): string {
   return join(stateDir, 'sandboxes');
 }
 
-async function makeOwnDirectory(directory: string, id: string): Promise<void> {
+/** Its name tells from the first moment whose it is: a sweep by another worker may come at any. */
+async function makeOwnDirectory(stateDir: string, id: string): Promise<string> {
+  const owner = present(await processIdentity(process.pid), 'own identity');
+  const directory = join(sandboxesDirectory(stateDir), `${owner}.${id}`);
   try {
     await mkdir(directory, { mode: 0o700 });
   } catch (thrown) {
     throw new SandboxSpecError(`"${id}" exists already, or its directory cannot be made`, thrown);
   }
-  await writeFile(join(directory, 'owner'), await processIdentity(process.pid));
-}
-
-/**
- * A process's pid and when it started, which tells it from a later one of the same pid. Empty if
- * there is none.
- */
-async function processIdentity(pid: number): Promise<string> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  // Source: proc_pid_stat(5): field 22, the 20th after the name in parentheses, which may hold anything.
-  const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  return startTime === undefined ? '' : `${pid} ${startTime}`;
+  return directory;
 }
 
 /** Unique to the state directory, so that two of them on a machine do not meet. */
