@@ -38,6 +38,8 @@ process.execve(process.execPath, [
   '--test-reporter-destination=stdout',
   `--test-concurrency=${filesAtATime}`,
   `--test-timeout=${timeoutMs}`,
+  // A file whose tests have all ended ends, whatever a failed one of them left open.
+  '--test-force-exit',
   ...options,
   ...(patterns.length > 0 ? patterns : ['src/**/*.test.ts', 'test/**/*.test.ts']),
 ]);
