@@ -46,6 +46,16 @@ function reportFailure(context: CliContext, thrown: unknown): ExitCause {
   return cause;
 }
 
+/** A reader that wants no more (`thaw … | head -1`) is no failure of ours; output that is lost otherwise is. */
+function watchOutput(): void {
+  process.stderr.on('error', () => {}); // nobody is left to be told
+  process.stdout.on('error', (thrown: unknown) => {
+    if (errorCode(thrown) === 'EPIPE') return;
+    process.stderr.write(`thaw: Cannot write the result: ${errorMessage(thrown)}\n`);
+    process.exitCode = exitStatuses[exitCauseOf(thrown)].status;
+  });
+}
+
 async function main(): Promise<ExitCause> {
   const context = new CliContext();
   try {
@@ -58,4 +68,6 @@ async function main(): Promise<ExitCause> {
   }
 }
 
-process.exitCode = exitStatuses[await main()].status;
+watchOutput();
+const cause = await main();
+process.exitCode ??= exitStatuses[cause].status;
