@@ -119,6 +119,8 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
 
   ERR_PUBLISH_CHUNK_MISSING: 'badImage',
   ERR_PUBLISH_EXPORT_EXISTS: 'conflict',
+  ERR_PUBLISH_EXPORT_FULL: 'noSpace',
+  ERR_PUBLISH_EXPORT_TARGET: 'usage',
   ERR_PUBLISH_IMAGE_DOCUMENT: 'badImage',
   ERR_PUBLISH_IMAGE_TOO_LARGE: 'badImage',
   ERR_PUBLISH_MANIFEST_MISSING: 'badImage',
@@ -158,6 +160,8 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_FUNCTION_STOPPED: 'conflict',
   ERR_FUNCTION_THROTTLED: 'throttled',
 
+  ERR_API_BAD_DIRECTORY: 'usage',
+  ERR_API_BAD_NAME: 'usage',
   ERR_API_IMAGE_NOT_FOUND: 'notFound',
 
   ERR_CLI_CONFIG: 'usage',

@@ -1,6 +1,6 @@
 /** What can go wrong with a published image, beyond what the rooms below raise themselves. */
 
-import { ThawError } from '../base/index.ts';
+import { errorCode, errorMessage, ThawError } from '../base/index.ts';
 
 /** A record names a manifest that the store does not have. */
 export class ManifestMissingError extends ThawError {
@@ -42,6 +42,19 @@ export class ExportTargetExistsError extends ThawError {
       code: 'ERR_PUBLISH_EXPORT_EXISTS',
       fault: 'caller',
       message: `Cannot export to "${path}": the file exists; name another or remove it`,
+    });
+  }
+}
+
+/** The file cannot be made or written where it was asked for. */
+export class ExportTargetError extends ThawError {
+  constructor(path: string, cause: unknown) {
+    const isFull = ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(errorCode(cause) ?? '');
+    super({
+      code: isFull ? 'ERR_PUBLISH_EXPORT_FULL' : 'ERR_PUBLISH_EXPORT_TARGET',
+      fault: isFull ? 'environment' : 'caller',
+      message: `Cannot export to "${path}": ${errorMessage(cause)}; name a file that can be written`,
+      cause,
     });
   }
 }

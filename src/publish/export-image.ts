@@ -1,11 +1,18 @@
 /** Writes a published image as a raw disk file: sparse, complete or not there at all. */
 
+import { randomUUID } from 'node:crypto';
 import { link, open, unlink } from 'node:fs/promises';
 
-import { errorCode, forEachLimited, present, type ProgressReporter } from '../base/index.ts';
+import {
+  errorCode,
+  forEachLimited,
+  present,
+  ThawError,
+  type ProgressReporter,
+} from '../base/index.ts';
 import type { Manifest } from '../chunk/index.ts';
 import type { ObjectStore } from '../store/index.ts';
-import { ExportTargetExistsError } from './errors.ts';
+import { ExportTargetError, ExportTargetExistsError } from './errors.ts';
 import { readStoredChunk } from './stored-image.ts';
 
 /** Which image goes to which file. */
@@ -22,16 +29,18 @@ const chunksInFlight = 8;
 
 /**
  * The disk's bytes as a sparse file of `diskSizeBytes`. It appears under its name only when every chunk was
- * verified and written. Throws `ERR_PUBLISH_EXPORT_EXISTS` and what reading a chunk throws.
+ * verified and written. Throws `ERR_PUBLISH_EXPORT_EXISTS`, `ERR_PUBLISH_EXPORT_FULL`, `ERR_PUBLISH_EXPORT_TARGET` and
+ * what reading a chunk throws.
  */
 export async function exportImage(options: ExportOptions): Promise<void> {
-  const partial = `${options.path}.${process.pid}.partial`;
+  const partial = `${options.path}.${randomUUID()}.partial`;
   try {
     await writeDisk(options, partial);
     await link(partial, options.path);
   } catch (thrown) {
     if (errorCode(thrown) === 'EEXIST') throw new ExportTargetExistsError(options.path);
-    throw thrown;
+    const isOfSystem = !(thrown instanceof ThawError) && errorCode(thrown) !== undefined;
+    throw isOfSystem ? new ExportTargetError(options.path, thrown) : thrown;
   } finally {
     await unlink(partial).catch(() => {}); // not there when opening it failed
   }
