@@ -17,7 +17,7 @@ import {
 } from '../publish/index.ts';
 import { createSandboxFactory } from '../sandbox/index.ts';
 import { openDirectoryStore } from '../store/index.ts';
-import { pathsOf, type Config } from './config.ts';
+import { checkRunDir, pathsOf, type Config } from './config.ts';
 import { obstacleToMounts } from './doctor.ts';
 import { EnvironmentError } from './errors.ts';
 import { createOwnRoots } from './own-roots.ts';
@@ -78,6 +78,7 @@ async function createRuntime(
   publish: PublishDependencies,
   made: AsyncDisposableStack,
 ): Promise<WorkerRuntime> {
+  checkRunDir(config);
   const obstacle = await obstacleToMounts(config.root);
   if (obstacle !== undefined) {
     throw new EnvironmentError(`Cannot mount images or run functions here: ${obstacle}`);

@@ -10,7 +10,7 @@ import { join, resolve } from 'node:path';
 import { parse } from 'smol-toml';
 
 import { errorCode, errorMessage, type LogLevel } from '../base/index.ts';
-import { ConfigError } from './errors.ts';
+import { ConfigError, UsageError } from './errors.ts';
 
 export interface Config {
   /** All state that must last. */
@@ -61,6 +61,20 @@ export function pathsOf(config: Pick<Config, 'root' | 'runDir'>): Paths {
     sandboxes: join(config.runDir, 'sandboxes'),
     overlays: join(config.root, 'overlays'),
   };
+}
+
+/** Of a Unix socket's path, without the zero byte at its end. Source: unix(7), `sun_path`. */
+const socketPathMaxBytes = 107;
+const longestSocket = '/device/agent.sock';
+
+/** Throws `ERR_CLI_USAGE` if the sockets in `runDir` could not be made. Publishing needs none. */
+export function checkRunDir({ runDir }: Pick<Config, 'runDir'>): void {
+  const excess = Buffer.byteLength(runDir + longestSocket) - socketPathMaxBytes;
+  if (excess <= 0) return;
+  throw new UsageError(
+    `Cannot make sockets in "${runDir}": the path is ${excess} bytes too long; ` +
+      'choose a shorter --root, or set "root" and "run_dir" in a configuration file',
+  );
 }
 
 interface Setting {

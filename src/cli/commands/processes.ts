@@ -13,7 +13,7 @@ import { openLocalKeyring } from '../../keys/index.ts';
 import { ManifestMissingError } from '../../publish/index.ts';
 import { manifestObjectName, openDirectoryStore } from '../../store/index.ts';
 import { createWorker } from '../compose.ts';
-import { pathsOf } from '../config.ts';
+import { checkRunDir, pathsOf } from '../config.ts';
 import type { CliContext } from '../context.ts';
 import { thawCommand } from '../thaw-command.ts';
 
@@ -47,6 +47,7 @@ export function addProcessCommands(program: Command, context: CliContext): void 
 
 async function serve(context: CliContext): Promise<void> {
   const { config, log, signal } = context;
+  checkRunDir(config);
   const { serveSocket } = pathsOf(config);
   await mkdir(config.runDir, { recursive: true, mode: 0o700 });
   await using worker = await createWorker(config, log, { agentLife: 'lasting' });
