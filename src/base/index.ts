@@ -4,6 +4,7 @@ export * from './abort.ts';
 export * from './bytes.ts';
 export * from './clock.ts';
 export * from './command.ts';
+export * from './defined.ts';
 export * from './durable-directory.ts';
 export * from './errors.ts';
 export * from './layout.ts';

@@ -90,6 +90,29 @@ test('a caller that aborts gets its reason, and the route hears of it', async (t
   await heard.promise;
 });
 
+test('a caller that aborts while events arrive gets its reason, whenever that is', async (t) => {
+  const socket = await serverFor(t, {
+    'POST /count': async (_body, { emit, signal }) => {
+      while (!signal.aborted) {
+        emit({ text: 'é'.repeat(5000) });
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    },
+  });
+  for (let abortAt = 1; abortAt <= 40; abortAt += 1) {
+    const abort = new AbortController();
+    const reason = new Error(`after ${abortAt}`);
+    let events = 0;
+    const onEvent = (event: unknown): void => {
+      assert.deepEqual(event, { text: 'é'.repeat(5000) });
+      events += 1;
+      if (events === abortAt) abort.abort(reason);
+    };
+    const { signal } = abort;
+    await assert.rejects(callUnixJson(socket, 'POST', '/count', {}, { signal, onEvent }), reason);
+  }
+});
+
 test('a call that takes too long ends with ERR_UNIX_TIMEOUT', async (t) => {
   const release = Promise.withResolvers<void>();
   const socket = await serverFor(t, { 'POST /wait': () => release.promise });

@@ -12,7 +12,6 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { connect } from 'node:net';
-import { createInterface } from 'node:readline';
 
 import { ThawError, errorCode, errorFromJson, errorToJson, type ErrorJson } from './errors.ts';
 
@@ -189,13 +188,24 @@ async function readAnswer(
   response: IncomingMessage,
   onEvent: ((event: unknown) => void) | undefined,
 ): Promise<unknown> {
-  for await (const text of createInterface({ input: response })) {
+  for await (const text of linesOf(response)) {
     const line = JSON.parse(text) as AnswerLine;
     if ('error' in line) throw errorFromJson(line.error);
     if ('result' in line) return line.result ?? undefined;
     onEvent?.(line.event);
   }
   throw new Error('The answer ended without a result');
+}
+
+/** Throws what ends the stream before its time, as node:readline does not: it would wait for ever. */
+async function* linesOf(stream: IncomingMessage): AsyncGenerator<string> {
+  stream.setEncoding('utf8');
+  let rest = '';
+  for await (const text of stream as AsyncIterable<string>) {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
 }
 
 function callFailure(

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 
 import type { CallOptions, Worker } from '../api/index.ts';
-import { createLog, present, type Log, type LogLevel } from '../base/index.ts';
+import { createLog, defined, present, type Log, type LogLevel } from '../base/index.ts';
 import { connectWorker } from './compose.ts';
 import { loadConfig, settings, type Config } from './config.ts';
 import { UsageError } from './errors.ts';
@@ -82,10 +82,8 @@ export class CliContext {
       this.#config = JSON.parse(options.settings) as Config;
       return;
     }
-    const config = await loadConfig({
-      ...(options.config === undefined ? {} : { configPath: options.config }),
-      ...(options.root === undefined ? {} : { root: options.root }),
-    });
+    const { config: configPath, root } = options;
+    const config = await loadConfig(defined({ configPath, root }));
     this.#config = { ...config, logLevel: parseLogLevel(options.logLevel) ?? config.logLevel };
   }
 

@@ -11,8 +11,8 @@ import { randomBytes } from 'node:crypto';
 
 import {
   assert,
+  defined,
   forEachLimited,
-  silentProgress,
   toHex,
   type Clock,
   type ProgressReporter,
@@ -101,12 +101,12 @@ export async function publishImage(
 ): Promise<PublishResult> {
   const startedMs = deps.clock.monotonicMs();
   const rootId = await deps.catalog.activeRoot();
-  await using image = await openImage(request.source, {
-    ...request.registry,
-    workDir: deps.workDir,
-    progress: request.progress ?? silentProgress,
-    ...(request.signal === undefined ? {} : { signal: request.signal }),
-  });
+  const { workDir } = deps;
+  const { source, signal, progress } = request;
+  await using image = await openImage(
+    source,
+    defined({ ...request.registry, workDir, signal, progress }),
+  );
   const published =
     (await reusePublished(deps, request, rootId, image)) ??
     (await freezeImage(deps, request, rootId, image));

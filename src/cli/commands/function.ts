@@ -5,18 +5,20 @@ import { readFile } from 'node:fs/promises';
 import { InvalidArgumentError, type Command } from 'commander';
 
 import type { InvokeReport } from '../../api/index.ts';
+import { defined, errorMessage } from '../../base/index.ts';
 import { defaultTenant } from '../../catalog/index.ts';
 import type { CliContext } from '../context.ts';
+import { convertRequest, type ConvertOptions } from '../convert-request.ts';
 import { UsageError } from '../errors.ts';
 import { formatBytes, formatMs, formatTable } from '../format.ts';
-import { absoluteSource, isImageSource } from '../source.ts';
+import { isImageSource } from '../source.ts';
 
 interface TenantOptions {
   readonly tenant: string;
   readonly json?: boolean;
 }
 
-interface CreateOptions extends TenantOptions {
+interface CreateOptions extends TenantOptions, Omit<ConvertOptions, 'tenant' | 'name'> {
   readonly image: string;
   readonly memory: number;
   readonly timeout: number;
@@ -24,7 +26,6 @@ interface CreateOptions extends TenantOptions {
   readonly entrypoint?: readonly string[];
   readonly command?: readonly string[];
   readonly workdir?: string;
-  readonly plainHttp?: boolean;
 }
 
 const logBytesDefault = 1 << 20;
@@ -46,7 +47,9 @@ export function addFunctionCommands(program: Command, context: CliContext): void
     .option('--entrypoint <json>', "JSON array in place of the image's entry point", parseStrings)
     .option('--command <json>', "JSON array in place of the image's command", parseStrings)
     .option('--workdir <dir>', "in place of the image's working directory")
+    .option('--platform <platform>', 'when publishing: os/arch[/variant]')
     .option('--plain-http', 'when publishing: talk to the registry without TLS')
+    .option('--user <user:password>', 'when publishing: registry credentials')
     .action((name: string, options: CreateOptions) => create(context, name, options));
   add('invoke <name>', 'invoke a function and print its response')
     .option('--payload <json>', 'the event: JSON text, or @FILE', '{}')
@@ -91,18 +94,19 @@ function parseStrings(text: string): readonly string[] {
 
 async function create(context: CliContext, name: string, options: CreateOptions): Promise<void> {
   const worker = await context.worker();
-  const { tenant } = options;
-  const created = await worker.createFunction({
-    name,
-    tenant,
-    image: await publishedImage(context, options),
-    memoryMb: options.memory,
-    timeoutSeconds: options.timeout,
-    environment: options.env,
-    ...(options.entrypoint === undefined ? {} : { entrypoint: options.entrypoint }),
-    ...(options.command === undefined ? {} : { command: options.command }),
-    ...(options.workdir === undefined ? {} : { workingDir: options.workdir }),
-  });
+  const created = await worker.createFunction(
+    defined({
+      name,
+      tenant: options.tenant,
+      image: await publishedImage(context, options),
+      memoryMb: options.memory,
+      timeoutSeconds: options.timeout,
+      environment: options.env,
+      entrypoint: options.entrypoint,
+      command: options.command,
+      workingDir: options.workdir,
+    }),
+  );
   context.print(created, options.json, () => `${created.name}\n`);
 }
 
@@ -110,14 +114,8 @@ async function create(context: CliContext, name: string, options: CreateOptions)
 async function publishedImage(context: CliContext, options: CreateOptions): Promise<string> {
   if (!isImageSource(options.image)) return options.image;
   const worker = await context.worker();
-  const { image } = await worker.convertImage(
-    {
-      source: absoluteSource(options.image, process.cwd()),
-      tenant: options.tenant,
-      ...(options.plainHttp === undefined ? {} : { plainHttp: options.plainHttp }),
-    },
-    context.callOptions,
-  );
+  const request = convertRequest(options.image, options);
+  const { image } = await worker.convertImage(request, context.callOptions);
   return image.manifestId;
 }
 
@@ -139,22 +137,24 @@ async function invoke(
 async function readPayload(payload: string): Promise<string> {
   if (!payload.startsWith('@')) return payload;
   const file = payload.slice(1);
-  return await readFile(file, 'utf8').catch((thrown: unknown) => {
-    throw new UsageError(`Cannot read the payload file "${file}": ${String(thrown)}`);
-  });
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
+  } catch (thrown) {
+    throw new UsageError(`Cannot use the payload file "${file}": ${errorMessage(thrown)}`);
+  }
 }
 
 /** The documented, stable shape of `function invoke --json`. */
 function invokeJson(report: InvokeReport): object {
   const { payload, functionError, requestId, coldStart, timelineMs, reads } = report;
-  return {
+  return defined({
     response: jsonOrText(payload),
-    ...(functionError === undefined ? {} : { functionError }),
+    functionError,
     requestId,
     coldStart,
     timelineMs,
     reads,
-  };
+  });
 }
 
 function jsonOrText(payload: string): unknown {

@@ -7,20 +7,12 @@ import type { Command } from 'commander';
 import { defaultTenant, type ImageRecord } from '../../catalog/index.ts';
 import type { ConvertResult } from '../../api/index.ts';
 import type { CliContext } from '../context.ts';
-import { UsageError } from '../errors.ts';
+import { convertRequest, type ConvertOptions } from '../convert-request.ts';
 import { formatBytes, formatMs, formatTable, formatTime } from '../format.ts';
-import { absoluteSource } from '../source.ts';
 
 interface TenantOptions {
   readonly tenant: string;
   readonly json?: boolean;
-}
-
-interface ConvertOptions extends TenantOptions {
-  readonly name?: string;
-  readonly platform?: string;
-  readonly plainHttp?: boolean;
-  readonly user?: string;
 }
 
 const sourceHelp = `
@@ -46,7 +38,9 @@ export function addImageCommands(program: Command, context: CliContext): void {
     .option('--plain-http', 'talk to the registry without TLS')
     .option('--user <user:password>', 'registry credentials')
     .addHelpText('after', sourceHelp)
-    .action((source: string, options: ConvertOptions) => convert(context, source, options));
+    .action((source: string, options: ConvertOptions & TenantOptions) =>
+      convert(context, source, options),
+    );
   add('ls', 'list images').action((options: TenantOptions) => list(context, options));
   add('inspect <id>', 'show an image and its configuration').action(
     (id: string, options: TenantOptions) => inspect(context, id, options),
@@ -68,37 +62,18 @@ export function addImageCommands(program: Command, context: CliContext): void {
   image
     .command('umount <dir>')
     .description('unmount an image')
-    .action((dir: string) => unmount(context, dir));
+    .option('--json', 'print JSON')
+    .action((dir: string, options: { readonly json?: boolean }) => unmount(context, dir, options));
 }
 
 async function convert(
   context: CliContext,
   source: string,
-  options: ConvertOptions,
+  options: ConvertOptions & TenantOptions,
 ): Promise<void> {
   const worker = await context.worker();
-  const { DOCKER_CONFIG: dockerConfig } = process.env;
-  const result = await worker.convertImage(
-    {
-      source: absoluteSource(source, process.cwd()),
-      tenant: options.tenant,
-      ...(options.name === undefined ? {} : { name: options.name }),
-      ...(options.platform === undefined ? {} : { platform: options.platform }),
-      ...(options.plainHttp === undefined ? {} : { plainHttp: options.plainHttp }),
-      ...(options.user === undefined ? {} : { credentials: parseUser(options.user) }),
-      ...(dockerConfig === undefined
-        ? {}
-        : { dockerConfigPath: resolve(dockerConfig, 'config.json') }),
-    },
-    context.callOptions,
-  );
+  const result = await worker.convertImage(convertRequest(source, options), context.callOptions);
   context.print(convertJson(result), options.json, () => `${result.image.manifestId}\n`);
-}
-
-function parseUser(user: string): { username: string; password: string } {
-  const colon = user.indexOf(':');
-  if (colon < 1) throw new UsageError('Cannot use "--user": give it as user:password');
-  return { username: user.slice(0, colon), password: user.slice(colon + 1) };
 }
 
 /** The documented, stable shape of `image convert --json`. */
@@ -215,7 +190,13 @@ async function mount(
   context.print(result, options.json, () => `${directory}\n`);
 }
 
-async function unmount(context: CliContext, dir: string): Promise<void> {
+async function unmount(
+  context: CliContext,
+  dir: string,
+  options: { readonly json?: boolean },
+): Promise<void> {
   const worker = await context.worker();
-  await worker.unmountImage({ directory: resolve(dir) });
+  const directory = resolve(dir);
+  await worker.unmountImage({ directory });
+  context.print({ directory }, options.json, () => `${directory}\n`);
 }
