@@ -10,3 +10,25 @@ export class ImageNotFoundError extends ThawError {
     });
   }
 }
+
+/** A name that no tenant or image can have. */
+export class BadNameError extends ThawError {
+  constructor(what: 'tenant' | 'image', name: string, rule: string) {
+    super({
+      code: 'ERR_API_BAD_NAME',
+      fault: 'caller',
+      message: `Cannot use ${JSON.stringify(name.slice(0, 100))} as the name of ${what === 'image' ? 'an image' : 'a tenant'}: ${rule}`,
+    });
+  }
+}
+
+/** A place to mount on that is no directory. */
+export class BadDirectoryError extends ThawError {
+  constructor(path: string, problem: string) {
+    super({
+      code: 'ERR_API_BAD_DIRECTORY',
+      fault: 'caller',
+      message: `Cannot use "${path}" as a mount point: ${problem}`,
+    });
+  }
+}

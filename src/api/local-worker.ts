@@ -1,6 +1,6 @@
 /** The `Worker` that does the work itself, in this process. */
 
-import { untilAborted } from '../base/index.ts';
+import { defined, untilAborted } from '../base/index.ts';
 import type { ImageRecord } from '../catalog/index.ts';
 import { mountImage, unmountImage, type AgentClient, type RootMounts } from '../device/index.ts';
 import type { FunctionService } from '../functions/index.ts';
@@ -14,6 +14,7 @@ import {
   type PublishDependencies,
 } from '../publish/index.ts';
 import { manifestObjectName } from '../store/index.ts';
+import { checkImageName, checkMountPoint, checkTenant } from './check-request.ts';
 import { ImageNotFoundError } from './errors.ts';
 import type { CallOptions, ConvertRequest, ImageRequest, Worker } from './worker.ts';
 
@@ -35,23 +36,43 @@ export interface LocalWorkerOptions {
 
 /** See `Worker`. Nothing is started before a call needs it. */
 export function createLocalWorker(options: LocalWorkerOptions): Worker {
+  return {
+    ...imageCalls(options),
+    ...functionCalls(options),
+    [Symbol.asyncDispose]: async () => await options.close(),
+  };
+}
+
+type ImageCalls = Pick<Worker, Extract<keyof Worker, `${string}Image` | 'listImages'>>;
+type FunctionCalls = Omit<Worker, keyof ImageCalls | typeof Symbol.asyncDispose>;
+
+async function findImage(
+  { publish }: LocalWorkerOptions,
+  { tenant, id }: ImageRequest,
+): Promise<ImageRecord> {
+  checkTenant(tenant);
+  const image = await publish.catalog.findImage(tenant, id);
+  if (image === undefined) throw new ImageNotFoundError(tenant, id);
+  return image;
+}
+
+function imageCalls(options: LocalWorkerOptions): ImageCalls {
   const { publish, runtime } = options;
   const { catalog, store } = publish;
-
-  const findImage = async ({ tenant, id }: ImageRequest): Promise<ImageRecord> => {
-    const image = await catalog.findImage(tenant, id);
-    if (image === undefined) throw new ImageNotFoundError(tenant, id);
-    return image;
-  };
   const storedImage = async (request: ImageRequest) => {
-    const image = await findImage(request);
+    const image = await findImage(options, request);
     return { image, manifest: await openStoredManifest(publish, image) };
   };
-
   return {
-    convertImage: async (request, call = {}) =>
-      await publishImage(publish, publishRequest(request, call)),
-    listImages: async ({ tenant }) => await catalog.listImages(tenant),
+    convertImage: async (request, call = {}) => {
+      checkTenant(request.tenant);
+      if (request.name !== undefined) checkImageName(request.name);
+      return await publishImage(publish, publishRequest(request, call));
+    },
+    listImages: async ({ tenant }) => {
+      checkTenant(tenant);
+      return await catalog.listImages(tenant);
+    },
     inspectImage: async (request) => {
       const { image, manifest } = await storedImage(request);
       return { image, document: decodeImageDocument(manifest.imageDocument) };
@@ -66,39 +87,53 @@ export function createLocalWorker(options: LocalWorkerOptions): Worker {
       return image;
     },
     removeImage: async (request) => {
-      const image = await findImage(request);
+      const image = await findImage(options, request);
       await catalog.removeImage(image.tenant, image.manifestId);
       await store.delete(manifestObjectName(image.rootId, image.manifestId));
       return image;
     },
     mountImage: async (request) => {
-      const image = await findImage(request);
+      const image = await findImage(options, request);
+      await checkMountPoint(request.directory);
       const { agent } = await runtime();
       await mountImage(agent, image, request.directory, { writable: request.writable });
       return image;
     },
     unmountImage: async ({ directory }) => {
+      await checkMountPoint(directory);
       const { agent } = await runtime();
       await unmountImage(agent, directory);
     },
+  };
+}
 
+function functionCalls(options: LocalWorkerOptions): FunctionCalls {
+  const { publish, runtime } = options;
+  const { catalog } = publish;
+  return {
     createFunction: async ({ image: id, ...request }) => {
-      const { manifestId } = await findImage({ tenant: request.tenant, id });
+      const { manifestId } = await findImage(options, { tenant: request.tenant, id });
       const { functions } = await runtime();
       return await functions.create({ ...request, manifestId });
     },
-    listFunctions: async ({ tenant }) => await catalog.listFunctions(tenant),
+    listFunctions: async ({ tenant }) => {
+      checkTenant(tenant);
+      return await catalog.listFunctions(tenant);
+    },
     removeFunction: async ({ tenant, name }) => {
+      checkTenant(tenant);
       const { functions } = await runtime();
       await functions.remove(tenant, name);
     },
     invokeFunction: async ({ tenant, name, payload }, { signal } = {}) => {
+      checkTenant(tenant);
       const { functions } = await runtime();
       const invoking = functions.invoke({ tenant, name, payload: Buffer.from(payload) });
       const result = await untilAborted(invoking, signal); // as in Lambda, the function runs on
       return { ...result, payload: Buffer.from(result.payload).toString('utf8') };
     },
     functionLogs: async ({ tenant, name, maxBytes }) => {
+      checkTenant(tenant);
       const { functions } = await runtime();
       return Buffer.from(await functions.logs(tenant, name, maxBytes)).toString('utf8');
     },
@@ -107,24 +142,17 @@ export function createLocalWorker(options: LocalWorkerOptions): Worker {
       await functions.endIdle();
       await roots.dropCaches();
     },
-    [Symbol.asyncDispose]: async () => await options.close(),
   };
 }
 
 function publishRequest(request: ConvertRequest, call: CallOptions) {
-  const { source, tenant, name, platform } = request;
-  return {
+  const { source, tenant, name, platform, plainHttp, credentials, dockerConfigPath } = request;
+  const parsed = platform === undefined ? undefined : parsePlatform(platform);
+  return defined({
     source,
     tenant,
-    ...(name === undefined ? {} : { name }),
-    registry: {
-      ...(platform === undefined ? {} : { platform: parsePlatform(platform) }),
-      ...(request.plainHttp === undefined ? {} : { plainHttp: request.plainHttp }),
-      ...(request.credentials === undefined ? {} : { credentials: request.credentials }),
-      ...(request.dockerConfigPath === undefined
-        ? {}
-        : { dockerConfigPath: request.dockerConfigPath }),
-    },
+    name,
+    registry: defined({ platform: parsed, plainHttp, credentials, dockerConfigPath }),
     ...call,
-  };
+  });
 }

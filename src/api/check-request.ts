@@ -1,0 +1,32 @@
+/** What may be asked for, checked before anything is done. */
+
+import { stat } from 'node:fs/promises';
+
+import { errorMessage } from '../base/index.ts';
+import { BadDirectoryError, BadNameError } from './errors.ts';
+
+/** As for functions, whose logs lie below their tenant's name. */
+const tenantPattern = /^[a-zA-Z0-9_-]{1,64}$/;
+const imageNameMaxLength = 512;
+
+/** Throws `ERR_API_BAD_NAME`. */
+export function checkTenant(tenant: string): void {
+  if (tenantPattern.test(tenant)) return;
+  throw new BadNameError('tenant', tenant, 'it must be 1 to 64 of the characters a-z A-Z 0-9 - _');
+}
+
+/** Throws `ERR_API_BAD_NAME`. An image's name is for people, and stands on a line of a list. */
+export function checkImageName(name: string): void {
+  const isGood = name.length <= imageNameMaxLength && /^[^\p{Cc}\p{Zl}\p{Zp}]+$/u.test(name);
+  if (isGood) return;
+  const rule = `it must be 1 to ${imageNameMaxLength} characters, none of them a control character`;
+  throw new BadNameError('image', name, rule);
+}
+
+/** Throws `ERR_API_BAD_DIRECTORY`. */
+export async function checkMountPoint(path: string): Promise<void> {
+  const facts = await stat(path).catch((thrown: unknown) => {
+    throw new BadDirectoryError(path, errorMessage(thrown));
+  });
+  if (!facts.isDirectory()) throw new BadDirectoryError(path, 'it is no directory');
+}

@@ -1,0 +1,131 @@
+/**
+ * The command line at its edges: what is typed wrong, named badly, or written to where nobody reads. Needs neither root nor
+ * any program of the system but a shell.
+ */
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import { exitStatuses } from '../../src/cli/exit-status.ts';
+import { writeOciLayout } from '../support/oci-layout.ts';
+import { buildTar } from '../support/tar-builder.ts';
+import { Thaw, thawFor } from '../support/thaw.ts';
+
+async function publishSmallImage(thaw: Thaw): Promise<string> {
+  const dir = join(thaw.root, 'layout');
+  await mkdir(dir, { recursive: true });
+  const tar = buildTar([{ path: 'file', content: 'x'.repeat(1000) }]);
+  await writeOciLayout(dir, { layers: [{ tar }], tag: 'x' });
+  return `oci:${dir}:x`;
+}
+
+/** One line that says why, and no stack. */
+async function expectUsageError(thaw: Thaw, args: readonly string[], says: RegExp): Promise<void> {
+  const { status, stdout, stderr } = await thaw.run(...args);
+  const what = `thaw ${args.join(' ')} said: ${stderr}`;
+  assert.equal(status, exitStatuses.usage.status, what);
+  assert.match(stderr, says, what);
+  assert.equal(stderr.trimEnd().split('\n').length, 1, what);
+  assert.equal(stdout, '');
+}
+
+test('a reader that wants no more of the output is no failure', async (t) => {
+  const thaw = await thawFor(t);
+  const child = thaw.start('--help');
+  child.stdout?.destroy();
+  let stderr = '';
+  child.stderr?.on('data', (data: Buffer) => (stderr += data.toString()));
+  const [status] = (await once(child, 'close')) as [number];
+  assert.equal(stderr, '');
+  assert.equal(status, 0);
+});
+
+test('a result that cannot be written is told of in one line', async (t) => {
+  const thaw = await thawFor(t);
+  const program = join(import.meta.dirname, '../../bin/thaw');
+  const script = '"$0" --root "$1" image ls >/dev/full';
+  const child = spawn('/bin/sh', ['-c', script, program, thaw.root]);
+  let stderr = '';
+  child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
+  const [status] = (await once(child, 'close')) as [number];
+  assert.match(stderr, /^thaw: Cannot write the result: ENOSPC.*\n$/);
+  assert.equal(status, exitStatuses.noSpace.status);
+});
+
+test('names that no tenant can have are refused by every command', async (t) => {
+  const thaw = await thawFor(t);
+  const source = await publishSmallImage(thaw);
+  for (const tenant of ['', '../x', 'a/b', 'a\nb', 'ünï', 'a'.repeat(300)]) {
+    for (const command of [
+      ['image', 'convert', source],
+      ['function', 'invoke', 'f'],
+    ]) {
+      await expectUsageError(thaw, [...command, '--tenant', tenant], /name of a tenant.*1 to 64/);
+    }
+  }
+  const commands = ['image ls', 'image inspect x', 'function ls', 'function logs f'];
+  for (const command of commands) {
+    await expectUsageError(thaw, [...command.split(' '), '--tenant', '../x'], /name of a tenant/);
+  }
+});
+
+test('an image name is one line of text', async (t) => {
+  const thaw = await thawFor(t);
+  const source = await publishSmallImage(thaw);
+  for (const name of ['', 'a\nb', 'a\u001b[2Jb', 'a'.repeat(3000)]) {
+    await expectUsageError(thaw, ['image', 'convert', source, '--name', name], /name of an image/);
+  }
+  assert.deepEqual(await thaw.json('image', 'ls'), []);
+});
+
+test('an export goes nowhere but to a new file in a directory that is there', async (t) => {
+  const thaw = await thawFor(t);
+  const { manifestId } = await thaw.json<{ manifestId: string }>(
+    'image',
+    'convert',
+    await publishSmallImage(thaw),
+  );
+  const args = ['image', 'export', manifestId];
+  await expectUsageError(thaw, [...args, '/nonexistent/disk'], /"\/nonexistent\/disk": ENOENT/);
+  const file = join(thaw.root, 'file');
+  await writeFile(file, 'mine');
+  await expectUsageError(thaw, [...args, join(file, 'disk')], /ENOTDIR/);
+  const outputs = join(thaw.root, 'outputs');
+  await mkdir(outputs);
+  const target = join(outputs, 'disk');
+  const runs = await Promise.all([thaw.run(...args, target), thaw.run(...args, target)]);
+  const statuses = new Set(runs.map(({ status }) => status));
+  assert.deepEqual(statuses, new Set([exitStatuses.ok.status, exitStatuses.conflict.status]));
+  assert.deepEqual(await readdir(outputs), ['disk'], 'nothing else is left there');
+});
+
+test('places to mount on that are no directory are refused', async (t) => {
+  const thaw = await thawFor(t);
+  await thaw.json('image', 'convert', await publishSmallImage(thaw), '--name', 'small');
+  const file = join(thaw.root, 'file');
+  await writeFile(file, '');
+  await expectUsageError(thaw, ['image', 'mount', 'small', '/nonexistent'], /ENOENT/);
+  await expectUsageError(thaw, ['image', 'mount', 'small', file], /no directory/);
+  await expectUsageError(thaw, ['image', 'umount', '/nonexistent'], /ENOENT/);
+});
+
+test('a payload file that is not UTF-8, or cannot be read, is refused', async (t) => {
+  const thaw = await thawFor(t);
+  const file = join(thaw.root, 'payload');
+  await writeFile(file, Buffer.from([0x22, 0xff, 0x22]));
+  const invoke = ['function', 'invoke', 'f', '--payload'];
+  await expectUsageError(thaw, [...invoke, `@${file}`], /payload.*encoded data was not valid/);
+  await expectUsageError(thaw, [...invoke, '@/nonexistent'], /"\/nonexistent": ENOENT/);
+});
+
+test('a root whose sockets would have too long a path can publish, and is told why it cannot serve', async (t) => {
+  const { root } = await thawFor(t);
+  const thaw = new Thaw(join(root, 'deep'.repeat(30)));
+  await mkdir(thaw.root);
+  assert.equal((await thaw.run('image', 'convert', await publishSmallImage(thaw))).status, 0);
+  await expectUsageError(thaw, ['serve'], /Cannot make sockets in .* too long; choose a shorter/);
+});
