@@ -21,6 +21,7 @@ import { checkRunDir, pathsOf, type Config } from './config.ts';
 import { obstacleToMounts } from './doctor.ts';
 import { EnvironmentError } from './errors.ts';
 import { createOwnRoots } from './own-roots.ts';
+import { makeStateDirectory } from './state-directory.ts';
 import { thawCommand } from './thaw-command.ts';
 
 /** The server's worker where `thaw serve` runs, else one in this process. */
@@ -49,6 +50,7 @@ export async function createWorker(
 ): Promise<Worker> {
   const paths = pathsOf(config);
   await using made = new AsyncDisposableStack();
+  await makeStateDirectory(config.root);
   await mkdir(paths.work, { recursive: true, mode: 0o700 });
   const publish: PublishDependencies = {
     store: await openDirectoryStore(paths.store),

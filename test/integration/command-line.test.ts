@@ -129,3 +129,11 @@ test('a root whose sockets would have too long a path can publish, and is told w
   assert.equal((await thaw.run('image', 'convert', await publishSmallImage(thaw))).status, 0);
   await expectUsageError(thaw, ['serve'], /Cannot make sockets in .* too long; choose a shorter/);
 });
+
+test('a root that cannot be a directory is refused, whatever the kernel says of it', async () => {
+  for (const root of ['/proc/thaw/state', '/dev/null', '/dev/null/x']) {
+    const { status, stderr } = await new Thaw(root).run('image', 'ls');
+    assert.equal(status, exitStatuses.environment.status, stderr);
+    assert.match(stderr, /^thaw: Cannot keep state in "\/(proc|dev)\/.*\n$/);
+  }
+});
