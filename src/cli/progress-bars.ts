@@ -5,7 +5,8 @@ import { formatBytes } from './format.ts';
 
 const quietMs = 1_000;
 const redrawMs = 100;
-const barWidth = 28;
+const barWidth = 24;
+const labelWidth = 26;
 
 /** One bar at a time: the one that moved last. Call `clear` before anything else is written. */
 export class ProgressBars {
@@ -49,5 +50,8 @@ function progressLine(update: ProgressUpdate, columns: number): string {
       ? 0
       : Math.round((barWidth * update.done) / update.total);
   const bar = update.total === undefined ? '' : `[${'#'.repeat(filled).padEnd(barWidth, '.')}] `;
-  return `${update.label.slice(0, 32).padEnd(32)} ${bar}${counted}${unit}`.slice(0, columns - 1);
+  return `${update.label.slice(0, labelWidth).padEnd(labelWidth)} ${bar}${counted}${unit}`.slice(
+    0,
+    columns - 1,
+  );
 }
