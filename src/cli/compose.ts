@@ -60,26 +60,35 @@ export async function createWorker(
     clock: systemClock,
     workDir: paths.work,
   };
-  let runtime: Promise<WorkerRuntime> | undefined;
+  let runtime: Promise<Runtime> | undefined;
   const stack = made.move();
   return createLocalWorker({
     publish,
     runtime: () => {
-      runtime ??= createRuntime(config, log, choices, publish, stack);
+      runtime ??= createRuntime(config, log, choices, publish).catch((thrown: unknown) => {
+        runtime = undefined; // what was missing may be there at the next call
+        throw thrown;
+      });
       return runtime;
     },
-    close: async () => await stack.disposeAsync(),
+    close: async () => {
+      const started = await runtime?.catch(() => undefined);
+      await started?.[Symbol.asyncDispose]();
+      await stack.disposeAsync();
+    },
   });
 }
 
-/** What mounts and runs. Everything that is made goes on `made`, to end in reverse order. */
+interface Runtime extends WorkerRuntime, AsyncDisposable {}
+
+/** What mounts and runs; what was made of it ends in reverse order, also when the rest cannot be made. */
 async function createRuntime(
   config: Config,
   log: Log,
   choices: WorkerChoices,
   publish: PublishDependencies,
-  made: AsyncDisposableStack,
-): Promise<WorkerRuntime> {
+): Promise<Runtime> {
+  await using made = new AsyncDisposableStack();
   checkRunDir(config);
   const obstacle = await obstacleToMounts(config.root);
   if (obstacle !== undefined) {
@@ -113,7 +122,8 @@ async function createRuntime(
     },
   });
   made.defer(() => functions.close());
-  return { functions, roots, agent };
+  const stack = made.move();
+  return { functions, roots, agent, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
 /** A lasting agent stays as long as images are mounted somewhere; then readers must not notice that we end. */
