@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { needsPrograms } from '../../test/support/programs.ts';
 import { mountPowerFailureDisk } from '../store/testing/power-failure.ts';
 import { makeDirectoryDurably } from './durable-directory.ts';
 
@@ -24,7 +25,7 @@ test('makeDirectoryDurably() makes what is missing, and leaves alone what is the
 
 test(
   'makeDirectoryDurably() makes directories that survive a power failure',
-  { skip: process.geteuid?.() === 0 ? false : 'needs root' },
+  { skip: process.geteuid?.() === 0 ? needsPrograms('mkfs.ext4', 'mount') : 'needs root' },
   async () => {
     await using disk = await mountPowerFailureDisk();
     await makeDirectoryDurably(join(disk.path, 'a/b/c'));

@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { needsPrograms } from '../../test/support/programs.ts';
 import { mountPowerFailureDisk } from '../store/testing/power-failure.ts';
 import { openLocalKeyring } from './local-keyring.ts';
 
-const skip = process.geteuid?.() === 0 ? false : 'needs root';
+const skip = process.geteuid?.() === 0 ? needsPrograms('mkfs.ext4', 'mount') : 'needs root';
 
 test(
   'keys and salts survive a power failure from the moment that they are given out',

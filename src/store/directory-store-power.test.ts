@@ -5,10 +5,11 @@ import { link, mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { needsPrograms } from '../../test/support/programs.ts';
 import { openDirectoryStore } from './directory-store.ts';
 import { mountPowerFailureDisk } from './testing/power-failure.ts';
 
-const skip = process.geteuid?.() === 0 ? false : 'needs root';
+const skip = process.geteuid?.() === 0 ? needsPrograms('mkfs.ext4', 'mount') : 'needs root';
 
 const bytes = Buffer.alloc(100_000, 'an object;');
 

@@ -6,6 +6,7 @@ import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
+import { needsPrograms } from '../../../test/support/programs.ts';
 import { runCommand, toHex } from '../../base/index.ts';
 import { sealChunk, type Manifest, type ManifestChunk } from '../../chunk/index.ts';
 import { chunkObjectName, manifestObjectName } from '../../store/index.ts';
@@ -31,7 +32,7 @@ export function missingHere(): string | false {
   } catch {
     return 'needs /dev/fuse and /dev/loop-control';
   }
-  return false;
+  return needsPrograms('mke2fs', 'e2fsck', 'mount');
 }
 
 /** A file tree of some megabytes whose contents no compression or zero elision makes smaller. */

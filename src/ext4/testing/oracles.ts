@@ -15,6 +15,7 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { needsPrograms } from '../../../test/support/programs.ts';
 import {
   RandomAccessFile,
   byteString,
@@ -32,9 +33,13 @@ import { openFilesystem, type Ext4Reader } from '../reader.ts';
 import { writeDisk, type TestImage } from './images.ts';
 import { planDisk } from '../plan-disk.ts';
 
+/** For the `skip` of a test that asks e2fsprogs. */
+export const needsJudges = needsPrograms('e2fsck', 'debugfs', 'mke2fs');
+
+/** For the `skip` of a test that asks the kernel too. */
 export const needsRoot: string | false =
   process.getuid?.() === 0 && existsSync('/dev/loop-control')
-    ? false
+    ? needsJudges || needsPrograms('mount', 'getfattr')
     : 'needs root and loop devices';
 
 /** Plans and writes the image's disk into a temporary directory that is removed afterwards. */
