@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 
 import { ThawError, errorCode } from './errors.ts';
+import { programPath } from './program-path.ts';
 
 /** What a program said, as UTF-8. */
 export interface CommandResult {
@@ -84,7 +85,7 @@ export async function runCommand(
   }, timeoutMs);
   signal?.addEventListener('abort', stop);
   try {
-    const [status, killedBy] = await exitOf(child, program, cwd);
+    const [status, killedBy] = await exitOf(child, program, options);
     signal?.throwIfAborted();
     if (status === 0 && !timedOut) return { stdout: stdout(), stderr: stderr() };
     const how = timedOut
@@ -107,11 +108,15 @@ function collect(stream: Readable | null): () => string {
   return () => Buffer.concat(parts).toString();
 }
 
+function isRunnable(program: string, env: NodeJS.ProcessEnv | undefined): boolean {
+  return program.includes('/') ? existsSync(program) : programPath(program, env) !== undefined;
+}
+
 /** Waits for the end of the process and of its output. */
 async function exitOf(
   child: ChildProcess,
   program: string,
-  cwd: string | undefined,
+  { cwd, env }: CommandOptions,
 ): Promise<[status: number | null, killedBy: NodeJS.Signals | null]> {
   try {
     return await new Promise((resolve, reject) => {
@@ -119,8 +124,11 @@ async function exitOf(
       child.once('close', (status, killedBy) => resolve([status, killedBy]));
     });
   } catch (thrown) {
-    // A working directory that is not there gives the same ENOENT as a missing program.
-    const isMissing = errorCode(thrown) === 'ENOENT' && (cwd === undefined || existsSync(cwd));
+    // A working directory that is not there gives the ENOENT of a missing program, and where PATH names a directory
+    // that may not be searched, a missing program gives EACCES.
+    const isPlaceThere = cwd === undefined || existsSync(cwd);
+    const isUnrunnable = ['ENOENT', 'EACCES'].includes(errorCode(thrown) ?? '');
+    const isMissing = isPlaceThere && isUnrunnable && !isRunnable(program, env);
     throw isMissing ? new CommandMissingError(program, thrown) : thrown;
   }
 }

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -210,6 +210,7 @@ test('a chunk that was damaged or lost in the store is found by check, and fails
   );
   const bytes = await readFile(chunk);
   bytes[100] = (bytes[100] ?? 0) ^ 0x80;
+  await chmod(chunk, 0o600);
   await writeFile(chunk, bytes);
 
   const checked = await thaw.run('image', 'check', manifestId);
