@@ -32,3 +32,15 @@ export class BadDirectoryError extends ThawError {
     });
   }
 }
+
+/** The worker's server ends without waiting for the calls that are under way. */
+export class WorkerStoppingError extends ThawError {
+  constructor() {
+    super({
+      code: 'ERR_API_STOPPING',
+      fault: 'environment',
+      message: 'Cannot finish the call: "thaw serve" was told twice to stop; call again',
+      retryable: true,
+    });
+  }
+}

@@ -6,6 +6,7 @@ import {
   type ProgressUpdate,
   type UnixRoutes,
 } from '../base/index.ts';
+import { WorkerStoppingError } from './errors.ts';
 import type { CallOptions, Worker } from './worker.ts';
 
 type Method = Exclude<keyof Worker, typeof Symbol.asyncDispose>;
@@ -32,13 +33,27 @@ const methods = Object.keys({
 const pathOf = (method: Method): string => `/v1/worker/${method}`;
 const progressIntervalMs = 100;
 
-/** Serves `worker` at `socketPath` until the returned handle is disposed of. Throws `ERR_UNIX_SOCKET_IN_USE`. */
-export async function serveWorker(worker: Worker, socketPath: string): Promise<AsyncDisposable> {
+/**
+ * Serves `worker` at `socketPath` until the returned handle is disposed of, which waits for the calls under way; when
+ * `stopNow` is aborted they end with `ERR_API_STOPPING`. Throws `ERR_UNIX_SOCKET_IN_USE`.
+ */
+export async function serveWorker(
+  worker: Worker,
+  socketPath: string,
+  stopNow?: AbortSignal,
+): Promise<AsyncDisposable> {
+  const stopping = new AbortController();
+  stopNow?.addEventListener('abort', () => stopping.abort(new WorkerStoppingError()), {
+    once: true,
+  });
   const routes: UnixRoutes = Object.fromEntries(
     methods.map((method) => [
       `POST ${pathOf(method)}`,
       async (body, { signal, emit }) =>
-        await (worker[method] as AnyMethod)(body, { signal, progress: throttled(emit) }),
+        await (worker[method] as AnyMethod)(body, {
+          signal: AbortSignal.any([signal, stopping.signal]),
+          progress: throttled(emit),
+        }),
     ]),
   );
   return await serveUnixJson(socketPath, routes);

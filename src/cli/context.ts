@@ -26,13 +26,18 @@ function parseLogLevel(level: string | undefined): LogLevel | undefined {
 
 const interruptSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
+interface Interrupts {
+  readonly first: AbortController;
+  readonly second: AbortController;
+}
+
 export class CliContext {
   readonly bars = new ProgressBars(process.stderr);
   /** Set by a command that ended well but has a cause to tell, e.g. a function that failed. */
   cause: ExitCause = 'ok';
   #config: Config | undefined;
   #worker: Promise<Worker> | undefined;
-  #interrupted: AbortController | undefined;
+  #interrupts: Interrupts | undefined;
 
   get version(): string {
     const file = new URL('../../package.json', import.meta.url);
@@ -63,13 +68,23 @@ export class CliContext {
    * not use it end by the signal itself.
    */
   get signal(): AbortSignal {
-    if (this.#interrupted === undefined) {
-      const interrupted = new AbortController();
-      const reason = new DOMException('Interrupted', 'AbortError');
-      for (const signal of interruptSignals) process.on(signal, () => interrupted.abort(reason));
-      this.#interrupted = interrupted;
-    }
-    return this.#interrupted.signal;
+    return this.#watchSignals().first.signal;
+  }
+
+  /** Aborted by the second of those signals: whoever sends it will not wait any longer. */
+  get secondSignal(): AbortSignal {
+    return this.#watchSignals().second.signal;
+  }
+
+  #watchSignals(): Interrupts {
+    if (this.#interrupts !== undefined) return this.#interrupts;
+    const first = new AbortController();
+    const second = new AbortController();
+    const reason = new DOMException('Interrupted', 'AbortError');
+    const interrupt = (): void => (first.signal.aborted ? second : first).abort(reason);
+    for (const signal of interruptSignals) process.on(signal, interrupt);
+    this.#interrupts = { first, second };
+    return this.#interrupts;
   }
 
   /** For calls to the worker that may take long. */

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { suite, test, type TestContext } from 'node:test';
 
 import { missingHere } from '../../src/device/testing/worker-fixture.ts';
+import { exitStatuses } from '../../src/cli/exit-status.ts';
 import { needsPrograms } from '../support/programs.ts';
 import { echoScript, writeShellImage } from '../support/shell-image.ts';
 import { endOf, leftInKernel, thawFor, type Thaw } from '../support/thaw.ts';
@@ -59,5 +60,36 @@ suite('processes of one Thaw', { skip, timeout: 120_000 }, () => {
       assert.equal(await invoke(thaw, String(delayMs)), delayMs);
     }
     await untilClean(thaw);
+  });
+
+  test('a server ends after the calls under way, or at once when told twice', async (t) => {
+    const thaw = await thawFor(t);
+    const image = await writeShellImage(join(thaw.root, 'layout'), 'hang', 'sleep 1000\n');
+    await thaw.json('function', 'create', 'echo', '--image', image, '--timeout', '300');
+    const server = thaw.start('serve');
+    const ended = endOf(server);
+    const told = (what: string): Promise<void> =>
+      new Promise((resolve) => {
+        server.stderr?.on('data', (data: Buffer) => {
+          if (data.toString().includes(what)) resolve();
+        });
+      });
+    await told('serving');
+    const call = endOf(thaw.start('function', 'invoke', 'echo'));
+    while (
+      (await readdir(join(thaw.root, 'run/sandboxes/sandboxes')).catch(() => [])).length === 0
+    ) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    const stopping = told('stopping');
+    server.kill('SIGTERM');
+    await stopping;
+    assert.equal(server.exitCode, null, 'it waits for the call');
+    server.kill('SIGTERM');
+    const { status, stderr } = await call;
+    assert.equal(status, exitStatuses.conflict.status, stderr);
+    assert.match(stderr, /told twice to stop/);
+    assert.equal((await ended).status, 0);
+    assert.deepEqual(await leftInKernel(thaw.root), []);
   });
 });

@@ -46,15 +46,15 @@ export function addProcessCommands(program: Command, context: CliContext): void 
 }
 
 async function serve(context: CliContext): Promise<void> {
-  const { config, log, signal } = context;
+  const { config, log, signal, secondSignal } = context;
   checkRunDir(config);
   const { serveSocket } = pathsOf(config);
   await mkdir(config.runDir, { recursive: true, mode: 0o700 });
   await using worker = await createWorker(config, log, { agentLife: 'lasting' });
-  await using _server = await serveWorker(worker, serveSocket);
+  await using _server = await serveWorker(worker, serveSocket, secondSignal);
   log.info('serving', { socket: serveSocket, root: config.root });
   if (!signal.aborted) await once(signal, 'abort');
-  log.info('stopping');
+  log.info('stopping when the calls under way have ended; a second signal ends them');
 }
 
 async function holder(context: CliContext, options: HolderFlags): Promise<void> {
