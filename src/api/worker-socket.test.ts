@@ -21,6 +21,7 @@ async function localSetup(t: TestContext): Promise<Setup> {
   const house = await publishingHouse(t);
   const worker = createLocalWorker({
     publish: house.deps,
+    ownDirectories: [],
     runtime: () =>
       Promise.reject(
         new ThawError({ code: 'ERR_CLI_ENVIRONMENT', fault: 'environment', message: 'No FUSE' }),
@@ -32,14 +33,14 @@ async function localSetup(t: TestContext): Promise<Setup> {
 }
 
 async function socketSetup(t: TestContext): Promise<Setup> {
+  const resources = new AsyncDisposableStack();
+  // Hooks run in the order they were added: the server waits for its calls before what they work with goes.
+  t.after(() => resources.disposeAsync());
   const local = await localSetup(t);
   const directory = await mkdtemp(join(tmpdir(), 'thaw-api-'));
+  resources.defer(() => rm(directory, { recursive: true }));
   const socketPath = join(directory, 'serve.sock');
-  const server = await serveWorker(local.worker, socketPath);
-  t.after(async () => {
-    await server[Symbol.asyncDispose]();
-    await rm(directory, { recursive: true });
-  });
+  resources.use(await serveWorker(local.worker, socketPath));
   return { ...local, worker: workerAt(socketPath) };
 }
 

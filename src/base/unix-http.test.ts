@@ -132,3 +132,30 @@ test('nobody listening is ERR_UNIX_NOT_RUNNING, and a dead socket is taken over'
   await assert.rejects(serveUnixJson(socket, {}), { code: 'ERR_UNIX_SOCKET_IN_USE' });
   assert.equal((await stat(socket)).mode & 0o777, 0o600);
 });
+
+test('closing waits for a route whose caller has hung up', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'thaw-unix-'));
+  t.after(() => rm(directory, { recursive: true }));
+  const begun = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  let isDone = false;
+  const server = await serveUnixJson(join(directory, 'test.sock'), {
+    'POST /work': async (_body, { signal }) => {
+      const hungUp = new Promise<void>((resolve) => {
+        signal.addEventListener('abort', () => resolve());
+      });
+      begun.resolve();
+      await hungUp;
+      await release.promise;
+      isDone = true;
+    },
+  });
+  const caller = new AbortController();
+  const call = callUnixJson(server.socketPath, 'POST', '/work', {}, { signal: caller.signal });
+  await begun.promise;
+  caller.abort(new Error('gone'));
+  await assert.rejects(call, { message: 'gone' });
+  const closed = server.close().then(() => assert.equal(isDone, true));
+  setImmediate(() => release.resolve());
+  await closed;
+});

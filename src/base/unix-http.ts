@@ -134,7 +134,11 @@ export async function serveUnixJson(socketPath: string, routes: UnixRoutes): Pro
   await unlink(socketPath).catch((thrown: unknown) => {
     if (errorCode(thrown) !== 'ENOENT') throw thrown;
   });
-  const server = createServer((request, response) => void answer(routes, request, response));
+  const answers = new Set<Promise<void>>();
+  const server = createServer((request, response) => {
+    const answering = answer(routes, request, response).finally(() => answers.delete(answering));
+    answers.add(answering);
+  });
   server.requestTimeout = 0; // a call takes as long as its route
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -148,6 +152,7 @@ export async function serveUnixJson(socketPath: string, routes: UnixRoutes): Pro
       server.close(() => resolve());
       server.closeIdleConnections();
     });
+    await Promise.all(answers); // also those whose callers have hung up
   };
   return { socketPath, close, [Symbol.asyncDispose]: close };
 }
