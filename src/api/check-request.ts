@@ -1,6 +1,6 @@
 /** What may be asked for, checked before anything is done. */
 
-import { stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 
 import { errorMessage } from '../base/index.ts';
 import { BadDirectoryError, BadNameError } from './errors.ts';
@@ -23,10 +23,28 @@ export function checkImageName(name: string): void {
   throw new BadNameError('image', name, rule);
 }
 
-/** Throws `ERR_API_BAD_DIRECTORY`. */
-export async function checkMountPoint(path: string): Promise<void> {
+/** Throws `ERR_API_BAD_DIRECTORY` unless `path` is a directory. */
+export async function checkDirectory(path: string): Promise<void> {
   const facts = await stat(path).catch((thrown: unknown) => {
     throw new BadDirectoryError(path, errorMessage(thrown));
   });
   if (!facts.isDirectory()) throw new BadDirectoryError(path, 'it is no directory');
+}
+
+/**
+ * Throws `ERR_API_BAD_DIRECTORY` where a mount would hide one of the `own` directories, or lie in it: the agent would read
+ * the store through the mount that it serves.
+ */
+export async function checkMountPoint(path: string, own: readonly string[]): Promise<void> {
+  await checkDirectory(path);
+  const mountPoint = await realpath(path);
+  for (const directory of own) {
+    const state = await realpath(directory).catch(() => directory); // not made yet
+    if (!isWithin(mountPoint, state) && !isWithin(state, mountPoint)) continue;
+    throw new BadDirectoryError(path, `state of Thaw lies there, see "${directory}"`);
+  }
+}
+
+function isWithin(path: string, directory: string): boolean {
+  return `${path}/`.startsWith(directory === '/' ? '/' : `${directory}/`);
 }

@@ -14,7 +14,7 @@ import {
   type PublishDependencies,
 } from '../publish/index.ts';
 import { manifestObjectName } from '../store/index.ts';
-import { checkImageName, checkMountPoint, checkTenant } from './check-request.ts';
+import { checkDirectory, checkImageName, checkMountPoint, checkTenant } from './check-request.ts';
 import { ImageNotFoundError } from './errors.ts';
 import type { CallOptions, ConvertRequest, ImageRequest, Worker } from './worker.ts';
 
@@ -28,6 +28,8 @@ export interface WorkerRuntime {
 /** What a worker is made of. */
 export interface LocalWorkerOptions {
   readonly publish: PublishDependencies;
+  /** Absolute paths of where the worker's own state lies: nothing may be mounted there. */
+  readonly ownDirectories: readonly string[];
   /** Called once, on first use. Throws what is missing on this machine. */
   readonly runtime: () => Promise<WorkerRuntime>;
   /** Ends everything, the runtime too if it was made. */
@@ -94,13 +96,13 @@ function imageCalls(options: LocalWorkerOptions): ImageCalls {
     },
     mountImage: async (request) => {
       const image = await findImage(options, request);
-      await checkMountPoint(request.directory);
+      await checkMountPoint(request.directory, options.ownDirectories);
       const { agent } = await runtime();
       await mountImage(agent, image, request.directory, { writable: request.writable });
       return image;
     },
     unmountImage: async ({ directory }) => {
-      await checkMountPoint(directory);
+      await checkDirectory(directory);
       const { agent } = await runtime();
       await unmountImage(agent, directory);
     },

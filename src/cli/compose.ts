@@ -64,6 +64,7 @@ export async function createWorker(
   const stack = made.move();
   return createLocalWorker({
     publish,
+    ownDirectories: [paths.store, paths.work, paths.logs, paths.overlays, config.runDir],
     runtime: () => {
       runtime ??= createRuntime(config, log, choices, publish).catch((thrown: unknown) => {
         runtime = undefined; // what was missing may be there at the next call

@@ -111,6 +111,10 @@ test('places to mount on that are no directory are refused', async (t) => {
   await expectUsageError(thaw, ['image', 'mount', 'small', '/nonexistent'], /ENOENT/);
   await expectUsageError(thaw, ['image', 'mount', 'small', file], /no directory/);
   await expectUsageError(thaw, ['image', 'umount', '/nonexistent'], /ENOENT/);
+  for (const place of ['store', 'store/r1/chunks', 'tmp', '.', '..']) {
+    const mount = ['image', 'mount', 'small', join(thaw.root, place)];
+    await expectUsageError(thaw, mount, /state of Thaw lies there/);
+  }
 });
 
 test('a payload file that is not UTF-8, or cannot be read, is refused', async (t) => {
