@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { parseMountInfo } from './mounts.ts';
+import { parseMountInfo, unmount } from './mounts.ts';
 
 test('parseMountInfo reads mount points, types and sources, with and without optional fields', () => {
   const text = [
@@ -16,4 +19,11 @@ test('parseMountInfo reads mount points, types and sources, with and without opt
     { mountPoint: '/run/thaw/images', fileSystemType: 'fuse', source: 'thaw' },
     { mountPoint: '/a b\\c', fileSystemType: 'ext4', source: '/dev/loop0' },
   ]);
+});
+
+test('unmounting what somebody else has unmounted already is no failure', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'thaw-mounts-'));
+  t.after(() => rm(dir, { recursive: true }));
+  await unmount(dir, { lazily: true });
+  await unmount(dir, { lazily: false });
 });

@@ -65,17 +65,22 @@ export async function listLoopDevices(): Promise<Map<string, string>> {
 }
 
 /**
- * Unmounts `path`, which must be a path without symbolic links. Throws `ERR_DEVICE_MOUNT_BUSY` if a process is in it,
- * unless `lazily`: then it leaves the tree at once and is gone when the last process is done with it.
+ * Unmounts `path`, a path without symbolic links, if anything is mounted there. Throws `ERR_DEVICE_MOUNT_BUSY` if a
+ * process is in it, unless `lazily`: then it leaves the tree at once and is gone when the last process is done with it.
  */
 export async function unmount(path: string, { lazily }: { lazily: boolean }): Promise<void> {
   try {
     await runCommand('umount', ['-c', '-n', path]);
   } catch (thrown) {
     const isBusy = thrown instanceof CommandFailedError && thrown.stderr.includes('busy');
+    if (!(await isMounted(path))) return; // a holder cleared it away meanwhile, after one that had died
     if (lazily) await runCommand('umount', ['-c', '-n', '-l', path]);
     else throw isBusy ? new MountBusyError(path, thrown) : thrown;
   }
+}
+
+async function isMounted(path: string): Promise<boolean> {
+  return (await listMounts()).some(({ mountPoint }) => mountPoint === path);
 }
 
 function isBelow(path: string, dir: string): boolean {
