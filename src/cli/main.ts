@@ -56,15 +56,22 @@ function watchOutput(): void {
   });
 }
 
+/** Runs the command and gives back what it used, whichever of the two fails. */
+async function run(context: CliContext): Promise<void> {
+  try {
+    await buildProgram(context).parseAsync();
+  } finally {
+    await context.close();
+  }
+}
+
 async function main(): Promise<ExitCause> {
   const context = new CliContext();
   try {
-    await buildProgram(context).parseAsync();
+    await run(context);
     return context.cause;
   } catch (thrown) {
     return reportFailure(context, thrown);
-  } finally {
-    await context.close();
   }
 }
 
