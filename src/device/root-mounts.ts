@@ -98,7 +98,8 @@ class Roots implements RootMounts {
 
   async #mount(root: Root): Promise<Timeline> {
     const timelineMs = { open: 0, attach: 0, mount: 0 };
-    if (root.isMounted) return timelineMs;
+    if (root.isMounted && (await this.#isServed(root))) return timelineMs;
+    await this.#forgetDead(root);
     const startMs = performance.now();
     const { path } = await this.#options.agent.open(this.#use(root));
     const openMs = performance.now();
@@ -113,6 +114,21 @@ class Roots implements RootMounts {
     root.isMounted = true;
     timelineMs.open = openMs - startMs;
     return timelineMs;
+  }
+
+  /** False after a holder was killed: the next one knows nothing of our mounts, and what reads them gets errors. */
+  async #isServed(root: Root): Promise<boolean> {
+    const { user } = this.#use(root);
+    const { images } = await this.#options.agent.status();
+    return images.some(
+      ({ image, users }) => image.manifestId === root.image.manifestId && users.includes(user),
+    );
+  }
+
+  async #forgetDead(root: Root): Promise<void> {
+    if (!root.isMounted) return;
+    await unmount(root.path, { lazily: true });
+    root.isMounted = false;
   }
 
   async #unmount(root: Root, how: { lazily: boolean }): Promise<void> {

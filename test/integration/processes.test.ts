@@ -4,7 +4,8 @@
  */
 
 import assert from 'node:assert/strict';
-import { mkdir, readdir } from 'node:fs/promises';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite, test, type TestContext } from 'node:test';
 
@@ -23,8 +24,8 @@ async function thawWithFunction(t: TestContext): Promise<Thaw> {
   return thaw;
 }
 
-async function invoke(thaw: Thaw, payload: string): Promise<unknown> {
-  const command = ['function', 'invoke', 'echo', '--payload', payload];
+async function invoke(thaw: Thaw, payload: string, name = 'echo'): Promise<unknown> {
+  const command = ['function', 'invoke', name, '--payload', payload];
   const { response } = await thaw.json<{ response: unknown }>(...command);
   return response;
 }
@@ -37,6 +38,17 @@ async function untilClean(thaw: Thaw): Promise<void> {
     if (left.length === 0 && roots.length === 0) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+}
+
+async function holdersOf(thaw: Thaw): Promise<readonly number[]> {
+  const pids = (await readdir('/proc')).map(Number).filter((pid) => pid > 0);
+  const commands = await Promise.all(
+    pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+  );
+  return pids.filter((_, index) => {
+    const args = commands[index]?.split('\0') ?? [];
+    return args.includes('holder') && args.some((arg) => arg.includes(thaw.root));
+  });
 }
 
 suite('processes of one Thaw', { skip, timeout: 120_000 }, () => {
@@ -67,6 +79,7 @@ suite('processes of one Thaw', { skip, timeout: 120_000 }, () => {
     const image = await writeShellImage(join(thaw.root, 'layout'), 'hang', 'sleep 1000\n');
     await thaw.json('function', 'create', 'echo', '--image', image, '--timeout', '300');
     const server = thaw.start('serve');
+    t.after(() => server.kill('SIGKILL')); // where the test failed
     const ended = endOf(server);
     const told = (what: string): Promise<void> =>
       new Promise((resolve) => {
@@ -91,5 +104,20 @@ suite('processes of one Thaw', { skip, timeout: 120_000 }, () => {
     assert.match(stderr, /told twice to stop/);
     assert.equal((await ended).status, 0);
     assert.deepEqual(await leftInKernel(thaw.root), []);
+  });
+
+  test('a server whose holder was killed starts instances again', async (t) => {
+    const thaw = await thawWithFunction(t);
+    await thaw.json('function', 'create', 'other', '--image', `oci:${thaw.root}/layout:echo`);
+    const server = thaw.start('serve');
+    t.after(() => server.kill('SIGKILL')); // where the test failed
+    const ended = endOf(server);
+    await once(server.stderr ?? server, 'data');
+    assert.equal(await invoke(thaw, '1'), 1);
+    for (const pid of await holdersOf(thaw)) process.kill(pid, 'SIGKILL');
+    assert.equal(await invoke(thaw, '2', 'other'), 2); // an instance on the image that was mounted
+    server.kill('SIGTERM');
+    assert.equal((await ended).status, 0);
+    await untilClean(thaw);
   });
 });
