@@ -296,8 +296,11 @@ await suite('a Node function in a sandbox on a mounted image', { skip: missing }
     const text = await machine.logText('floods');
     assert.ok(text.length <= 2 * logFileSizeMaxBytes);
     const { requestId } = result;
-    const end = text.indexOf(`xxx\nEND RequestId: ${requestId}\nREPORT RequestId: ${requestId}\t`);
-    assert.ok(end > 0, `its last lines: ${text.slice(-300)}`);
+    // What the log cannot take in as fast as it comes is dropped, and counted in a line.
+    const end = new RegExp(
+      `xxx\\n(\\[\\d+ bytes of output dropped\\]\\n)?END RequestId: ${requestId}\\nREPORT RequestId: ${requestId}\\t`,
+    );
+    assert.match(text.slice(-2000), end);
   });
 
   test('serves many at a time from one mount', async () => {
