@@ -10,7 +10,7 @@
  * way as any other. Source: kernel Documentation/admin-guide/cgroup-v1, cgroup-v2.rst.
  */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -96,12 +96,6 @@ export function canLimitSwap(layout: CgroupLayout): boolean {
   // Version 2 offers it wherever swap is compiled in; the root group has no such file to look for.
   if (memory?.version === 2) return existsSync('/proc/swaps');
   return memory !== undefined && existsSync(join(memory.path, 'memory.memsw.limit_in_bytes'));
-}
-
-/** The names of the groups directly below any root that start with `prefix`. */
-export function groupsWithPrefix(layout: CgroupLayout, prefix: string): readonly string[] {
-  const names = layout.hierarchies.flatMap((hierarchy) => tryReadDirectory(hierarchy.path));
-  return [...new Set(names.filter((name) => name.startsWith(prefix)))];
 }
 
 /** One sandbox's group. The object is a name: it need not exist. */
@@ -231,13 +225,5 @@ function tryRead(path: string): string | undefined {
     return readFileSync(path, 'utf8');
   } catch {
     return undefined;
-  }
-}
-
-function tryReadDirectory(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
   }
 }
