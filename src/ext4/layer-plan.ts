@@ -7,7 +7,7 @@
  * nodes) in the slots after. What fits beside the first inode table's used part shares a chunk with it.
  */
 
-import { assert, compareStrings, roundUp, type ByteString } from '../base/index.ts';
+import { assert, compareStrings, type ByteString } from '../base/index.ts';
 import type { FileContent } from '../rootfs/index.ts';
 import type { LayerCensus } from './census.ts';
 import {
@@ -27,16 +27,18 @@ import {
   largeFileBlocks,
   slotsPerGroup,
 } from './geometry.ts';
-import { fastSymlinkBytesMax, inodeExtents, type PlannedInode } from './inode.ts';
+import { fastSymlinkBytesMax, inodeExtents } from './inode.ts';
+import { orderInodes, type InodePosition } from './inode-order.ts';
 import { packIntoSlots, placeInOrder } from './packing.ts';
 import { mix, pathHash } from './path-hash.ts';
+import { inOrderOfArrival } from './placement-order.ts';
 import { needsXattrBlock } from './xattr.ts';
 
 export interface LayerPlan {
   /** Blocks counted from the layer's first group. */
   readonly parts: readonly DiskPart[];
   /** Inodes by position, counted from the first of the layer's first group; a lost file keeps its number. */
-  readonly inodes: readonly (PlannedInode | FilePart | undefined)[];
+  readonly inodes: readonly InodePosition[];
   /** Where the inode table of the first group begins; those of the others begin with their group. */
   readonly firstTableBlock: number;
   /** How many groups the layer needs in a row; 0 if it has nothing. */
@@ -48,7 +50,8 @@ export interface LayerPlan {
 /** `inodeOf` is asked only once directories are rendered. */
 export function planLayer(census: LayerCensus, layer: number, inodeOf: InodeLookup): LayerPlan {
   const files = planFiles(census);
-  const dataSlots = packIntoSlots(files, 0);
+  const inOrder = inOrderOfArrival(files, ({ content }) => content.modified.seconds);
+  const dataSlots = packIntoSlots(inOrder, 0);
   const metadata = planMetadata(census, { files, layer, inodeOf });
   const inodes = orderInodes(census, files);
   const parts = [...files, ...metadata];
@@ -161,61 +164,6 @@ function groupLostFiles(files: readonly FilePart[]): Map<ByteString, Map<ByteStr
     byDirectory.set(directory, names.set(part.path.slice(nameAt) as ByteString, part));
   }
   return byDirectory;
-}
-
-interface InodePlace {
-  readonly path: ByteString;
-  /** A file that is no more; undefined for a directory that a lower layer made, or that is no more. */
-  readonly inode: PlannedInode | FilePart | undefined;
-}
-
-/** One path in so many begins a new run of inodes. */
-const pathsPerRun = 128;
-
-/**
- * Gives every inode a position. Paths that the layer names keep theirs reserved, whatever became of them. Runs of paths,
- * cut where a path's hash says so, begin with a block of the table, so that one path more seldom moves the
- * inodes of those after its run.
- */
-function orderInodes(census: LayerCensus, files: readonly FilePart[]): InodePlace['inode'][] {
-  const directories = inRuns(directoryPlaces(census, files));
-  const others = inRuns(otherPlaces(census, files));
-  const together = roundUp(directories.length, inodesPerBlock) + others.length;
-  const step = together <= inodesPerGroup ? inodesPerBlock : inodesPerGroup;
-  directories.length = others.length === 0 ? directories.length : roundUp(directories.length, step);
-  return directories.concat(others);
-}
-
-function inRuns(places: readonly InodePlace[]): InodePlace['inode'][] {
-  const inodes: InodePlace['inode'][] = [];
-  for (const { path, inode } of places) {
-    if (pathHash(path) % pathsPerRun === 0) inodes.length = roundUp(inodes.length, inodesPerBlock);
-    inodes.push(inode);
-  }
-  return inodes;
-}
-
-/** The directories that the layer made, and those in which it has files. */
-function directoryPlaces(census: LayerCensus, files: readonly FilePart[]): InodePlace[] {
-  const places = new Map<ByteString, PlannedInode | undefined>();
-  for (const { path } of files) {
-    let directory = path;
-    for (let end = directory.lastIndexOf('/'); end > 0; end = directory.lastIndexOf('/')) {
-      directory = directory.slice(0, end) as ByteString;
-      if (places.has(directory)) break;
-      places.set(directory, undefined);
-    }
-  }
-  for (const inode of census.directories) places.set(inode.path, inode);
-  return [...places].map(([path, inode]) => ({ path, inode })).sort(byPath);
-}
-
-function otherPlaces(census: LayerCensus, files: readonly FilePart[]): InodePlace[] {
-  const withData = files.map((part) => ({ path: part.path, inode: part.inode ?? part }));
-  const without = census.others
-    .filter(({ node, data }) => node.type !== 'file' || data === undefined)
-    .map((inode) => ({ path: inode.path, inode }));
-  return [...withData, ...without].sort(byPath);
 }
 
 /**

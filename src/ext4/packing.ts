@@ -2,7 +2,7 @@
  * Puts things into chunks so that small edits stay small.
  *
  * A large thing begins at a chunk boundary, so that the same file gives the same chunks wherever it appears. Small ones
- * share bins of at most one chunk, in path order; a full bin is cut at the path with the least hash in its last
+ * share bins of at most one chunk, in the order given; a full bin is cut at the path with the least hash in its last
  * quarter, so that after an added, removed or grown file the next cuts soon fall where they fell before. Runs of chunks lie
  * at hashed slots with room to spare, so that one bin more does not move all that follow.
  */
@@ -11,9 +11,13 @@ import type { ByteString } from '../base/index.ts';
 import { chunkBlocks, largeFileBlocks, slotBlock } from './geometry.ts';
 import { pathHash } from './path-hash.ts';
 
-export interface Packable {
+/** Something of so many blocks that shares a bin with its neighbours. */
+export interface Binnable {
   readonly path: ByteString;
   readonly blockCount: number;
+}
+
+export interface Packable extends Binnable {
   /** Set by packing. */
   firstBlock: number;
 }
@@ -27,7 +31,7 @@ interface Run<Item extends Packable> {
 
 /**
  * Gives each item its first block, counted from the first block of slot 0's group; slots below `firstSlot` are taken.
- * `items` are in path order. Returns the end of the slots used, spare ones included.
+ * Returns the end of the slots used, spare ones included.
  */
 export function packIntoSlots(items: readonly Packable[], firstSlot: number): number {
   const runs = [...cutIntoBins(items.filter(isSmall)), ...items.filter(isLarge)].map(toRun);
@@ -66,8 +70,8 @@ function toRun<Item extends Packable>(packed: Item | readonly Item[]): Run<Item>
   };
 }
 
-/** Cuts small items into bins of at most one chunk. */
-function cutIntoBins<Item extends Packable>(items: readonly Item[]): Item[][] {
+/** Cuts items of at most a chunk each, in the order given, into bins of at most one chunk. */
+export function cutIntoBins<Item extends Binnable>(items: readonly Item[]): Item[][] {
   const bins: Item[][] = [];
   let open: Item[] = [];
   let openBlocks = 0;
@@ -92,7 +96,7 @@ function cutIntoBins<Item extends Packable>(items: readonly Item[]): Item[][] {
 const cutFromBlock = 0.75 * chunkBlocks;
 
 /** Where to cut a full bin: an index into `bin`, or its length to keep it whole and begin the next with `next`. */
-function leastHashInLastQuarter(bin: readonly Packable[], next: Packable): number {
+function leastHashInLastQuarter(bin: readonly Binnable[], next: Binnable): number {
   let best = bin.length;
   let leastHash = pathHash(next.path);
   let at = 0;

@@ -108,7 +108,13 @@ export class LayerApplication {
     const layer = this.#layer;
     const metadata = this.#metadataOf(entry, type);
     if (type === 'file') {
-      return { type, layer, metadata, linkCount: 0, content: this.#contentOf(entry, path) };
+      return {
+        type,
+        layer,
+        metadata,
+        linkCount: 0,
+        content: this.#contentOf(entry, path, metadata),
+      };
     }
     if (type === 'symlink') {
       this.#checkSymlink(entry);
@@ -122,9 +128,9 @@ export class LayerApplication {
     return { type, layer, metadata, linkCount: 0, deviceMajor, deviceMinor };
   }
 
-  #contentOf(entry: TarEntry, path: ByteString): FileContent {
+  #contentOf(entry: TarEntry, path: ByteString, { modified }: Metadata): FileContent {
     const { sizeBytes, segments } = entry;
-    const content = { layer: this.#layer, path, sizeBytes, segments };
+    const content = { layer: this.#layer, path, modified, sizeBytes, segments };
     if (segments.length > 0) this.#files.push(content);
     return content;
   }

@@ -22,6 +22,8 @@ export interface FileContent {
   readonly layer: number;
   /** The file's path in that layer, cleaned, without a leading slash. */
   readonly path: ByteString;
+  /** As that layer's entry says; a later hard link may have given the inode another time. */
+  readonly modified: Timestamp;
   readonly sizeBytes: number;
   /** In rising file offset; what they leave out is a hole. */
   readonly segments: readonly DataSegment[];

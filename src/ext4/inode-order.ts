@@ -1,0 +1,117 @@
+/**
+ * Gives a layer's inodes their positions, so that few of them move when the layer is built anew.
+ *
+ * Paths that the layer names keep a number reserved, whatever became of them. Directories, which upper layers modify, have
+ * tables of their own, apart from everything else. Inodes come in runs, cut where a path's hash says so, and
+ * a run begins with a block of its table; tables are bins of runs, cut like bins of data. So one path more
+ * moves inodes up to the end of its run, seldom to the end of its table, and more seldom those of other tables.
+ */
+
+import { compareStrings, roundUp, type ByteString } from '../base/index.ts';
+import type { LayerCensus } from './census.ts';
+import type { FilePart } from './disk-part.ts';
+import { inodeTableBlocks, inodesPerBlock, inodesPerGroup } from './geometry.ts';
+import type { PlannedInode } from './inode.ts';
+import { cutIntoBins, type Binnable } from './packing.ts';
+import { pathHash } from './path-hash.ts';
+import { inOrderOfArrival } from './placement-order.ts';
+
+/** Undefined for a number that nothing uses; a file part for a file that is no more. */
+export type InodePosition = PlannedInode | FilePart | undefined;
+
+/** Every `inodesPerGroup` positions are a table; the last one ends where its inodes do. */
+export function orderInodes(census: LayerCensus, files: readonly FilePart[]): InodePosition[] {
+  const directories = cutIntoRuns(directoryPlaces(census, files));
+  const others = cutIntoRuns(otherPlaces(census, files));
+  const all = [...directories, ...others];
+  if (blockCount(all) <= inodeTableBlocks) return toTable(all);
+  const tables = [...cutIntoBins(directories), ...cutIntoBins(others)].map(toTable);
+  return tables.flatMap((table, index) => {
+    if (index < tables.length - 1) table.length = inodesPerGroup;
+    return [...table];
+  });
+}
+
+interface InodePlace {
+  readonly path: ByteString;
+  readonly modifiedSeconds: number;
+  readonly inode: InodePosition;
+}
+
+interface InodeRun extends Binnable {
+  readonly inodes: InodePosition[];
+}
+
+/** One path in so many begins a new run. */
+const pathsPerRun = 128;
+
+function cutIntoRuns(places: readonly InodePlace[]): InodeRun[] {
+  const runs: InodeRun[] = [];
+  let open: InodeRun | undefined;
+  for (const { path, inode } of places) {
+    const isFull = open?.inodes.length === inodesPerGroup;
+    if (open === undefined || isFull || pathHash(path) % pathsPerRun === 0) {
+      open = newRun(path);
+      runs.push(open);
+    }
+    open.inodes.push(inode);
+  }
+  return runs;
+}
+
+function newRun(path: ByteString): InodeRun {
+  const inodes: InodePosition[] = [];
+  return {
+    path,
+    inodes,
+    get blockCount() {
+      return Math.ceil(inodes.length / inodesPerBlock);
+    },
+  };
+}
+
+function blockCount(runs: readonly InodeRun[]): number {
+  return runs.reduce((sum, run) => sum + run.blockCount, 0);
+}
+
+function toTable(runs: readonly InodeRun[]): InodePosition[] {
+  const table: InodePosition[] = [];
+  for (const { inodes } of runs) {
+    table.length = roundUp(table.length, inodesPerBlock);
+    table.push(...inodes);
+  }
+  return table;
+}
+
+/** The directories that the layer made, and those in which it has files. */
+function directoryPlaces(census: LayerCensus, files: readonly FilePart[]): InodePlace[] {
+  const places = new Map<ByteString, PlannedInode | undefined>();
+  for (const { path } of files) {
+    let directory = path;
+    for (let end = directory.lastIndexOf('/'); end > 0; end = directory.lastIndexOf('/')) {
+      directory = directory.slice(0, end) as ByteString;
+      if (places.has(directory)) break;
+      places.set(directory, undefined);
+    }
+  }
+  for (const inode of census.directories) places.set(inode.path, inode);
+  return [...places]
+    .map(([path, inode]) => ({ path, inode, modifiedSeconds: 0 }))
+    .sort((a, b) => compareStrings(a.path, b.path));
+}
+
+/** All others, in the order in which files share chunks. */
+function otherPlaces(census: LayerCensus, files: readonly FilePart[]): InodePlace[] {
+  const withData = files.map((part) => {
+    const { path, modified } = part.content;
+    return { path, modifiedSeconds: modified.seconds, inode: part.inode ?? part };
+  });
+  const without = census.others
+    .filter(({ node, data }) => node.type !== 'file' || data === undefined)
+    .map((inode) => {
+      const { seconds } = inode.node.metadata.modified;
+      return { path: inode.path, modifiedSeconds: seconds, inode };
+    });
+  const places = [...withData, ...without].sort((a, b) => compareStrings(a.path, b.path));
+  return inOrderOfArrival(places, ({ modifiedSeconds }) => modifiedSeconds);
+}
