@@ -2,6 +2,7 @@
 
 import { Ext4LimitError } from './errors.ts';
 import { groupCountDefault, groupCountMax } from './geometry.ts';
+import { mix } from './path-hash.ts';
 
 interface AddressPlan {
   readonly groupCount: number;
@@ -16,8 +17,9 @@ interface PlacedLayer {
 }
 
 /**
- * A layer lies where its hash says, or in the next groups that are free; lower layers, which more images share,
- * choose first. Group 0 is the head's. The address space doubles until layers fill at most half of it.
+ * A layer lies where its hash says; if that is taken, at its second choice, which is the same in every image in which the
+ * first is taken, and so on. Lower layers, which more images share, choose first. Group 0 is the head's. The
+ * address space doubles until layers fill at most half of it.
  * Throws `ERR_EXT4_LIMIT` if that is more than 8 TiB.
  */
 export function placeLayers(layers: readonly PlacedLayer[]): AddressPlan {
@@ -42,8 +44,7 @@ function tryToPlace(layers: readonly PlacedLayer[], groupCount: number): number[
       firstGroups.push(0);
       continue;
     }
-    const wanted = layer.addressHash % groupCount;
-    const found = findFree(taken, wanted, layer.groupCount) ?? findFree(taken, 1, layer.groupCount);
+    const found = firstFreeChoice(taken, layer) ?? findFree(taken, layer.groupCount);
     if (found === undefined) return undefined;
     taken.fill(1, found, found + layer.groupCount);
     firstGroups.push(found);
@@ -51,10 +52,24 @@ function tryToPlace(layers: readonly PlacedLayer[], groupCount: number): number[
   return firstGroups;
 }
 
-/** The first of `count` free groups in a row from `start` on. */
-function findFree(taken: Uint8Array, start: number, count: number): number | undefined {
+/** Enough for layers that fill half of the space: the chance that all are taken is one in thousands. */
+const choicesMax = 16;
+
+function firstFreeChoice(taken: Uint8Array, layer: PlacedLayer): number | undefined {
+  let hash = layer.addressHash;
+  for (let choice = 0; choice < choicesMax; choice += 1) {
+    const group = hash % taken.length;
+    const end = group + layer.groupCount;
+    if (end <= taken.length && !taken.subarray(group, end).includes(1)) return group;
+    hash = mix(hash + choice + 1);
+  }
+  return undefined;
+}
+
+/** The first of `count` free groups in a row. */
+function findFree(taken: Uint8Array, count: number): number | undefined {
   let free = 0;
-  for (let group = start; group < taken.length; group += 1) {
+  for (let group = 1; group < taken.length; group += 1) {
     free = taken[group] === 0 ? free + 1 : 0;
     if (free === count) return group - count + 1;
   }
