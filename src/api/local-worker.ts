@@ -9,8 +9,10 @@ import {
   checkImage,
   decodeImageDocument,
   exportImage,
+  listImageFiles,
   openStoredManifest,
   publishImage,
+  readImageFile,
   type PublishDependencies,
 } from '../publish/index.ts';
 import { manifestObjectName } from '../store/index.ts';
@@ -45,7 +47,7 @@ export function createLocalWorker(options: LocalWorkerOptions): Worker {
   };
 }
 
-type ImageCalls = Pick<Worker, Extract<keyof Worker, `${string}Image` | 'listImages'>>;
+type ImageCalls = Pick<Worker, Extract<keyof Worker, `${string}Image${string}`>>;
 type FunctionCalls = Omit<Worker, keyof ImageCalls | typeof Symbol.asyncDispose>;
 
 async function findImage(
@@ -87,6 +89,14 @@ function imageCalls(options: LocalWorkerOptions): ImageCalls {
       const { image, manifest } = await storedImage(request);
       await exportImage({ store, manifest, path: request.path, ...call });
       return image;
+    },
+    listImageFiles: async function* ({ path, ...request }, call) {
+      const { manifest } = await storedImage(request);
+      yield* listImageFiles({ store, manifest, path, ...call });
+    },
+    readImageFile: async function* ({ path, ...request }, call) {
+      const { manifest } = await storedImage(request);
+      yield* readImageFile({ store, manifest, path, ...call });
     },
     removeImage: async (request) => {
       const image = await findImage(options, request);

@@ -5,11 +5,13 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 
 import { buildTar } from '../../test/support/tar-builder.ts';
-import { ThawError, type ProgressUpdate } from '../base/index.ts';
+import { byteString, errorCode, ThawError, type ProgressUpdate } from '../base/index.ts';
 import { publishingHouse } from '../publish/testing/publishing-house.ts';
 import { createLocalWorker } from './local-worker.ts';
 import { serveWorker, workerAt } from './worker-socket.ts';
 import type { Worker } from './worker.ts';
+
+const oddName = Uint8Array.of(0x6f, 0xff, 0x0a);
 
 interface Setup {
   /** A worker without a runtime: it publishes, and says what mounting lacks. */
@@ -28,7 +30,10 @@ async function localSetup(t: TestContext): Promise<Setup> {
       ),
     close: async () => {},
   });
-  const tar = buildTar([{ path: 'main', content: Buffer.alloc(3_000_000, 'main') }]);
+  const tar = buildTar([
+    { path: 'main', content: Buffer.alloc(3_000_000, 'main') },
+    { path: oddName, type: 'symlink', linkTarget: 'main' },
+  ]);
   return { worker, source: await house.image([{ tar }]) };
 }
 
@@ -71,6 +76,35 @@ for (const [kind, setup] of Object.entries(setups)) {
     assert.deepEqual(report.problems, []);
     await worker.removeImage({ tenant, id: 'n' });
     assert.deepEqual(await worker.listImages({ tenant }), []);
+  });
+
+  test(`${kind} lists and reads the files of an image, whatever their names`, async (t) => {
+    const { worker, source } = await setup(t);
+    const tenant = 'acme';
+    await worker.convertImage({ source, tenant, name: 'n' });
+    const at = (path: string) => ({ tenant, id: 'n', path: byteString(path) });
+    const paths: string[] = [];
+    for await (const { path } of worker.listImageFiles(at('/'))) paths.push(path);
+    assert.deepEqual(paths, ['', 'main', Buffer.from(oddName).toString('latin1')]);
+    const pieces: Uint8Array[] = [];
+    for await (const piece of worker.readImageFile(at('main'))) pieces.push(piece);
+    assert.ok(Buffer.concat(pieces).equals(Buffer.alloc(3_000_000, 'main')));
+    for await (const piece of worker.readImageFile(at('main'))) {
+      assert.ok(piece.byteLength < 3_000_000); // more would come; closing the worker waits for none of it
+      break;
+    }
+    const codeOf = async (stream: AsyncIterable<unknown>): Promise<string | undefined> => {
+      try {
+        for await (const _item of stream) break;
+      } catch (thrown) {
+        return errorCode(thrown);
+      }
+      return undefined;
+    };
+    assert.equal(await codeOf(worker.readImageFile(at('/'))), 'ERR_PUBLISH_NOT_A_FILE');
+    assert.equal(await codeOf(worker.listImageFiles(at('x'))), 'ERR_PUBLISH_FILE_MISSING');
+    const ofNone = worker.listImageFiles({ ...at('/'), id: 'none' });
+    assert.equal(await codeOf(ofNone), 'ERR_API_IMAGE_NOT_FOUND');
   });
 
   test(`${kind} throws the codes of the rooms behind it`, async (t) => {

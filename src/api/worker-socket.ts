@@ -1,16 +1,25 @@
-/** A `Worker` over a Unix socket: one POST `/v1/worker/METHOD` a call, progress as its events. */
+/**
+ * A `Worker` over a Unix socket: one POST `/v1/worker/METHOD` a call. Its events are progress, or the items of a stream,
+ * which flow no faster than they are taken.
+ */
 
 import {
   callUnixJson,
+  defined,
   serveUnixJson,
+  streamUnixJson,
+  viewOf,
   type ProgressUpdate,
+  type UnixRoute,
   type UnixRoutes,
 } from '../base/index.ts';
 import { WorkerStoppingError } from './errors.ts';
 import type { CallOptions, Worker } from './worker.ts';
 
-type Method = Exclude<keyof Worker, typeof Symbol.asyncDispose>;
-type AnyMethod = (request: unknown, options: CallOptions) => Promise<unknown>;
+type StreamName = 'listImageFiles' | 'readImageFile';
+type Method = Exclude<keyof Worker, typeof Symbol.asyncDispose | StreamName>;
+type AnyMethod = (request: unknown, options?: CallOptions) => Promise<unknown>;
+type AnyStream = (request: unknown, options?: CallOptions) => AsyncIterable<unknown>;
 
 /** Every method by name, so that neither end can forget one. */
 const methods = Object.keys({
@@ -30,7 +39,25 @@ const methods = Object.keys({
   dropCaches: true,
 } satisfies Record<Method, true>) as readonly Method[];
 
-const pathOf = (method: Method): string => `/v1/worker/${method}`;
+interface ItemCodec {
+  readonly toJson: (item: never) => unknown;
+  readonly fromJson: (json: never) => unknown;
+}
+
+const asItIs: ItemCodec = { toJson: (item) => item, fromJson: (json) => json };
+const bytesInBase64: ItemCodec = {
+  toJson: (bytes: Uint8Array) => viewOf(bytes).toString('base64'),
+  fromJson: (text: string) => Buffer.from(text, 'base64'),
+};
+
+/** Streams by name, with how their items travel. */
+const streams: Readonly<Record<StreamName, ItemCodec>> = {
+  listImageFiles: asItIs,
+  readImageFile: bytesInBase64,
+};
+const streamNames = Object.keys(streams) as readonly StreamName[];
+
+const pathOf = (method: Method | StreamName): string => `/v1/worker/${method}`;
 const progressIntervalMs = 100;
 
 /**
@@ -46,16 +73,28 @@ export async function serveWorker(
   stopNow?.addEventListener('abort', () => stopping.abort(new WorkerStoppingError()), {
     once: true,
   });
-  const routes: UnixRoutes = Object.fromEntries(
-    methods.map((method) => [
-      `POST ${pathOf(method)}`,
-      async (body, { signal, emit }) =>
-        await (worker[method] as AnyMethod)(body, {
-          signal: AbortSignal.any([signal, stopping.signal]),
-          progress: throttled(emit),
-        }),
-    ]),
-  );
+  const untilStopped = (signal: AbortSignal): AbortSignal =>
+    AbortSignal.any([signal, stopping.signal]);
+  const callRoute =
+    (method: Method): UnixRoute =>
+    async (body, { signal, emit }) =>
+      await (worker[method] as AnyMethod)(body, {
+        signal: untilStopped(signal),
+        progress: throttled(emit),
+      });
+  const streamRoute =
+    (name: StreamName): UnixRoute =>
+    async (body, { signal, emit, drained }) => {
+      const items = (worker[name] as AnyStream)(body, { signal: untilStopped(signal) });
+      for await (const item of items) {
+        emit(streams[name].toJson(item as never));
+        await drained();
+      }
+    };
+  const routes: UnixRoutes = Object.fromEntries([
+    ...methods.map((method) => [`POST ${pathOf(method)}`, callRoute(method)] as const),
+    ...streamNames.map((name) => [`POST ${pathOf(name)}`, streamRoute(name)] as const),
+  ]);
   return await serveUnixJson(socketPath, routes);
 }
 
@@ -73,17 +112,26 @@ function throttled(report: (update: ProgressUpdate) => void): (update: ProgressU
 
 /** The worker that is served at `socketPath`. Its methods throw `ERR_UNIX_*` when the server goes away. */
 export function workerAt(socketPath: string): Worker {
-  const calls = methods.map((method) => [
+  const timeoutMs = Infinity;
+  const calls = methods.map((method): [Method, AnyMethod] => [
     method,
-    (request: unknown, { signal, progress }: CallOptions = {}) =>
+    (request, { signal, progress } = {}) =>
       callUnixJson(socketPath, 'POST', pathOf(method), request ?? {}, {
-        timeoutMs: Infinity,
+        timeoutMs,
         onEvent: (event) => progress?.(event as ProgressUpdate),
-        ...(signal === undefined ? {} : { signal }),
+        ...defined({ signal }),
       }),
   ]);
+  const streaming = streamNames.map((name): [StreamName, AnyStream] => [
+    name,
+    async function* (request, { signal } = {}) {
+      const options = { timeoutMs, ...defined({ signal }) };
+      const items = streamUnixJson(socketPath, 'POST', pathOf(name), request, options);
+      for await (const item of items) yield streams[name].fromJson(item as never);
+    },
+  ]);
   return {
-    ...(Object.fromEntries(calls) as Omit<Worker, typeof Symbol.asyncDispose>),
+    ...(Object.fromEntries([...calls, ...streaming]) as Omit<Worker, typeof Symbol.asyncDispose>),
     [Symbol.asyncDispose]: async () => {},
   };
 }

@@ -1,15 +1,16 @@
 /**
- * All that one worker does for its administrator, as one interface of JSON-shaped values: the CLI calls it in its
- * own process when no `thaw serve` runs, and over that server's Unix socket when one does.
+ * All that one worker does for its administrator, as one interface of JSON-shaped values, and of streams of them and of
+ * bytes: the CLI calls it in its own process when no `thaw serve` runs, and over that server's Unix socket when one
+ * does.
  */
 
-import type { ProgressReporter } from '../base/index.ts';
+import type { ByteString, ProgressReporter } from '../base/index.ts';
 import type { FunctionRecord, ImageRecord } from '../catalog/index.ts';
 import type {
   CreateFunctionRequest as FunctionDefinition,
   InvokeResult,
 } from '../functions/index.ts';
-import type { CheckReport, ChunkCounts, ImageDocument } from '../publish/index.ts';
+import type { CheckReport, ChunkCounts, ImageDocument, ImageFile } from '../publish/index.ts';
 
 /** What a caller hands along with a request that may take long. */
 export interface CallOptions {
@@ -44,6 +45,12 @@ export interface ImageRequest {
   readonly tenant: string;
   /** A manifest id, a unique prefix of one (6 digits or more), or a name. */
   readonly id: string;
+}
+
+/** Names a file of a published image, or a directory. */
+export interface ImageFileRequest extends ImageRequest {
+  /** From the image's root, with or without a leading slash. */
+  readonly path: ByteString;
 }
 
 /** The catalog's record and what the manifest, opened with the tenant's key, says of the image. */
@@ -83,6 +90,10 @@ export interface Worker extends AsyncDisposable {
     request: ImageRequest & { readonly path: string },
     options?: CallOptions,
   ): Promise<ImageRecord>;
+  /** As the function of this name in the publish room. Leaving the loop ends the work. */
+  listImageFiles(request: ImageFileRequest, options?: CallOptions): AsyncIterable<ImageFile>;
+  /** As the function of this name in the publish room. Leaving the loop ends the work. */
+  readImageFile(request: ImageFileRequest, options?: CallOptions): AsyncIterable<Uint8Array>;
   removeImage(request: ImageRequest): Promise<ImageRecord>;
   /** `directory` is absolute and exists. The mount stays after the call and after the process. */
   mountImage(

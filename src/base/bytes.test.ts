@@ -6,8 +6,10 @@ import fc from 'fast-check';
 import {
   byteString,
   byteStringFromBytes,
+  byteStringFromPrintable,
   byteStringToBytes,
   byteStringToDisplay,
+  byteStringToPrintable,
   compareStrings,
   roundUp,
   toHex,
@@ -39,6 +41,35 @@ test('byteStringToDisplay() shows bytes that are not UTF-8 as U+FFFD', () => {
     byteStringToDisplay(byteStringFromBytes(Uint8Array.of(0x61, 0xff, 0x62))),
     'a\uFFFDb',
   );
+});
+
+test('byteStringToPrintable() shows text as it is, and all else as octal digits', () => {
+  for (const [bytes, shown] of [
+    ['héllo wörld 😀', 'héllo wörld 😀'],
+    ['a\nb\u001b[2J\u007f', 'a\\012b\\033[2J\\177'],
+    [
+      'C1 \u009b31m, bidi \u202e, line \u2028',
+      'C1 \\302\\23331m, bidi \\342\\200\\256, line \\342\\200\\250',
+    ],
+    ['back\\slash \\033', 'back\\\\slash \\\\033'],
+    [Uint8Array.of(0x61, 0xff, 0xc3, 0x28, 0xe2, 0x82), 'a\\377\\303(\\342\\202'],
+    [Uint8Array.of(0xed, 0xa0, 0x80, 0xc0, 0xaf), '\\355\\240\\200\\300\\257'],
+  ] as const) {
+    const given = typeof bytes === 'string' ? byteString(bytes) : byteStringFromBytes(bytes);
+    assert.equal(byteStringToPrintable(given), shown);
+  }
+});
+
+test('byteStringFromPrintable() reads what byteStringToPrintable() writes, and neither lets a control through', () => {
+  fc.assert(
+    fc.property(fc.uint8Array(), (bytes) => {
+      const string = byteStringFromBytes(bytes);
+      const shown = byteStringToPrintable(string);
+      assert.doesNotMatch(shown, /[\p{Cc}\p{Zl}\p{Zp}\uFFFD]/u);
+      assert.equal(byteStringFromPrintable(shown), string);
+    }),
+  );
+  assert.equal(byteStringFromPrintable('é\\x2d\\777\\'), byteString('é\\x2d\\777\\'));
 });
 
 test('byte strings compare in the order of their bytes, which Buffer.compare knows too', () => {

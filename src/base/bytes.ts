@@ -31,6 +31,48 @@ export function byteStringToDisplay(string: ByteString): string {
   return Buffer.from(string, 'latin1').toString('utf8');
 }
 
+/** A sequence of UTF-8 (The Unicode Standard, table 3-7), or a byte that is in none. */
+const utf8OrByte = new RegExp(
+  [
+    '[\\xc2-\\xdf][\\x80-\\xbf]',
+    '\\xe0[\\xa0-\\xbf][\\x80-\\xbf]',
+    '[\\xe1-\\xec\\xee\\xef][\\x80-\\xbf]{2}',
+    '\\xed[\\x80-\\x9f][\\x80-\\xbf]',
+    '\\xf0[\\x90-\\xbf][\\x80-\\xbf]{2}',
+    '[\\xf1-\\xf3][\\x80-\\xbf]{3}',
+    '\\xf4[\\x80-\\x8f][\\x80-\\xbf]{2}',
+    '[^]',
+  ].join('|'),
+  'g',
+);
+/** Controls, what steers the direction of text, what ends a line, a byte that is not UTF-8. */
+const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\uFFFD]/u;
+
+/**
+ * For a line on a terminal: printable UTF-8 as it is, every other byte as a backslash and three octal digits, a
+ * backslash as two. `byteStringFromPrintable` reads it back, byte for byte.
+ */
+export function byteStringToPrintable(string: ByteString): string {
+  if (/^[\x20-\x5b\x5d-\x7e]*$/.test(string)) return string;
+  return string.replaceAll(utf8OrByte, (sequence) => {
+    if (sequence === '\\') return '\\\\';
+    const text = byteStringToDisplay(sequence as ByteString);
+    if (!unprintable.test(text)) return text;
+    return Array.from(byteStringToBytes(sequence as ByteString), octalEscape).join('');
+  });
+}
+
+function octalEscape(byte: number): string {
+  return `\\${byte.toString(8).padStart(3, '0')}`;
+}
+
+/** Reads `byteStringToPrintable`'s notation. A backslash before anything else stands for itself. */
+export function byteStringFromPrintable(text: string): ByteString {
+  return byteString(text).replaceAll(/\\(\\|[0-3][0-7]{2})/g, (_, escaped: string) =>
+    escaped === '\\' ? escaped : String.fromCharCode(Number.parseInt(escaped, 8)),
+  ) as ByteString;
+}
+
 /** A Buffer over the same memory, without a copy. */
 export function viewOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

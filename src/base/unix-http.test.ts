@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 
 import { ThawError } from './errors.ts';
-import { callUnixJson, serveUnixJson, type UnixRoutes } from './unix-http.ts';
+import { callUnixJson, serveUnixJson, streamUnixJson, type UnixRoutes } from './unix-http.ts';
 
 async function serverFor(t: TestContext, routes: UnixRoutes): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'thaw-unix-'));
@@ -111,6 +111,55 @@ test('a caller that aborts while events arrive gets its reason, whenever that is
     const { signal } = abort;
     await assert.rejects(callUnixJson(socket, 'POST', '/count', {}, { signal, onEvent }), reason);
   }
+});
+
+test('a stream flows no faster than it is taken, and leaving it hangs up', async (t) => {
+  let emitted = 0;
+  const gone = Promise.withResolvers<void>();
+  const socket = await serverFor(t, {
+    'POST /endless': async (_body, { emit, drained, signal }) => {
+      while (!signal.aborted) {
+        emit({ text: 'x'.repeat(50_000), emitted });
+        emitted += 1;
+        await drained();
+      }
+      gone.resolve();
+    },
+  });
+  let taken = 0;
+  for await (const event of streamUnixJson(socket, 'POST', '/endless')) {
+    assert.deepEqual(event, { text: 'x'.repeat(50_000), emitted: taken });
+    taken += 1;
+    // What lies between the two ends are the buffers of the socket and of Node: less than 5 MB.
+    assert.ok(emitted - taken < 100, `${emitted} emitted, ${taken} taken`);
+    if (taken === 300) break;
+  }
+  await gone.promise;
+});
+
+test('a stream ends with what its route returns or throws, after all it emitted', async (t) => {
+  const error = new ThawError({ code: 'ERR_TEST', fault: 'data', message: 'Cannot go on' });
+  const socket = await serverFor(t, {
+    'POST /two': async (_body, { emit }) => {
+      emit(1);
+      emit(2);
+      return 'done';
+    },
+    'POST /fail': async (_body, { emit }) => {
+      emit(1);
+      throw error;
+    },
+  });
+  const two = streamUnixJson(socket, 'POST', '/two');
+  const steps = [await two.next(), await two.next(), await two.next()];
+  assert.deepEqual(steps, [
+    { done: false, value: 1 },
+    { done: false, value: 2 },
+    { done: true, value: 'done' },
+  ]);
+  const failing = streamUnixJson(socket, 'POST', '/fail');
+  assert.deepEqual(await failing.next(), { done: false, value: 1 });
+  await assert.rejects(failing.next(), { code: 'ERR_TEST', fault: 'data' });
 });
 
 test('a call that takes too long ends with ERR_UNIX_TIMEOUT', async (t) => {

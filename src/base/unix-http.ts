@@ -4,6 +4,7 @@
  * `ThawError` thrown by a route arrives at the caller as an error of the same code.
  */
 
+import { once } from 'node:events';
 import { unlink } from 'node:fs/promises';
 import {
   createServer,
@@ -21,6 +22,8 @@ export interface UnixCall {
   readonly signal: AbortSignal;
   /** Sends the caller something JSON-shaped ahead of the result. */
   readonly emit: (event: unknown) => void;
+  /** Resolves when what was emitted is on its way, or will never be; for routes that emit without end. */
+  readonly drained: () => Promise<void>;
 }
 
 /** Answers one call; what it returns is sent as JSON (undefined as `null`). `body` is unchecked input. */
@@ -38,6 +41,9 @@ export interface UnixCallOptions {
   readonly signal?: AbortSignal;
   /** For the whole call; `Infinity` waits as long as the other process lives. Default 60,000. */
   readonly timeoutMs?: number;
+}
+
+export interface UnixEventOptions {
   /** Gets what the route emits, as it comes. */
   readonly onEvent?: (event: unknown) => void;
 }
@@ -88,6 +94,10 @@ async function answer(
   const send = (line: AnswerLine): void => {
     if (!response.destroyed) response.write(`${JSON.stringify(line)}\n`);
   };
+  const drained = async (): Promise<void> => {
+    if (!response.writableNeedDrain) return;
+    await once(response, 'drain', { signal: hungUp.signal }).catch(() => {});
+  };
   response.writeHead(200, { 'content-type': 'application/x-ndjson' });
   try {
     const target = `${request.method} ${request.url}`;
@@ -99,7 +109,8 @@ async function answer(
       );
     }
     const emit = (event: unknown): void => send({ event });
-    const result = await route(await readJson(request), { signal: hungUp.signal, emit });
+    const call = { signal: hungUp.signal, emit, drained };
+    const result = await route(await readJson(request), call);
     send({ result: result ?? null });
   } catch (thrown) {
     send({ error: errorToJson(thrown) });
@@ -167,9 +178,28 @@ export async function callUnixJson(
   method: 'GET' | 'POST',
   path: string,
   body?: unknown,
-  options: UnixCallOptions = {},
+  { onEvent, ...options }: UnixCallOptions & UnixEventOptions = {},
 ): Promise<unknown> {
-  const { signal, timeoutMs = 60_000, onEvent } = options;
+  const answer = streamUnixJson(socketPath, method, path, body, options);
+  for (;;) {
+    const { done, value } = await answer.next();
+    if (done === true) return value;
+    onEvent?.(value);
+  }
+}
+
+/**
+ * As `callUnixJson`, giving what the route emits as it is asked for: a route that awaits `drained` emits no faster than
+ * that. Leaving the loop early hangs up.
+ */
+export async function* streamUnixJson(
+  socketPath: string,
+  method: 'GET' | 'POST',
+  path: string,
+  body?: unknown,
+  options: UnixCallOptions = {},
+): AsyncGenerator<unknown, unknown, undefined> {
+  const { signal, timeoutMs = 60_000 } = options;
   const timeout = timeoutMs === Infinity ? undefined : AbortSignal.timeout(timeoutMs);
   const ended = AbortSignal.any([signal, timeout].filter((given) => given !== undefined));
   try {
@@ -181,7 +211,7 @@ export async function callUnixJson(
       request.once('error', reject);
       request.end(body === undefined ? undefined : JSON.stringify(body));
     });
-    return await readAnswer(response, onEvent);
+    return yield* readAnswer(response);
   } catch (thrown) {
     signal?.throwIfAborted();
     if (thrown instanceof ThawError) throw thrown;
@@ -189,15 +219,12 @@ export async function callUnixJson(
   }
 }
 
-async function readAnswer(
-  response: IncomingMessage,
-  onEvent: ((event: unknown) => void) | undefined,
-): Promise<unknown> {
+async function* readAnswer(response: IncomingMessage): AsyncGenerator<unknown, unknown, undefined> {
   for await (const text of linesOf(response)) {
     const line = JSON.parse(text) as AnswerLine;
     if ('error' in line) throw errorFromJson(line.error);
     if ('result' in line) return line.result ?? undefined;
-    onEvent?.(line.event);
+    yield line.event;
   }
   throw new Error('The answer ended without a result');
 }

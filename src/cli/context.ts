@@ -114,6 +114,20 @@ export class CliContext {
     process.stdout.write(asJson === true ? `${JSON.stringify(result, null, 2)}\n` : forPeople());
   }
 
+  /**
+   * A result of any length, on stdout, no faster than it is read; ends early when nobody reads on. What cannot be
+   * written otherwise is told of where the output is watched.
+   */
+  async printAll(pieces: AsyncIterable<string | Uint8Array>): Promise<void> {
+    this.bars.clear();
+    for await (const piece of pieces) {
+      const failure = await new Promise<unknown>((resolve) => {
+        process.stdout.write(piece, resolve);
+      });
+      if (failure !== undefined && failure !== null) return;
+    }
+  }
+
   async close(): Promise<void> {
     this.bars.clear();
     const worker = await this.#worker?.catch(() => undefined);

@@ -121,9 +121,13 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_PUBLISH_EXPORT_EXISTS: 'conflict',
   ERR_PUBLISH_EXPORT_FULL: 'noSpace',
   ERR_PUBLISH_EXPORT_TARGET: 'usage',
+  ERR_PUBLISH_FILE_MISSING: 'notFound',
   ERR_PUBLISH_IMAGE_DOCUMENT: 'badImage',
   ERR_PUBLISH_IMAGE_TOO_LARGE: 'badImage',
+  ERR_PUBLISH_LINK_LOOP: 'notFound',
   ERR_PUBLISH_MANIFEST_MISSING: 'badImage',
+  ERR_PUBLISH_NOT_A_DIRECTORY: 'notFound',
+  ERR_PUBLISH_NOT_A_FILE: 'usage',
 
   ERR_DEVICE_AGENT_FAILING: 'environment',
   ERR_DEVICE_AGENT_STOPPING: 'environment',

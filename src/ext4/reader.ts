@@ -31,15 +31,18 @@ export interface Ext4Reader {
   readonly info: FilesystemInfo;
   /** The inode of this number; an error if it is not in use. */
   inode(number: number): Promise<Ext4Inode>;
+  root(): Promise<Ext4Inode>;
   /** What is at `path`, names parted by `/`; symlinks are not followed. Undefined if there is nothing. */
   lookup(path: ByteString): Promise<Ext4Inode | undefined>;
+  /** What `name` stands for in a directory. Undefined if there is nothing. */
+  find(directory: Ext4Inode, name: ByteString): Promise<Ext4Inode | undefined>;
   /** All entries but `.` and `..`, in byte order of the names. */
   entries(directory: Ext4Inode): Promise<readonly Ext4DirectoryEntry[]>;
   /**
-   * Everything in the filesystem, the root first, directories before what they hold, names in byte order. A file with
-   * several names comes once for each.
+   * Everything from `start` down, by default from the root: directories before what they hold, names in byte order.
+   * A file with several names comes once for each.
    */
-  walk(): AsyncGenerator<Ext4Path>;
+  walk(start?: Ext4Path): AsyncGenerator<Ext4Path>;
   /** Where the data of a file, a directory or a long symlink lies, holes left out. */
   extents(inode: Ext4Inode): Promise<readonly Extent[]>;
   /**
@@ -63,9 +66,11 @@ export async function openFilesystem(disk: RandomAccess): Promise<Ext4Reader> {
   return {
     info: volume.info,
     inode: (number) => readInode(volume, number),
+    root: () => readInode(volume, rootInodeNumber),
     lookup: (path) => lookup(volume, path),
+    find: (directory, name) => find(volume, directory, name),
     entries: (directory) => readDirectory(volume, directory),
-    walk: () => walk(volume),
+    walk: (start) => walk(volume, start),
     extents: extentsOf,
     read: async (file, offset, target) => {
       await readData(volume, await extentsOf(file), { sizeBytes: file.sizeBytes, offset, target });
@@ -79,17 +84,26 @@ async function lookup(volume: Volume, path: ByteString): Promise<Ext4Inode | und
   let inode = await readInode(volume, rootInodeNumber);
   for (const name of path.split('/').filter((part) => part !== '')) {
     if (inode.type !== 'directory') return undefined;
-    const number = await findInDirectory(volume, inode, name as ByteString);
-    if (number === undefined) return undefined;
-    inode = await readInode(volume, number);
+    const child = await find(volume, inode, name as ByteString);
+    if (child === undefined) return undefined;
+    inode = child;
   }
   return inode;
 }
 
-async function* walk(volume: Volume): AsyncGenerator<Ext4Path> {
+async function find(
+  volume: Volume,
+  directory: Ext4Inode,
+  name: ByteString,
+): Promise<Ext4Inode | undefined> {
+  const number = await findInDirectory(volume, directory, name);
+  return number === undefined ? undefined : await readInode(volume, number);
+}
+
+async function* walk(volume: Volume, start?: Ext4Path): AsyncGenerator<Ext4Path> {
   const names = new Map<number, number>();
   const open: { readonly path: ByteString; readonly number: number }[] = [
-    { path: '' as ByteString, number: rootInodeNumber },
+    { path: start?.path ?? ('' as ByteString), number: start?.inode.number ?? rootInodeNumber },
   ];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     const { path, number } = next;

@@ -1,6 +1,12 @@
 /** What can go wrong with a published image, beyond what the rooms below raise themselves. */
 
-import { errorCode, errorMessage, ThawError } from '../base/index.ts';
+import {
+  byteStringToPrintable,
+  errorCode,
+  errorMessage,
+  ThawError,
+  type ByteString,
+} from '../base/index.ts';
 
 /** A record names a manifest that the store does not have. */
 export class ManifestMissingError extends ThawError {
@@ -55,6 +61,55 @@ export class ExportTargetError extends ThawError {
       fault: isFull ? 'environment' : 'caller',
       message: `Cannot export to "${path}": ${errorMessage(cause)}; name a file that can be written`,
       cause,
+    });
+  }
+}
+
+/** A path of an image, as errors show it. */
+function shown(path: ByteString): string {
+  return `"/${byteStringToPrintable(path).replace(/^\/+/, '')}"`;
+}
+
+/** Nothing is at a path of an image. */
+export class ImageFileMissingError extends ThawError {
+  constructor(path: ByteString) {
+    super({
+      code: 'ERR_PUBLISH_FILE_MISSING',
+      fault: 'caller',
+      message: `Cannot find ${shown(path)} in the image: "thaw image files" lists what is there`,
+    });
+  }
+}
+
+/** A path leads through something that holds no files. */
+export class NotADirectoryInImageError extends ThawError {
+  constructor(path: ByteString, at: ByteString) {
+    super({
+      code: 'ERR_PUBLISH_NOT_A_DIRECTORY',
+      fault: 'caller',
+      message: `Cannot find ${shown(path)} in the image: ${shown(at)} is no directory`,
+    });
+  }
+}
+
+/** Symlinks that lead to each other. */
+export class ImageLinkLoopError extends ThawError {
+  constructor(path: ByteString) {
+    super({
+      code: 'ERR_PUBLISH_LINK_LOOP',
+      fault: 'caller',
+      message: `Cannot find ${shown(path)} in the image: too many symbolic links on the way`,
+    });
+  }
+}
+
+/** Only regular files have bytes to be read. */
+export class NotAFileInImageError extends ThawError {
+  constructor(path: ByteString, type: string) {
+    super({
+      code: 'ERR_PUBLISH_NOT_A_FILE',
+      fault: 'caller',
+      message: `Cannot read ${shown(path)} in the image: it is a ${type.replace('-', ' ')}, no file`,
     });
   }
 }

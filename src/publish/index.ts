@@ -4,5 +4,6 @@ export * from './check-image.ts';
 export * from './errors.ts';
 export * from './export-image.ts';
 export * from './image-document.ts';
+export * from './image-files.ts';
 export * from './publish-image.ts';
 export * from './stored-image.ts';

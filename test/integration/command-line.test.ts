@@ -13,7 +13,7 @@ import { test } from 'node:test';
 import { exitStatuses } from '../../src/cli/exit-status.ts';
 import { writeOciLayout } from '../support/oci-layout.ts';
 import { buildTar } from '../support/tar-builder.ts';
-import { Thaw, thawFor } from '../support/thaw.ts';
+import { endOf, Thaw, thawFor } from '../support/thaw.ts';
 
 async function publishSmallImage(thaw: Thaw): Promise<string> {
   const dir = join(thaw.root, 'layout');
@@ -80,6 +80,42 @@ test('an image name is one line of text', async (t) => {
     await expectUsageError(thaw, ['image', 'convert', source, '--name', name], /name of an image/);
   }
   assert.deepEqual(await thaw.json('image', 'ls'), []);
+});
+
+test('the files of an image are listed and read, whatever their names, and the reader may stop early', async (t) => {
+  const thaw = await thawFor(t);
+  const dir = join(thaw.root, 'layout');
+  await mkdir(dir);
+  const name = Buffer.from([0x61, 0x0a, 0xff]);
+  const tar = buildTar([
+    { path: 'dir/' },
+    { path: Buffer.concat([Buffer.from('dir/'), name]), content: 'odd' },
+    { path: 'big', content: Buffer.alloc(5_000_000, 'big') },
+    { path: 'link', type: 'symlink', linkTarget: 'dir' },
+  ]);
+  await writeOciLayout(dir, { layers: [{ tar }], tag: 'x' });
+  await thaw.json('image', 'convert', `oci:${dir}:x`, '--name', 'small');
+  const listed = await thaw.run('image', 'files', 'small', 'link/');
+  assert.match(listed.stdout, /^drwx.* \/dir\n-rw.* \/dir\/a\\012\\377\n$/);
+  const lines = (await thaw.run('image', 'files', 'small', '--json')).stdout.trimEnd().split('\n');
+  const paths = lines.map((line) => (JSON.parse(line) as { path: string }).path);
+  assert.deepEqual(paths, ['/', '/big', '/dir', '/dir/a\n\uFFFD', '/link']);
+  const odd = await thaw.run('image', 'cat', 'small', '/link/a\\012\\377', '--escaped');
+  assert.equal(odd.stdout, 'odd');
+  for (const [path, cause] of [
+    ['nowhere', 'notFound'],
+    ['dir', 'usage'],
+  ] as const) {
+    const { status, stdout, stderr } = await thaw.run('image', 'cat', 'small', path);
+    assert.equal(status, exitStatuses[cause].status, stderr);
+    assert.match(stderr, /^thaw: Cannot .*\n$/);
+    assert.equal(stdout, '');
+  }
+  const program = join(import.meta.dirname, '../../bin/thaw');
+  const script = '{ "$0" --root "$1" image cat small big; echo $? >&2; } | head -c 4';
+  const child = spawn('/bin/sh', ['-c', script, program, thaw.root]);
+  const { stdout, stderr } = await endOf(child);
+  assert.deepEqual([stdout, stderr], ['bigb', '0\n']);
 });
 
 test('an export goes nowhere but to a new file in a directory that is there', async (t) => {

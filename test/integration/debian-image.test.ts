@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,12 +12,14 @@ import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { runCommand, toHex } from '../../src/base/index.ts';
+import { workerAt, type ImageRequest, type Worker } from '../../src/api/index.ts';
+import { compareStrings, runCommand, toHex, type ByteString } from '../../src/base/index.ts';
 import type { ManifestHeader } from '../../src/chunk/index.ts';
 import { decodeManifestHeader } from '../../src/chunk/index.ts';
+import type { ImageFile } from '../../src/publish/index.ts';
 import { manifestObjectName, openDirectoryStore } from '../../src/store/index.ts';
 import { debianImageLayout, debianImageMissing, debianImageTag } from '../support/debian-image.ts';
-import { factsOfDirectory } from '../support/file-facts.ts';
+import { factsOfDirectory, type AllFacts, type FileFacts } from '../support/file-facts.ts';
 import { needsPrograms } from '../support/programs.ts';
 import { registryMissing, startRegistry } from '../support/registry.ts';
 import { endOf, leftInKernel, Thaw } from '../support/thaw.ts';
@@ -43,6 +46,36 @@ interface Invoked {
   readonly reads: { readonly chunks: number; readonly bytes: number };
 }
 
+/** What a listing and the files' bytes tell; attributes are not listed. */
+async function factsOfImage(
+  worker: Worker,
+  image: ImageRequest,
+): Promise<Map<string, Omit<FileFacts, 'xattrs'>>> {
+  const files: ImageFile[] = [];
+  const root = '/' as ByteString;
+  for await (const file of worker.listImageFiles({ ...image, path: root })) files.push(file);
+  const facts = new Map<string, Omit<FileFacts, 'xattrs'>>();
+  const firstPaths = new Map<number, string>();
+  for (const file of files.toSorted((a, b) => compareStrings(a.path, b.path))) {
+    const { path, type, mode, uid, gid, modified, inode, target, device } = file;
+    if (!firstPaths.has(inode)) firstPaths.set(inode, path);
+    const hash = createHash('sha256');
+    if (type === 'file') {
+      for await (const piece of worker.readImageFile({ ...image, path })) hash.update(piece);
+    }
+    const numbers = device === undefined ? '' : `${device.major}:${device.minor}`;
+    facts.set(path, {
+      type,
+      mode: mode.toString(8),
+      owner: `${uid}:${gid}`,
+      mtimeNs: BigInt(modified.seconds) * 1_000_000_000n + BigInt(modified.nanoseconds),
+      inode: firstPaths.get(inode) ?? path,
+      content: type === 'file' ? hash.digest('hex') : (target ?? numbers),
+    });
+  }
+  return facts;
+}
+
 const missing =
   debianImageMissing || registryMissing || needsPrograms('e2fsck', 'getfattr', 'skopeo', 'mount');
 
@@ -57,6 +90,18 @@ await suite('a Debian image of three layers', { skip: missing }, () => {
     thaw = new Thaw(join(work, 'state'));
   });
   after(() => rm(work, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 }));
+
+  let unpacking: Promise<AllFacts> | undefined;
+  /** What umoci, an independent unpacker, makes of the image. */
+  const unpackedFacts = (): Promise<AllFacts> => {
+    const unpacked = join(work, 'unpacked');
+    const image = `${layout}:${debianImageTag}`;
+    const options = { timeoutMs: 240_000 };
+    unpacking ??= runCommand('umoci', ['raw', 'unpack', '--image', image, unpacked], options).then(
+      () => factsOfDirectory(unpacked),
+    );
+    return unpacking;
+  };
 
   const layoutSource = (): string => `oci:${layout}:${debianImageTag}`;
 
@@ -117,22 +162,37 @@ await suite('a Debian image of three layers', { skip: missing }, () => {
 
   test('mounted, equals what an independent unpacker gives, file by file', async () => {
     const { manifestId } = await thaw.json<Converted>('image', 'convert', layoutSource());
-    const unpacked = join(work, 'unpacked');
     const mounted = join(work, 'mounted');
     await mkdir(mounted);
-    const image = `${layout}:${debianImageTag}`;
-    await runCommand('umoci', ['raw', 'unpack', '--image', image, unpacked], {
-      timeoutMs: 240_000,
-    });
+    const theirs = await unpackedFacts();
     await thaw.json('image', 'mount', manifestId, mounted);
     try {
-      const [ours, theirs] = [await factsOfDirectory(mounted), await factsOfDirectory(unpacked)];
+      const ours = await factsOfDirectory(mounted);
       assert.ok(theirs.size > 3000, `an image of ${theirs.size} files`);
       assert.deepEqual([...ours.keys()], [...theirs.keys()]);
       for (const [path, facts] of theirs) assert.deepEqual(ours.get(path), facts, path);
     } finally {
       assert.equal((await thaw.run('image', 'umount', mounted)).status, 0);
     }
+  });
+
+  test('listed and read without a mount, equals what an independent unpacker gives', async () => {
+    const { manifestId } = await thaw.json<Converted>('image', 'convert', layoutSource());
+    const server = thaw.start('serve');
+    const serverEnd = endOf(server);
+    try {
+      await once(server.stderr ?? server, 'data'); // its first line says that it serves
+      const worker = workerAt(join(thaw.root, 'run/serve.sock'));
+      const ours = await factsOfImage(worker, { tenant: 'default', id: manifestId });
+      const theirs = await unpackedFacts();
+      assert.deepEqual([...ours.keys()].toSorted(), [...theirs.keys()]);
+      for (const [path, { xattrs: _, ...facts }] of theirs) {
+        assert.deepEqual(ours.get(path), facts, path);
+      }
+    } finally {
+      server.kill('SIGTERM');
+    }
+    assert.equal((await serverEnd).status, 0);
   });
 
   test('mounted writable, keeps writes to that mount alone', async () => {

@@ -4,15 +4,23 @@ import { resolve } from 'node:path';
 
 import type { Command } from 'commander';
 
+import { byteString, byteStringFromPrintable, type ByteString } from '../../base/index.ts';
 import { defaultTenant, type ImageRecord } from '../../catalog/index.ts';
 import type { ConvertResult } from '../../api/index.ts';
+import type { ImageFile } from '../../publish/index.ts';
 import type { CliContext } from '../context.ts';
 import { convertRequest, type ConvertOptions } from '../convert-request.ts';
+import { formatImageFile, imageFileJson } from '../file-listing.ts';
 import { formatBytes, formatMs, formatTable, formatTime } from '../format.ts';
 
 interface TenantOptions {
   readonly tenant: string;
   readonly json?: boolean;
+}
+
+interface PathOptions extends TenantOptions {
+  /** The path is written as `image files` prints it. */
+  readonly escaped?: boolean;
 }
 
 const sourceHelp = `
@@ -48,6 +56,15 @@ export function addImageCommands(program: Command, context: CliContext): void {
   add('check <id>', 'verify every chunk of an image, and the filesystem in it').action(
     (id: string, options: TenantOptions) => check(context, id, options),
   );
+  const escaped = ['--escaped', 'PATH is written as "image files" prints it: \\ooo, \\\\'] as const;
+  add('files <id> [path]', 'list the files of an image, or those at and below a path of it')
+    .option(...escaped)
+    .action((id: string, path: string | undefined, options: PathOptions) =>
+      files(context, id, path ?? '/', options),
+    );
+  add('cat <id> <path>', 'write a file of an image to standard output')
+    .option(...escaped)
+    .action((id: string, path: string, options: PathOptions) => cat(context, id, path, options));
   add('export <id> <file>', 'write the image as a raw ext4 disk').action(
     (id: string, file: string, options: TenantOptions) => exportTo(context, id, file, options),
   );
@@ -135,6 +152,51 @@ async function check(context: CliContext, id: string, options: TenantOptions): P
       ? `ok: ${report.chunksChecked} chunks, ${formatBytes(report.bytesChecked)}, ${report.filesWalked} files\n`
       : report.problems.map((problem) => `damaged: ${problem}\n`).join(''),
   );
+}
+
+function imagePath(path: string, { escaped }: PathOptions): ByteString {
+  return escaped === true ? byteStringFromPrintable(path) : byteString(path);
+}
+
+async function files(
+  context: CliContext,
+  id: string,
+  path: string,
+  options: PathOptions,
+): Promise<void> {
+  const worker = await context.worker();
+  const { tenant, json } = options;
+  const request = { id, tenant, path: imagePath(path, options) };
+  const found = worker.listImageFiles(request, context.callOptions);
+  const format = (file: ImageFile): string =>
+    json === true ? `${JSON.stringify(imageFileJson(file))}\n` : formatImageFile(file);
+  await context.printAll(joinLines(found, format));
+}
+
+/** Lines together while there are many: a write costs more than a line. */
+async function* joinLines<T>(
+  items: AsyncIterable<T>,
+  format: (item: T) => string,
+): AsyncGenerator<string> {
+  let text = '';
+  for await (const item of items) {
+    text += format(item);
+    if (text.length < 16_384) continue;
+    yield text;
+    text = '';
+  }
+  if (text !== '') yield text;
+}
+
+async function cat(
+  context: CliContext,
+  id: string,
+  path: string,
+  options: PathOptions,
+): Promise<void> {
+  const worker = await context.worker();
+  const request = { id, tenant: options.tenant, path: imagePath(path, options) };
+  await context.printAll(worker.readImageFile(request, context.callOptions));
 }
 
 async function exportTo(
