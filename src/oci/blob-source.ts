@@ -32,6 +32,8 @@ export interface BlobSource extends AsyncDisposable {
   openManifest(descriptor: Descriptor): Promise<Blob>;
   /** A configuration or layer. Throws `ERR_OCI_NOT_FOUND`. */
   openBlob(descriptor: Pick<Descriptor, 'digest' | 'sizeBytes'>): Promise<Blob>;
+  /** True if the source has the blob in that size and would give it to us; nothing of it is read. */
+  hasBlob(descriptor: Pick<Descriptor, 'digest' | 'sizeBytes'>): Promise<boolean>;
 }
 
 /**

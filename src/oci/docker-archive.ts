@@ -126,6 +126,12 @@ export class DockerArchive implements AsyncDisposable {
     return await member(this.#files, path, 'the archive has changed since it was opened');
   }
 
+  /** True if the layer's member is still there in the size that it had. */
+  async hasLayer(layer: OciLayer): Promise<boolean> {
+    await using range = await this.#files.find(this.#layerPaths.get(layer) ?? '');
+    return range?.sizeBytes === layer.sizeBytes;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#files[Symbol.asyncDispose]();
   }

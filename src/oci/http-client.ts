@@ -13,8 +13,9 @@ const stallBytes = 16 * 1024;
 export interface HttpRequest {
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  /** Form fields, sent by POST. Without them the request is a GET. */
+  /** Form fields, sent by POST. Without them the request is a GET, or what `method` says. */
   readonly form?: URLSearchParams;
+  readonly method?: 'GET' | 'HEAD';
 }
 
 export interface HttpResponse {
@@ -214,7 +215,7 @@ export class HttpClient {
     if (!mayCarryCredentials) headers.delete('authorization');
     return await guard.wait(() =>
       fetch(url.href, {
-        method: request.form === undefined ? 'GET' : 'POST',
+        method: request.form === undefined ? (request.method ?? 'GET') : 'POST',
         ...(request.form === undefined ? {} : { body: request.form }),
         headers,
         redirect: 'manual',

@@ -120,6 +120,17 @@ test('a docker-archive gives the configuration’s digest as the image’s', asy
   assert.deepEqual(contents.config.cmd, ['/app']);
 });
 
+test('hasAccess() is given to the layers that a docker-archive holds', async () => {
+  await using dir = await temporaryDirectory();
+  const path = join(dir.path, 'docker.tar');
+  const members = [{ path: 'x/layer.tar', content: appTar }];
+  await writeFile(path, dockerArchive(['x/layer.tar'], [appTar], members));
+  await using image = await openImage(`docker-archive:${path}`, { platform });
+  const [layer] = image.layers;
+  assert.ok(layer);
+  assert.equal(await image.hasAccess(layer), true);
+});
+
 test('layers of a docker-archive may be compressed, and the archive as a whole too', async () => {
   const members = [
     { path: 'base.tar', content: gzipSync(baseTar) },

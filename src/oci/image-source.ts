@@ -67,4 +67,10 @@ export interface OciImage extends AsyncDisposable {
    * registry failures.
    */
   openLayer(layer: OciLayer): Promise<LayerTar>;
+  /**
+   * Whether we could fetch the layer if we wanted to, without doing it: true only if a registry has answered a HEAD of the
+   * blob with these credentials, or the blob is in the layout or archive with the right size. Nothing of the
+   * blob is read or verified. False for whatever hinders us: `openLayer` tells what.
+   */
+  hasAccess(layer: OciLayer): Promise<boolean>;
 }

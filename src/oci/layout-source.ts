@@ -29,6 +29,10 @@ async function readLayoutFile(files: ImageFiles, name: string): Promise<Uint8Arr
   return await readSmallFile(`"${name}" of "${files.path}"`, range);
 }
 
+function blobPath(digest: string): string {
+  return `blobs/${digestAlgorithm(digest)}/${digestHex(digest)}`;
+}
+
 export class LayoutSource implements BlobSource {
   readonly isRemote = false;
   readonly #files: ImageFiles;
@@ -68,10 +72,15 @@ export class LayoutSource implements BlobSource {
   }
 
   async openBlob({ digest }: Pick<Descriptor, 'digest'>): Promise<Blob> {
-    const range = await this.#files.find(`blobs/${digestAlgorithm(digest)}/${digestHex(digest)}`);
+    const range = await this.#files.find(blobPath(digest));
     if (range !== undefined) return { kind: 'range', range };
     const advice = 'the layout is incomplete; write it again';
     throw new OciNotFoundError(`blob ${digest}`, this.#files.path, advice);
+  }
+
+  async hasBlob(descriptor: Pick<Descriptor, 'digest' | 'sizeBytes'>): Promise<boolean> {
+    await using range = await this.#files.find(blobPath(descriptor.digest));
+    return range?.sizeBytes === descriptor.sizeBytes;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtempDisposable, readFile, readdir, truncate, writeFile } from 'node:fs/promises';
+import { mkdtempDisposable, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -465,4 +465,19 @@ test('openImage() refuses documents that are no JSON', async () => {
     await writeFile(join(dir.path, 'index.json'), junk);
     await assert.rejects(openImage(`oci:${dir.path}`, options), /index\.json|lists no image/);
   }
+});
+
+test('hasAccess() tells whether a layout has a layer in its size, without reading it', async () => {
+  await using dir = await temporaryDirectory();
+  const { layers } = await writeOciLayout(dir.path, { layers: [{ tar: baseTar }], platform });
+  await using image = await openImage(`oci:${dir.path}`, options);
+  const [layer] = image.layers;
+  assert.ok(layer);
+  const path = join(dir.path, 'blobs', (layers[0]?.digest ?? '').replace(':', '/'));
+  await writeFile(path, Buffer.alloc(layer.sizeBytes));
+  assert.equal(await image.hasAccess(layer), true);
+  await truncate(path, layer.sizeBytes - 1);
+  assert.equal(await image.hasAccess(layer), false);
+  await rm(path);
+  assert.equal(await image.hasAccess(layer), false);
 });

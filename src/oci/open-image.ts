@@ -65,6 +65,7 @@ export interface OpenImageOptions {
 interface LayerBlobs extends AsyncDisposable {
   readonly isRemote: boolean;
   open(layer: OciLayer): Promise<Blob>;
+  has(layer: OciLayer): Promise<boolean>;
   /** What can be known of a blob besides its layer's diff id. */
   expect(layer: OciLayer): BlobExpectation;
 }
@@ -114,6 +115,12 @@ class OpenedImage implements OciImage {
     );
   }
 
+  async hasAccess(layer: OciLayer): Promise<boolean> {
+    if (!this.layers.includes(layer)) throw new InternalError('The layer is of another image');
+    this.#options.signal?.throwIfAborted();
+    return await this.#blobs.has(layer);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#blobs[Symbol.asyncDispose]();
   }
@@ -140,6 +147,7 @@ async function findInSource(
   const blobs: LayerBlobs = {
     isRemote: source.isRemote,
     open: (layer) => source.openBlob(layer),
+    has: (layer) => source.hasBlob(layer),
     expect: ({ digest, sizeBytes }) => ({ digest, sizeBytes }),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };
@@ -155,6 +163,7 @@ async function findInDockerArchive(
   const blobs: LayerBlobs = {
     isRemote: false,
     open: async (layer) => ({ kind: 'range', range: await archive.openLayer(layer) }),
+    has: (layer) => archive.hasLayer(layer),
     expect: ({ sizeBytes }) => ({ digest: undefined, sizeBytes }),
     [Symbol.asyncDispose]: () => archive[Symbol.asyncDispose](),
   };

@@ -119,6 +119,27 @@ describe('a real registry', { skip: registryMissing }, () => {
     }
   });
 
+  test('proves access by answering HEAD of a blob, and only with what the manifest says', async () => {
+    let spoil: Fault | undefined;
+    await using proxy = await startFaultProxy(registry.host, ({ method }) =>
+      method === 'HEAD' ? spoil : undefined,
+    );
+    await using opened = await openImage(`docker://${proxy.host}/team/one:v1`, optionsWith());
+    const [layer] = opened.layers;
+    assert.ok(layer);
+    assert.equal(await opened.hasAccess(layer), true);
+    for (const status of [401, 403, 404, 405, 429, 503]) {
+      spoil = { kind: 'answer', status };
+      assert.equal(await opened.hasAccess(layer), false, `${status}`);
+    }
+    const ends = { 'content-length': `${layer.sizeBytes + 1}` };
+    spoil = { kind: 'answer', status: 200, headers: ends };
+    assert.equal(await opened.hasAccess(layer), false);
+    assert.ok(
+      proxy.requests.every(({ method, path }) => method === 'HEAD' || !path.includes(layer.digest)),
+    );
+  });
+
   test('is not asked over plain HTTP unless that was allowed', async () => {
     const opening = openImage(
       `docker://${registry.host}/multi:v1`,

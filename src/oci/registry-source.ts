@@ -3,6 +3,7 @@
  * where they were; whether the bytes are right is for the reader of the blob to check.
  */
 
+import { ThawError } from '../base/index.ts';
 import type { Blob, BlobSource } from './blob-source.ts';
 import { checkDocumentSize, withFreshCopies } from './blob-source.ts';
 import { digestAlgorithm, digestOf, isDigest } from './digest.ts';
@@ -131,6 +132,23 @@ export class RegistrySource implements BlobSource {
     return { kind: 'stream', chunks: this.#download(descriptor) };
   }
 
+  /** Any answer but a plain yes is a no: who then opens the blob is told what is wrong. */
+  async hasBlob({ digest, sizeBytes }: Pick<Descriptor, 'digest' | 'sizeBytes'>): Promise<boolean> {
+    const what = `blob ${digest}`;
+    try {
+      return await withRetries(this.#retry, async () => {
+        const response = await this.#get(`/blobs/${digest}`, {}, what, 'HEAD');
+        if (response.status !== 200) throw await this.#failure(response, what);
+        response.discard();
+        return response.headers.get('content-length') === String(sizeBytes);
+      });
+    } catch (thrown) {
+      this.#retry.signal.throwIfAborted();
+      if (thrown instanceof ThawError && thrown.fault !== 'bug') return false;
+      throw thrown;
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new DOMException('The image was disposed of', 'AbortError'));
   }
@@ -224,12 +242,13 @@ export class RegistrySource implements BlobSource {
     path: string,
     headers: Readonly<Record<string, string>>,
     what: string,
+    method: 'GET' | 'HEAD' = 'GET',
   ): Promise<HttpResponse> {
     const url = new URL(`${this.#base}${path}`);
     for (let round = 1; ; round += 1) {
       const authorization = this.#auth.header();
       const carried = authorization === undefined ? headers : { ...headers, authorization };
-      const response = await this.#http.send({ url, headers: carried });
+      const response = await this.#http.send({ url, headers: carried, method });
       if (response.status !== 401 || response.isElsewhere) return response;
       response.discard();
       if (round === authRoundsMax) {
