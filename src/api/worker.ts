@@ -10,7 +10,13 @@ import type {
   CreateFunctionRequest as FunctionDefinition,
   InvokeResult,
 } from '../functions/index.ts';
-import type { CheckReport, ChunkCounts, ImageDocument, ImageFile } from '../publish/index.ts';
+import type {
+  CheckReport,
+  ChunkCounts,
+  ImageDocument,
+  ImageFile,
+  LayerCounts,
+} from '../publish/index.ts';
 
 /** What a caller hands along with a request that may take long. */
 export interface CallOptions {
@@ -36,6 +42,7 @@ export interface ConvertRequest {
 export interface ConvertResult {
   readonly image: ImageRecord;
   readonly chunks: ChunkCounts;
+  readonly layers: LayerCounts;
   readonly uploadedBytes: number;
   readonly elapsedMs: number;
 }

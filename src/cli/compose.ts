@@ -59,6 +59,7 @@ export async function createWorker(
     sealer: made.use(createSealPool()),
     clock: systemClock,
     workDir: paths.work,
+    log,
   };
   let runtime: Promise<Runtime> | undefined;
   const stack = made.move();

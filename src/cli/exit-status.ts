@@ -124,6 +124,7 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_PUBLISH_FILE_MISSING: 'notFound',
   ERR_PUBLISH_IMAGE_DOCUMENT: 'badImage',
   ERR_PUBLISH_IMAGE_TOO_LARGE: 'badImage',
+  ERR_PUBLISH_LAYER_RECORD: 'badImage',
   ERR_PUBLISH_LINK_LOOP: 'notFound',
   ERR_PUBLISH_MANIFEST_MISSING: 'badImage',
   ERR_PUBLISH_NOT_A_DIRECTORY: 'notFound',

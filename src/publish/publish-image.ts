@@ -10,11 +10,10 @@
 import { randomBytes } from 'node:crypto';
 
 import {
-  assert,
   defined,
   forEachLimited,
-  toHex,
   type Clock,
+  type Log,
   type ProgressReporter,
 } from '../base/index.ts';
 import type { Catalog, ImageRecord } from '../catalog/index.ts';
@@ -22,23 +21,19 @@ import {
   defaultChunkSizeBytes,
   sealManifest,
   type Manifest,
-  type ManifestChunk,
   type SealPool,
 } from '../chunk/index.ts';
-import { diskFormatVersion, planDisk, type ContentReader, type DiskPlan } from '../ext4/index.ts';
+import { diskFormatVersion, planDisk } from '../ext4/index.ts';
 import type { KeyService } from '../keys/index.ts';
-import {
-  formatPlatform,
-  openImage,
-  scanTar,
-  type LayerTar,
-  type OciImage,
-  type OpenImageOptions,
-} from '../oci/index.ts';
+import { formatPlatform, openImage, type OciImage, type OpenImageOptions } from '../oci/index.ts';
 import { applyLayers, type RootTree } from '../rootfs/index.ts';
-import { chunkObjectName, manifestObjectName, type ObjectStore } from '../store/index.ts';
+import { manifestObjectName, type ObjectStore } from '../store/index.ts';
 import { ImageTooLargeError } from './errors.ts';
 import { decodeImageDocument, encodeImageDocument } from './image-document.ts';
+import { LayerRecordError } from './layer-record-error.ts';
+import { LayerRecords } from './layer-records.ts';
+import { LayerSource } from './layer-source.ts';
+import { storeChunks } from './store-chunks.ts';
 import { openStoredManifest } from './stored-image.ts';
 
 /** What publishing works with; all of it stays the caller's. */
@@ -52,6 +47,8 @@ export interface PublishDependencies {
   readonly workDir: string;
   /** Sum of the sizes of an image's files. Lambda's limit and the default: 10 GiB. */
   readonly contentMaxBytes?: number;
+  /** Told of what was damaged and could be made up for. */
+  readonly log?: Log;
 }
 
 /** Which image to publish for whom. */
@@ -76,10 +73,20 @@ export interface ChunkCounts {
   readonly reused: number;
 }
 
+/** The image's layers by where their content came from. */
+export interface LayerCounts {
+  readonly total: number;
+  /** Remembered from an image published before. */
+  readonly known: number;
+  /** Downloaded and unpacked: all that are not known, and those whose chunks the store has lost. */
+  readonly fetched: number;
+}
+
 /** What publishing stored, and the record that it ended in. */
 export interface PublishResult {
   readonly image: ImageRecord;
   readonly chunks: ChunkCounts;
+  readonly layers: LayerCounts;
   /** Ciphertext and manifest bytes that were new to the store. */
   readonly uploadedBytes: number;
   readonly elapsedMs: number;
@@ -87,7 +94,6 @@ export interface PublishResult {
 
 const contentMaxDefaultBytes = 10 * 2 ** 30;
 const openLayersAtATime = 3;
-const chunksInFlight = 8;
 
 /**
  * Publishes one image for one tenant. The same image published again for the same tenant stores nothing and reads no
@@ -121,14 +127,30 @@ async function freezeImage(
   rootId: string,
   image: OciImage,
 ): Promise<Published> {
-  await using layers = await openLayers(image);
-  const tree = await flatten(image, layers.tars);
-  const plan = planDisk(tree);
+  const records = new LayerRecords({
+    store: deps.store,
+    keys: deps.keys,
+    log: deps.log,
+    identity: {
+      tenant: request.tenant,
+      rootId,
+      diskFormatVersion,
+      chunkSizeBytes: defaultChunkSizeBytes,
+      codec: 'none',
+    },
+  });
+  await using opened = await openLayers(image, records);
+  const { layers } = opened;
+  const plan = planDisk(await flatten(layers, records));
   const limitBytes = deps.contentMaxBytes ?? contentMaxDefaultBytes;
   if (plan.contentBytes > limitBytes) {
     throw new ImageTooLargeError(image.reference, plan.contentBytes, limitBytes);
   }
-  const stored = await storeChunks(deps, request, rootId, plan, contentOf(layers.tars));
+  const { store, sealer } = deps;
+  const { signal, progress } = request;
+  const salt = await deps.keys.salt(rootId);
+  const stored = await storeChunks({ plan, layers, store, sealer, rootId, salt, signal, progress });
+  for (const { layer, recorder } of layers) await records.remember(layer, recorder);
   const manifest: Manifest = {
     diskFormatVersion: plan.formatVersion,
     rootId,
@@ -145,7 +167,16 @@ async function freezeImage(
       contentBytes: plan.contentBytes,
     }),
   };
-  return await storeManifest(deps, request, manifest, stored.newBytes, stored.newChunks);
+  const published = await storeManifest(deps, request, manifest, stored);
+  return { ...published, layers: countLayers(layers) };
+}
+
+function countLayers(layers: readonly LayerSource[]): LayerCounts {
+  return {
+    total: layers.length,
+    known: layers.filter(({ isKnown }) => isKnown).length,
+    fetched: layers.filter(({ isFetched }) => isFetched).length,
+  };
 }
 
 /** The image as it was published before, if it was; undefined otherwise. */
@@ -164,94 +195,59 @@ async function reusePublished(
   if (known === undefined) return undefined;
   const manifest = await openStoredManifest(deps, known).catch(() => undefined);
   if (manifest === undefined) return undefined; // lost or not ours any more: freeze it anew
+  const total = image.layers.length;
+  const layers = { total, known: total, fetched: 0 };
   if (known.name === (request.name ?? image.reference)) {
-    return { image: known, chunks: countChunks(manifest, 0), uploadedBytes: 0 };
+    return { image: known, chunks: countChunks(manifest, 0), layers, uploadedBytes: 0 };
   }
   const document = { ...decodeImageDocument(manifest.imageDocument), reference: image.reference };
   const renamed = { ...manifest, imageDocument: encodeImageDocument(document) };
-  return await storeManifest(deps, request, renamed, 0, 0);
+  const nothing = { newBytes: 0, newChunks: 0 };
+  return { ...(await storeManifest(deps, request, renamed, nothing)), layers };
 }
 
 interface OpenLayers extends AsyncDisposable {
-  readonly tars: readonly LayerTar[];
+  readonly layers: readonly LayerSource[];
 }
 
-/** Opens all layers, a few at a time. On failure those already open are closed. */
-async function openLayers(image: OciImage): Promise<OpenLayers> {
+/**
+ * Opens the layers that are not known, a few at a time. A known one is one that is remembered and that we may have:
+ * what was once published for a tenant must not outlive his right to read it. On failure those already open are closed.
+ */
+async function openLayers(image: OciImage, records: LayerRecords): Promise<OpenLayers> {
   await using opened = new AsyncDisposableStack();
-  const tars: LayerTar[] = [];
+  const layers: LayerSource[] = [];
   await forEachLimited(image.layers.entries(), openLayersAtATime, async ([index, layer]) => {
-    tars[index] = opened.use(await image.openLayer(layer));
+    const remembered = await records.recall(layer);
+    const mayUse = remembered !== undefined && (await image.hasAccess(layer));
+    const record = mayUse ? remembered : undefined;
+    const openTar = async () => await image.openLayer(layer);
+    const source = opened.use(new LayerSource({ layer, openTar, record }));
+    layers[index] = source;
+    if (!source.isKnown) await source.open();
   });
   const stack = opened.move();
-  return { tars, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  return { layers, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
-async function flatten(image: OciImage, tars: readonly LayerTar[]): Promise<RootTree> {
-  return await applyLayers(
-    image.layers.map((layer, index) => {
-      const tar = tars[index];
-      assert(tar !== undefined, `Layer ${index} was not opened`);
-      return { diffId: layer.diffId, entries: scanTar(tar) };
-    }),
-  );
-}
-
-function contentOf(tars: readonly LayerTar[]): ContentReader {
-  return {
-    read: async (layer, tarOffset, target) => {
-      const tar = tars[layer];
-      assert(tar !== undefined, `The plan names layer ${layer}, the image has ${tars.length}`);
-      await tar.read(tarOffset, target);
-    },
-  };
-}
-
-interface StoredChunks {
-  readonly chunks: readonly ManifestChunk[];
-  readonly chunkKeys: readonly Uint8Array[];
-  readonly newChunks: number;
-  readonly newBytes: number;
-}
-
-/** Renders, seals and stores every chunk that holds anything, several at a time. */
-async function storeChunks(
-  deps: PublishDependencies,
-  request: PublishRequest,
-  rootId: string,
-  plan: DiskPlan,
-  content: ContentReader,
-): Promise<StoredChunks> {
-  const indexes = plan.chunkIndexes(defaultChunkSizeBytes);
-  const salt = await deps.keys.salt(rootId);
-  const sealed: { chunk: ManifestChunk; key: Uint8Array }[] = [];
-  let done = 0;
-  let newChunks = 0;
-  let newBytes = 0;
-  await forEachLimited(indexes, chunksInFlight, async (index) => {
-    request.signal?.throwIfAborted();
-    const plaintext = new Uint8Array(defaultChunkSizeBytes);
-    await plan.render(index * defaultChunkSizeBytes, plaintext, content);
-    const chunk = await deps.sealer.seal(plaintext, salt);
-    if (chunk !== undefined) {
-      const { ciphertext, ciphertextDigest, storedLengthBytes, key } = chunk;
-      const name = chunkObjectName(rootId, toHex(ciphertextDigest));
-      if ((await deps.store.putIfAbsent(name, ciphertext)) === 'created') {
-        newChunks += 1;
-        newBytes += ciphertext.byteLength;
-      }
-      sealed.push({ chunk: { index, storedLengthBytes, codec: 'none', ciphertextDigest }, key });
+/** A record that turns out to be unreadable is a miss, though a late one: then all layers are read. */
+async function flatten(layers: readonly LayerSource[], records: LayerRecords): Promise<RootTree> {
+  try {
+    return await applyAll(layers);
+  } catch (thrown) {
+    if (!(thrown instanceof LayerRecordError)) throw thrown;
+    for (const source of layers) {
+      if (source.isKnown) await records.discard(source.layer, thrown);
+      source.forget();
     }
-    done += 1;
-    request.progress?.({ label: 'Store chunks', unit: 'chunks', done, total: indexes.length });
-  });
-  sealed.sort((a, b) => a.chunk.index - b.chunk.index);
-  return {
-    chunks: sealed.map(({ chunk }) => chunk),
-    chunkKeys: sealed.map(({ key }) => key),
-    newChunks,
-    newBytes,
-  };
+    return await applyAll(layers);
+  }
+}
+
+async function applyAll(layers: readonly LayerSource[]): Promise<RootTree> {
+  return await applyLayers(
+    layers.map((source) => ({ diffId: source.layer.diffId, entries: source.entries() })),
+  );
 }
 
 /** The last two steps: the sealed manifest into the store, then the record that makes the image exist. */
@@ -259,9 +255,8 @@ async function storeManifest(
   deps: PublishDependencies,
   request: PublishRequest,
   manifest: Manifest,
-  newChunkBytes: number,
-  newChunks: number,
-): Promise<Published> {
+  added: { readonly newChunks: number; readonly newBytes: number },
+): Promise<Omit<Published, 'layers'>> {
   const { tenant } = request;
   const keyService = deps.keys;
   const { bytes, manifestId } = await sealManifest(manifest, { tenant, keyService, randomBytes });
@@ -285,8 +280,8 @@ async function storeManifest(
   });
   return {
     image,
-    chunks: countChunks(manifest, newChunks),
-    uploadedBytes: newChunkBytes + bytes.byteLength,
+    chunks: countChunks(manifest, added.newChunks),
+    uploadedBytes: added.newBytes + bytes.byteLength,
   };
 }
 

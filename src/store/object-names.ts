@@ -19,6 +19,11 @@ export function manifestObjectName(rootId: string, manifestId: string): string {
   return `${rootId}/manifests/${manifestId}`;
 }
 
+/** `name`: 64 hex digits that publishing makes of whose record of which layer it is. */
+export function layerRecordObjectName(rootId: string, name: string): string {
+  return `${rootId}/layers/${name}`;
+}
+
 function checkParts(name: string, parts: readonly string[]): void {
   if (!/^[A-Za-z0-9._/-]*$/.test(name)) {
     throw new StoreBadNameError(name, 'only "a-z A-Z 0-9 . _ - /" are allowed');

@@ -95,7 +95,7 @@ async function convert(
 
 /** The documented, stable shape of `image convert --json`. */
 function convertJson(result: ConvertResult): object {
-  const { image, chunks, uploadedBytes, elapsedMs } = result;
+  const { image, chunks, layers, uploadedBytes, elapsedMs } = result;
   return {
     manifestId: image.manifestId,
     imageDigest: image.imageDigest,
@@ -105,6 +105,7 @@ function convertJson(result: ConvertResult): object {
     contentBytes: image.contentBytes,
     fileCount: image.fileCount,
     chunks,
+    layers,
     uploadedBytes,
     elapsedMs: Math.round(elapsedMs),
   };

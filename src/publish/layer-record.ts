@@ -1,0 +1,144 @@
+/**
+ * What is remembered of a layer once it was published, so that the next image that has it needs neither download nor
+ * unpack it: its tar entries, the chunks that hold nothing but its file data, and the little of its data that lies
+ * in chunks with something else. Bytes: `docs/formats/layer-record.md`.
+ *
+ * A record is a cache. Everything in it can be had from the layer, and a chunk in it is known by its recipe (see
+ * `chunk-draft.ts`), so a record can be of no use to an image but not make a wrong one.
+ */
+
+import { promisify } from 'node:util';
+import { zstdCompress, zstdDecompress } from 'node:zlib';
+
+import { toHex } from '../base/index.ts';
+import type { ManifestChunk } from '../chunk/index.ts';
+import type { TarEntry } from '../oci/index.ts';
+import { CompactReader, CompactWriter } from './compact-bytes.ts';
+import { readEntry, writeEntry } from './entry-codec.ts';
+import { LayerRecordError } from './layer-record-error.ts';
+
+const compress = promisify(zstdCompress);
+const decompress = promisify(zstdDecompress);
+
+/** Entries are compressed in frames of about this much, so that neither side ever holds all of them as bytes. */
+const frameBytes = 256 * 1024;
+/** One entry may have attributes of some MiB, and a sparse map longer still; more than this is no record of ours. */
+const frameBytesMax = 256 * 2 ** 20;
+/** Data that lies in chunks with something else, per layer. */
+const keptBytesMax = 2 ** 20;
+
+/** A chunk as it was stored, wherever on a disk it will be. */
+export interface StoredChunk extends Omit<ManifestChunk, 'index'> {
+  /** 32 bytes; a secret. */
+  readonly key: Uint8Array;
+}
+
+/** A record opened. */
+export interface LayerRecord {
+  /** Chunks by their recipes. */
+  readonly chunks: ReadonlyMap<string, StoredChunk>;
+  /** Bytes of the uncompressed tar, by their offset. */
+  readonly kept: ReadonlyMap<number, Uint8Array>;
+  /** As `scanTar` gave them. Throws `ERR_PUBLISH_LAYER_RECORD`. */
+  entries(): AsyncIterable<TarEntry>;
+}
+
+/** Gathers a record while its layer is published. */
+export class LayerRecorder {
+  readonly #frames: Uint8Array[] = [];
+  readonly #chunks = new Map<string, StoredChunk>();
+  readonly #kept = new Map<number, Uint8Array>();
+  #keptBytes = 0;
+  #isWhole = false;
+
+  /** Passes `entries` on and remembers them; only if they are read to their end is there a record. */
+  async *entries(entries: AsyncIterable<TarEntry>): AsyncGenerator<TarEntry> {
+    const frame = new CompactWriter();
+    for await (const entry of entries) {
+      writeEntry(frame, entry);
+      if (frame.lengthBytes >= frameBytes) this.#frames.push(await toFrame(frame));
+      yield entry;
+    }
+    if (frame.lengthBytes > 0) this.#frames.push(await toFrame(frame));
+    this.#isWhole = true;
+  }
+
+  addChunk(recipe: string, chunk: StoredChunk): void {
+    this.#chunks.set(recipe, chunk);
+  }
+
+  /** Keeps bytes of the tar, which stay the caller's, unless there are too many already. */
+  keep(tarOffset: number, bytes: Uint8Array): void {
+    if (this.#keptBytes + bytes.byteLength > keptBytesMax || this.#kept.has(tarOffset)) return;
+    this.#keptBytes += bytes.byteLength;
+    this.#kept.set(tarOffset, new Uint8Array(bytes));
+  }
+
+  /** The record's bytes, one part after the other; undefined if the layer was not read to its end. */
+  finish(): readonly Uint8Array[] | undefined {
+    if (!this.#isWhole) return undefined;
+    const head = new CompactWriter();
+    head.number(this.#chunks.size);
+    for (const [recipe, { storedLengthBytes, codec, ciphertextDigest, key }] of this.#chunks) {
+      head.raw(Buffer.from(recipe, 'hex'));
+      head.number(storedLengthBytes);
+      head.bytes(Buffer.from(codec, 'latin1'));
+      head.raw(ciphertextDigest);
+      head.raw(key);
+    }
+    head.number(this.#kept.size);
+    for (const [tarOffset, bytes] of this.#kept) {
+      head.number(tarOffset);
+      head.bytes(bytes);
+    }
+    return [head.take(), ...this.#frames];
+  }
+}
+
+async function toFrame(writer: CompactWriter): Promise<Uint8Array> {
+  const compressed = await compress(writer.take());
+  writer.bytes(compressed);
+  return writer.take();
+}
+
+const digestBytes = 32;
+
+/** Opens a record's bytes, which must not change any more. Throws `ERR_PUBLISH_LAYER_RECORD`. */
+export function decodeLayerRecord(bytes: Uint8Array): LayerRecord {
+  const from = new CompactReader(bytes);
+  const chunks = new Map<string, StoredChunk>();
+  for (let left = from.number(); left > 0; left -= 1) {
+    chunks.set(toHex(from.raw(digestBytes)), {
+      storedLengthBytes: from.number(),
+      codec: readCodec(from),
+      ciphertextDigest: new Uint8Array(from.raw(digestBytes)),
+      key: new Uint8Array(from.raw(digestBytes)),
+    });
+  }
+  const kept = new Map<number, Uint8Array>();
+  for (let left = from.number(); left > 0; left -= 1) kept.set(from.number(), from.bytes());
+  const frames: Uint8Array[] = [];
+  while (!from.isAtEnd) frames.push(from.bytes());
+  return { chunks, kept, entries: () => entriesOf(frames) };
+}
+
+function readCodec(from: CompactReader): ManifestChunk['codec'] {
+  const codec = from.string();
+  if (codec !== 'none') throw new LayerRecordError('a chunk has an unknown codec');
+  return 'none';
+}
+
+async function* entriesOf(frames: readonly Uint8Array[]): AsyncGenerator<TarEntry> {
+  for (const frame of frames) {
+    const from = new CompactReader(await openFrame(frame));
+    while (!from.isAtEnd) yield readEntry(from);
+  }
+}
+
+async function openFrame(frame: Uint8Array): Promise<Uint8Array> {
+  try {
+    return await decompress(frame, { maxOutputLength: frameBytesMax });
+  } catch (thrown) {
+    throw new LayerRecordError('its entries cannot be decompressed', thrown);
+  }
+}
