@@ -29,6 +29,19 @@ export interface Bench {
   readonly prepare: () => Promise<Prepared>;
 }
 
+export interface Table {
+  readonly title: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
+
+/** A benchmark whose figures are not times: `bench/NAME.bench.ts` exports one as `report`. */
+export interface Report {
+  readonly title: string;
+  /** `args` are the command line's after the benchmark's name, `--json` left out. */
+  readonly run: (args: readonly string[]) => Promise<readonly Table[]>;
+}
+
 export interface Spread {
   readonly min: number;
   readonly median: number;

@@ -1,13 +1,20 @@
 /**
- * `npm run bench` lists the benchmarks; `npm run bench -- NAME [--json]` runs bench/NAME.bench.ts.
+ * `npm run bench` lists the benchmarks; `npm run bench -- NAME [--json]` runs bench/NAME.bench.ts, whose header says which
+ * options of its own it has.
  * Read the ratios; times depend on the machine and on what else it does.
  */
 
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 
-import { runBench, type Bench, type BenchResult, type Spread } from '../bench/harness.ts';
+import {
+  runBench,
+  type Bench,
+  type BenchResult,
+  type Report,
+  type Spread,
+  type Table,
+} from '../bench/harness.ts';
 
 const folder = join(import.meta.dirname, '..', 'bench');
 const suffix = '.bench.ts';
@@ -41,18 +48,38 @@ function table({ title, rounds, contenders }: BenchResult): string {
   ].join('\n');
 }
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { json: { type: 'boolean', default: false } },
-});
-const [name] = positionals;
+function columnsOf({ title, columns, rows }: Table): string {
+  const lines = [columns, ...rows];
+  const widths = columns.map((_, at) => Math.max(...lines.map((cells) => cells[at]?.length ?? 0)));
+  const text = lines.map((cells) =>
+    cells
+      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
+  return `\n${title}\n${text.join('\n')}`;
+}
+
+const [name, ...rest] = process.argv.slice(2);
+const isJson = rest.includes('--json');
+const args = rest.filter((arg) => arg !== '--json');
 if (name === undefined) {
   process.stdout.write(`${names().join('\n')}\n`);
 } else if (!existsSync(join(folder, name + suffix))) {
   process.stderr.write(`No such benchmark: "${name}"; there are ${names().join(', ')}\n`);
   process.exitCode = 2;
 } else {
-  const { bench } = (await import(join(folder, name + suffix))) as { bench: Bench };
-  const result = await runBench(bench);
-  process.stdout.write(`${values.json ? JSON.stringify(result, null, 2) : table(result)}\n`);
+  const { bench, report } = (await import(join(folder, name + suffix))) as {
+    readonly bench?: Bench;
+    readonly report?: Report;
+  };
+  if (bench !== undefined) {
+    const result = await runBench(bench);
+    process.stdout.write(`${isJson ? JSON.stringify(result, null, 2) : table(result)}\n`);
+  } else if (report !== undefined) {
+    const { title } = report;
+    const tables = await report.run(args);
+    const text = [title, ...tables.map(columnsOf)].join('\n');
+    process.stdout.write(`${isJson ? JSON.stringify({ title, tables }, null, 2) : text}\n`);
+  }
 }
