@@ -4,21 +4,18 @@
  */
 
 import { toHex } from '../base/index.ts';
+import type { SealedChunkRef } from '../chunk/index.ts';
 
 /** One chunk of one image, with what opens it. Comes from that image's manifest, nowhere else. */
-export interface ChunkRef {
+export interface ChunkRef extends SealedChunkRef {
   readonly rootId: string;
-  readonly ciphertextDigest: Uint8Array;
-  readonly storedLengthBytes: number;
-  readonly codec: 'none';
-  readonly key: Uint8Array;
 }
 
 export type Tier = 'l1' | 'l2' | 'origin';
 
 export interface LoadedChunk {
   /**
-   * Plaintext of `storedLengthBytes`; the rest of the chunk is zeros. Read-only: callers who asked for the same chunk
+   * What `openChunk` gives; the rest of the chunk is zeros. Read-only: callers who asked for the same chunk
    * at the same time share it.
    */
   readonly plaintext: Uint8Array;
@@ -36,9 +33,13 @@ export interface ChunkLoader {
 }
 
 /**
- * What a chunk is kept and joined under: its root, its name and its key. The key belongs to it because knowing a chunk's
- * name does not give the right to read it: a manifest that lists the name with another key must not find it.
+ * What a chunk is kept and joined under: its root, its name and all that opening it depends on. The key belongs to it because
+ * knowing a chunk's name does not give the right to read it: a manifest that lists the name with another key must not
+ * find it. The rest, because a manifest that lists the chunk with another codec or length makes other bytes of it, or
+ * an error, which those who list it rightly must not get.
  */
 export function chunkIdentity(chunk: ChunkRef): string {
-  return `${chunk.rootId}/${toHex(chunk.ciphertextDigest)}/${toHex(chunk.key)}`;
+  const { rootId, ciphertextDigest, key, codec, storedLengthBytes, lengthMaxBytes } = chunk;
+  const opening = `${toHex(key)}/${codec}/${storedLengthBytes}/${lengthMaxBytes}`;
+  return `${rootId}/${toHex(ciphertextDigest)}/${opening}`;
 }

@@ -23,8 +23,8 @@ function seal(seed: number): Sealed {
   const plaintext = Buffer.alloc(8192, seed + 1);
   const sealed = sealChunk(plaintext, salt);
   assert.ok(sealed !== undefined);
-  const { ciphertext, ciphertextDigest, key, storedLengthBytes } = sealed;
-  const ref: ChunkRef = { rootId, ciphertextDigest, storedLengthBytes, codec: 'none', key };
+  const { ciphertext, ciphertextDigest } = sealed;
+  const ref: ChunkRef = { ...sealed, rootId, lengthMaxBytes: plaintext.byteLength };
   return { ref, name: chunkObjectName(rootId, toHex(ciphertextDigest)), plaintext, ciphertext };
 }
 

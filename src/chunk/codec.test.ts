@@ -1,19 +1,25 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { createDecipheriv, createHash, createHmac, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { zstdDecompressSync } from 'node:zlib';
 
 import * as fc from 'fast-check';
 
 import {
-  chunkKeyLabel,
+  chunkKeyLabels,
+  chunkLengthMax,
   defaultChunkSizeBytes,
   openChunk,
   sealChunk,
   storedLength,
   type SealedChunk,
+  type SealedChunkRef,
 } from './codec.ts';
+import { compressedStepBytes } from './compressed-form.ts';
+import type { ChunkCodec } from './manifest.ts';
 
 const salt = Buffer.alloc(32, 0xa5);
 const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
@@ -44,10 +50,23 @@ const plaintexts = fc
 
 const nonZeroPlaintexts = plaintexts.filter((plaintext) => plaintext.some((byte) => byte !== 0));
 
-function sealed(plaintext: Uint8Array, under: Uint8Array = salt): SealedChunk {
-  const chunk = sealChunk(plaintext, under);
+function sealed(
+  plaintext: Uint8Array,
+  under: Uint8Array = salt,
+  codec: ChunkCodec = 'none',
+): SealedChunk {
+  const chunk = sealChunk(plaintext, under, codec);
   assert.ok(chunk !== undefined);
   return chunk;
+}
+
+function refOf(chunk: SealedChunk): SealedChunkRef {
+  return { ...chunk, lengthMaxBytes: defaultChunkSizeBytes };
+}
+
+/** Lines of text: what compresses. */
+function text(lengthBytes: number): Buffer {
+  return Buffer.alloc(lengthBytes, 'deduplicated better than anyone, in bounded memory\n');
 }
 
 test(
@@ -60,7 +79,7 @@ test(
     for (let at = 0; at < 9000; at += 1) plaintext[at] = (at * 31) % 251;
     const stored = plaintext.subarray(0, 12_288);
     const digest = openssl(['dgst', '-sha256', '-binary'], stored);
-    const key = opensslHmac(salt, Buffer.concat([Buffer.from(chunkKeyLabel), digest]));
+    const key = opensslHmac(salt, Buffer.concat([Buffer.from(chunkKeyLabels.none), digest]));
     const zeroIv = '0'.repeat(32);
     const ciphertext = openssl(
       ['enc', '-aes-256-ctr', '-K', key.toString('hex'), '-iv', zeroIv],
@@ -122,7 +141,7 @@ test('openChunk() gives back the plaintext that sealChunk() was given, zeros at 
   fc.assert(
     fc.property(nonZeroPlaintexts, (plaintext) => {
       const chunk = sealed(plaintext);
-      const opened = openChunk({ ...chunk, codec: 'none' }, chunk.ciphertext);
+      const opened = openChunk(refOf(chunk), chunk.ciphertext);
       assert.equal(opened.byteLength, chunk.storedLengthBytes);
       assert.ok(Buffer.from(plaintext.subarray(0, opened.byteLength)).equals(opened));
       assert.ok(plaintext.subarray(opened.byteLength).every((byte) => byte === 0));
@@ -134,7 +153,7 @@ test('openChunk() detects every flipped bit, and bytes lost or added', () => {
   fc.assert(
     fc.property(nonZeroPlaintexts, fc.nat(), fc.nat(7), (plaintext, at, bit) => {
       const chunk = sealed(plaintext);
-      const ref = { ...chunk, codec: 'none' } as const;
+      const ref = refOf(chunk);
       const flipped = Buffer.from(chunk.ciphertext);
       const position = at % flipped.byteLength;
       flipped[position] = (flipped[position] ?? 0) ^ (1 << bit);
@@ -182,10 +201,89 @@ test('sealChunk() of other plaintext shares neither key, ciphertext nor name', (
   );
 });
 
+test('chunkLengthMax() is the size of a chunk, or what the disk has left for the last one', () => {
+  const disk = { chunkSizeBytes: 524_288, diskSizeBytes: 524_288 + 8192 };
+  assert.equal(chunkLengthMax(disk, 0), 524_288);
+  assert.equal(chunkLengthMax(disk, 1), 8192);
+});
+
+test('sealChunk() compresses a chunk only where that is asked for and pays', () => {
+  const chunk = text(524_288);
+  assert.equal(sealed(chunk).codec, 'none');
+  const compressed = sealed(chunk, salt, 'zstd-v1');
+  assert.equal(compressed.codec, 'zstd-v1');
+  assert.equal(compressed.storedLengthBytes, compressedStepBytes);
+  const noise = randomBytes(524_288);
+  assert.deepEqual(sealed(noise, salt, 'zstd-v1'), sealed(noise));
+  assert.equal(sealChunk(new Uint8Array(524_288), salt, 'zstd-v1'), undefined);
+});
+
+test('openChunk() gives back what was compressed, zeros at its end left out', () => {
+  const plaintext = Buffer.concat([text(100_000), Buffer.alloc(524_288 - 100_000)]);
+  const chunk = sealed(plaintext, salt, 'zstd-v1');
+  const opened = openChunk(refOf(chunk), chunk.ciphertext);
+  assert.equal(opened.byteLength, 102_400);
+  assert.ok(plaintext.subarray(0, opened.byteLength).equals(opened));
+});
+
+test('the key of a compressed chunk comes from the very bytes that are encrypted', () => {
+  const plaintext = text(524_288);
+  const { key, ciphertext } = sealed(plaintext, salt, 'zstd-v1');
+  const form = createDecipheriv('aes-256-ctr', key, Buffer.alloc(16)).update(ciphertext);
+  const digest = createHash('sha256').update(form).digest();
+  const message = Buffer.concat([Buffer.from('thaw/chunk-key/v1/zstd-v1'), digest]);
+  assert.deepEqual(key, createHmac('sha256', salt).update(message).digest());
+  const frame = form.subarray(8, 8 + form.readUInt32LE(4));
+  assert.equal(form.readUInt32LE(0), plaintext.byteLength);
+  assert.ok(zstdDecompressSync(frame).equals(plaintext));
+});
+
+test('one chunk has one key, name and ciphertext per codec, and equal ones per codec and salt', () => {
+  const plaintexts = fc
+    .tuple(fc.integer({ min: 6, max: 40 }), fc.uint8Array({ minLength: 1, maxLength: 100 }))
+    .map(([blocks, unit]) => Buffer.alloc(blocks * 4096, Buffer.concat([unit, Buffer.from([1])])));
+  fc.assert(
+    fc.property(plaintexts, (plaintext) => {
+      const plain = sealed(plaintext);
+      const compressed = sealed(plaintext, salt, 'zstd-v1');
+      assert.equal(compressed.codec, 'zstd-v1');
+      assert.notDeepEqual(compressed.key, plain.key);
+      assert.notDeepEqual(compressed.ciphertextDigest, plain.ciphertextDigest);
+      assert.deepEqual(sealed(Buffer.from(plaintext), salt, 'zstd-v1'), compressed);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('the same bytes under two codecs have two keys: a compressed form can itself be a plaintext', () => {
+  const compressed = sealed(text(524_288), salt, 'zstd-v1');
+  const form = createDecipheriv('aes-256-ctr', compressed.key, Buffer.alloc(16)).update(
+    compressed.ciphertext,
+  );
+  const asPlaintext = sealed(form);
+  const used = form.subarray(0, asPlaintext.storedLengthBytes);
+  assert.notDeepEqual(asPlaintext.key, compressed.key);
+  assert.notDeepEqual(asPlaintext.ciphertext, compressed.ciphertext.subarray(0, used.byteLength));
+});
+
+test('openChunk() takes verified bytes that are no compressed form for a corrupt chunk', () => {
+  for (const [plaintext, lengthMaxBytes] of [
+    [text(65_536), 65_536], // never compressed
+    [randomBytes(16_384), 65_536],
+  ] as const) {
+    const chunk = sealed(plaintext);
+    const ref: SealedChunkRef = { ...chunk, codec: 'zstd-v1', lengthMaxBytes };
+    assert.throws(() => openChunk(ref, chunk.ciphertext), { code: 'ERR_CHUNK_CORRUPT' });
+  }
+  const chunk = sealed(text(65_536), salt, 'zstd-v1');
+  const ref: SealedChunkRef = { ...chunk, lengthMaxBytes: 65_536 - 4096 };
+  assert.throws(() => openChunk(ref, chunk.ciphertext), { code: 'ERR_CHUNK_CORRUPT' });
+});
+
 test('an error of openChunk() names the chunk and no key', () => {
   const chunk = sealed(new Uint8Array(4096).fill(1));
   assert.throws(
-    () => openChunk({ ...chunk, codec: 'none' }, new Uint8Array(4096)),
+    () => openChunk(refOf(chunk), new Uint8Array(4096)),
     (thrown: Error) => {
       assert.match(thrown.message, new RegExp(Buffer.from(chunk.ciphertextDigest).toString('hex')));
       assert.doesNotMatch(thrown.message, new RegExp(Buffer.from(chunk.key).toString('hex')));

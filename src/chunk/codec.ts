@@ -3,13 +3,15 @@
  * equal ciphertext without its publishers knowing of each other. Byte rules and a test vector:
  * `docs/formats/chunk.md`. Source: paper §3.1 (construction), §3.3 (salt).
  *
- *   stored     = the plaintext without its trailing zeros, cut at a multiple of 4,096
- *   key        = HMAC-SHA-256(salt, label || SHA-256(stored))
+ *   trimmed    = the plaintext without its trailing zeros, cut at a multiple of 4,096
+ *   stored     = trimmed, or its compressed form where that is wanted and pays
+ *   key        = HMAC-SHA-256(salt, label of the codec || SHA-256(stored))
  *   ciphertext = AES-256-CTR(key, IV 0, stored)
  *   name       = SHA-256(ciphertext)
  *
- * A zero IV is safe because a key belongs to one plaintext: two plaintexts under one key would be a
- * collision of SHA-256. The derivation is keyed (HMAC, not a bare hash of salt and plaintext) so
+ * A zero IV is safe because a key belongs to the very bytes that are encrypted: two sequences under one
+ * key would be a collision of SHA-256. Never derive it from what a compressor was given: two versions of it
+ * give two outputs, and XOR of their ciphertexts would be XOR of those. The derivation is keyed (HMAC, not a bare hash of salt and plaintext) so
  * that who does not hold the salt cannot test a guessed plaintext against a stored ciphertext, and
  * so that keys under two salts are unrelated. The label keeps these keys apart from any other use
  * of the salt. The stored length needs no place of its own in the derivation: SHA-256 covers it.
@@ -21,8 +23,9 @@
 import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto';
 
 import { InternalError, assert, toHex, viewOf } from '../base/index.ts';
+import { compress, decompress } from './compressed-form.ts';
 import { ChunkCorruptError } from './errors.ts';
-import type { ManifestChunk } from './manifest.ts';
+import type { ChunkCodec, ManifestChunk, ManifestHeader } from './manifest.ts';
 
 /** Of every new image. A manifest records its own. */
 export const defaultChunkSizeBytes = 512 * 1024;
@@ -41,8 +44,11 @@ export const chunkDigestSizeBytes = 32;
 /** Of the secret bytes that `KeyService.salt` gives. */
 export const saltSizeBytes = 32;
 
-/** ASCII, in front of the plaintext digest in the message that the salt authenticates. */
-export const chunkKeyLabel = 'thaw/chunk-key/v1';
+/** ASCII, in front of the digest in the message that the salt authenticates. */
+export const chunkKeyLabels = {
+  none: 'thaw/chunk-key/v1',
+  'zstd-v1': 'thaw/chunk-key/v1/zstd-v1',
+} as const satisfies Record<ChunkCodec, string>;
 
 const zeroStep = Buffer.alloc(storedLengthStepBytes);
 const zeroIv = Buffer.alloc(16);
@@ -53,6 +59,8 @@ export interface SealedChunk {
   readonly ciphertextDigest: Uint8Array;
   /** 32 bytes; a secret of those who had the plaintext. */
   readonly key: Uint8Array;
+  /** `none` also where compressing was asked for and did not pay. */
+  readonly codec: ChunkCodec;
   /** Equal to the ciphertext's length. */
   readonly storedLengthBytes: number;
 }
@@ -63,6 +71,16 @@ export interface SealedChunkRef extends Pick<
   'storedLengthBytes' | 'codec' | 'ciphertextDigest'
 > {
   readonly key: Uint8Array;
+  /** See `chunkLengthMax`. */
+  readonly lengthMaxBytes: number;
+}
+
+/** What the chunk at `index` may hold at most: its size, or what the disk has left for it. */
+export function chunkLengthMax(
+  { chunkSizeBytes, diskSizeBytes }: Pick<ManifestHeader, 'chunkSizeBytes' | 'diskSizeBytes'>,
+  index: number,
+): number {
+  return Math.min(chunkSizeBytes, diskSizeBytes - index * chunkSizeBytes);
 }
 
 /**
@@ -82,17 +100,22 @@ export function storedLength(plaintext: Uint8Array): number {
   return end;
 }
 
-function chunkKey(stored: Uint8Array, salt: Uint8Array): Buffer {
-  const plaintextDigest = hash('sha256', stored, 'buffer');
-  return createHmac('sha256', salt).update(chunkKeyLabel, 'ascii').update(plaintextDigest).digest();
+function chunkKey(stored: Uint8Array, codec: ChunkCodec, salt: Uint8Array): Buffer {
+  const digest = hash('sha256', stored, 'buffer');
+  return createHmac('sha256', salt).update(chunkKeyLabels[codec], 'ascii').update(digest).digest();
 }
 
 /**
  * Seals a chunk: `plaintext`, which stays the caller's, is a multiple of 4,096 bytes and at least
- * that; `salt` is the root's 32 bytes. The arrays of the result are fresh. Undefined if the chunk
- * is all zeros: such a chunk is neither stored nor listed. Throws `ERR_INTERNAL` on other lengths.
+ * that; `salt` is the root's 32 bytes; `wanted` is the codec to use where it pays. The arrays of the result
+ * are fresh. Undefined if the chunk is all zeros: such a chunk is neither stored nor listed. Throws
+ * `ERR_INTERNAL` on other lengths.
  */
-export function sealChunk(plaintext: Uint8Array, salt: Uint8Array): SealedChunk | undefined {
+export function sealChunk(
+  plaintext: Uint8Array,
+  salt: Uint8Array,
+  wanted: ChunkCodec = 'none',
+): SealedChunk | undefined {
   assert(
     plaintext.byteLength > 0 && plaintext.byteLength % storedLengthStepBytes === 0,
     `A chunk must be a positive multiple of ${storedLengthStepBytes} bytes: got ${plaintext.byteLength}`,
@@ -101,24 +124,29 @@ export function sealChunk(plaintext: Uint8Array, salt: Uint8Array): SealedChunk 
     salt.byteLength === saltSizeBytes,
     `A salt must be ${saltSizeBytes} bytes: got ${salt.byteLength}`,
   );
-  const storedLengthBytes = storedLength(plaintext);
-  if (storedLengthBytes === 0) return undefined;
-  const stored = plaintext.subarray(0, storedLengthBytes);
-  const key = chunkKey(stored, salt);
+  const trimmedLengthBytes = storedLength(plaintext);
+  if (trimmedLengthBytes === 0) return undefined;
+  const trimmed = plaintext.subarray(0, trimmedLengthBytes);
+  const compressed = wanted === 'none' ? undefined : compress(trimmed);
+  const codec = compressed === undefined ? 'none' : wanted;
+  const stored = compressed ?? trimmed;
+  const key = chunkKey(stored, codec, salt);
   const ciphertext = createCipheriv('aes-256-ctr', key, zeroIv).update(stored);
   return {
     ciphertext,
     ciphertextDigest: hash('sha256', ciphertext, 'buffer'),
     key,
-    storedLengthBytes,
+    codec,
+    storedLengthBytes: stored.byteLength,
   };
 }
 
 /**
- * The plaintext of `ref.storedLengthBytes` in a fresh array, the caller's; the rest of the chunk is
+ * The plaintext in a fresh array, the caller's: whole blocks, at most `ref.lengthMaxBytes`; the rest of the chunk is
  * zeros. `ciphertext` stays the caller's and may be any bytes at all: nothing is decrypted unless
  * they hash to `ref.ciphertextDigest`. That proves the plaintext too, as the key comes from the
- * same authenticated manifest. Throws `ERR_CHUNK_CORRUPT`.
+ * same authenticated manifest. Throws `ERR_CHUNK_CORRUPT`, also where the stored bytes are what was published and no
+ * compressed form of that many bytes.
  */
 export function openChunk(ref: SealedChunkRef, ciphertext: Uint8Array): Uint8Array {
   if (ciphertext.byteLength !== ref.storedLengthBytes) {
@@ -130,9 +158,15 @@ export function openChunk(ref: SealedChunkRef, ciphertext: Uint8Array): Uint8Arr
     const found = `contents hash to "${toHex(digest)}"`;
     throw new ChunkCorruptError(toHex(ref.ciphertextDigest), found);
   }
+  const stored = createDecipheriv('aes-256-ctr', ref.key, zeroIv).update(ciphertext);
   switch (ref.codec) {
     case 'none':
-      return createDecipheriv('aes-256-ctr', ref.key, zeroIv).update(ciphertext);
+      return stored;
+    case 'zstd-v1': {
+      const plaintext = decompress(stored, ref.lengthMaxBytes);
+      if (typeof plaintext !== 'string') return plaintext;
+      throw new ChunkCorruptError(toHex(ref.ciphertextDigest), plaintext);
+    }
     default:
       throw new InternalError(`Cannot open a chunk coded as "${String(ref.codec)}"`);
   }

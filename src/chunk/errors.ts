@@ -2,7 +2,10 @@
 
 import { ThawError } from '../base/index.ts';
 
-/** Bytes that are not the ciphertext which a manifest names: another tier's copy may be whole. */
+/**
+ * Bytes that are not the ciphertext which a manifest names (another tier's copy may be whole), or
+ * that are it and stand for no chunk.
+ */
 export class ChunkCorruptError extends ThawError {
   constructor(expectedDigestHex: string, found: string) {
     super({

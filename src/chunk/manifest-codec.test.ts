@@ -206,7 +206,8 @@ test('decodeManifest() holds every rule even of a manifest with a valid seal', (
     ['root id', { header: { root_id_length: 3, root_id: rootId('a/b') } }],
     ['root id', { header: { root_id_length: 2, root_id: rootId('..') } }],
     ['root id', { header: { root_id_length: 2, root_id: rootId('ä') } }],
-    ['codec', { chunk: { codec: 1 } }],
+    ['codec', { chunk: { codec: 2 } }],
+    ['stores 20480 bytes', { chunk: { codec: 1, stored_length: 20_480 } }],
     ['index 0 does not rise', { chunk: { chunk_index: 0 }, chunkPosition: 1 }],
     ['index 2 does not rise', { chunk: { chunk_index: 2 }, chunkPosition: 1 }],
     ['past the disk', { chunk: { chunk_index: 2 ** 32 - 1 }, chunkPosition: 2 }],
@@ -261,6 +262,23 @@ test('encodeManifest() refuses what the format cannot hold', () => {
   });
   assert.doesNotThrow(() =>
     encodeManifest({ ...manifest, imageDocument: new Uint8Array(1024 * 1024) }, seal),
+  );
+});
+
+test('decodeManifest() tells compressed chunks from others', () => {
+  const manifest = fullManifest(3, Buffer.from('{}'));
+  const chunks = manifest.chunks.map((chunk, position) =>
+    position === 1 ? { ...chunk, codec: 'zstd-v1' as const, storedLengthBytes: 16_384 } : chunk,
+  );
+  const bytes = encodeManifest({ ...manifest, chunks }, seal);
+  const decoded = decodeManifest(bytes, dataKey.plaintext);
+  assert.deepEqual(
+    decoded.chunks.map(({ codec, storedLengthBytes }) => [codec, storedLengthBytes]),
+    [
+      ['none', 524_288],
+      ['zstd-v1', 16_384],
+      ['none', 524_288],
+    ],
   );
 });
 

@@ -23,7 +23,7 @@ import {
   ManifestVersionError,
 } from './errors.ts';
 import {
-  chunkCodecNone,
+  chunkCodecNumbers,
   chunkCountMax,
   imageDocumentSizeMaxBytes,
   manifestChunkRecord,
@@ -36,7 +36,7 @@ import {
   wrappedKeySizeMaxBytes,
 } from './manifest-layout.ts';
 import { headerComplaint, manifestComplaint } from './manifest-rules.ts';
-import type { Manifest, ManifestChunk, ManifestHeader } from './manifest.ts';
+import type { ChunkCodec, Manifest, ManifestChunk, ManifestHeader } from './manifest.ts';
 
 export interface ManifestSeal {
   /** Of this manifest alone: the nonce does not protect a second manifest under the same key. */
@@ -61,6 +61,10 @@ interface ManifestParts {
   readonly tag: Buffer;
 }
 
+const chunkCodecs = new Map<number, ChunkCodec>(
+  Object.entries(chunkCodecNumbers).map(([codec, number]) => [number, codec as ChunkCodec]),
+);
+
 /** The name of a manifest: SHA-256 of its bytes in 64 hex digits. */
 export function manifestId(bytes: Uint8Array): string {
   return hash('sha256', bytes, 'hex');
@@ -71,7 +75,7 @@ function encodeChunkTable(chunks: readonly ManifestChunk[], target: Buffer, offs
     manifestChunkRecord.encodeInto(target, offset + position * manifestChunkRecord.sizeBytes, {
       chunk_index: chunk.index,
       stored_length: chunk.storedLengthBytes,
-      codec: chunkCodecNone,
+      codec: chunkCodecNumbers[chunk.codec],
       ciphertext_digest: chunk.ciphertextDigest,
     });
   }
@@ -190,13 +194,14 @@ function decodeChunkTable(table: Buffer): readonly ManifestChunk[] {
   const copy = Buffer.from(table);
   return Array.from({ length: copy.byteLength / manifestChunkRecord.sizeBytes }, (_, position) => {
     const record = manifestChunkRecord.decode(copy, position * manifestChunkRecord.sizeBytes);
-    if (record.codec !== chunkCodecNone) {
+    const codec = chunkCodecs.get(record.codec);
+    if (codec === undefined) {
       throw new ManifestMalformedError(`chunk ${record.chunk_index} has codec ${record.codec}`);
     }
     return {
       index: record.chunk_index,
       storedLengthBytes: record.stored_length,
-      codec: 'none',
+      codec,
       ciphertextDigest: record.ciphertext_digest,
     };
   });

@@ -7,6 +7,7 @@
  */
 
 import { layout } from '../base/index.ts';
+import type { ChunkCodec } from './manifest.ts';
 
 /** `THAWMNFT` in ASCII. */
 export const manifestMagic = Buffer.from('THAWMNFT', 'ascii');
@@ -38,8 +39,11 @@ export const manifestChunkRecord = layout('manifest_chunk', 44, [
 export const sealTagSizeBytes = 16;
 export const sealNonceSizeBytes = 12;
 
-/** `manifest_chunk.codec` of the only codec, `none`. */
-export const chunkCodecNone = 0;
+/** `manifest_chunk.codec` by name. */
+export const chunkCodecNumbers = {
+  none: 0,
+  'zstd-v1': 1,
+} as const satisfies Record<ChunkCodec, number>;
 
 export const rootIdSizeMaxBytes = 64;
 export const wrappedKeySizeMaxBytes = 512;

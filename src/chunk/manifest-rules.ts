@@ -4,13 +4,14 @@
  */
 
 import { chunkDigestSizeBytes, chunkKeySizeBytes, storedLengthStepBytes } from './codec.ts';
+import { compressedStepBytes } from './compressed-form.ts';
 import {
   chunkCountMax,
   chunkSizeMaxBytes,
   imageDocumentSizeMaxBytes,
   rootIdSizeMaxBytes,
 } from './manifest-layout.ts';
-import type { Manifest, ManifestChunk, ManifestHeader } from './manifest.ts';
+import type { ChunkCodec, Manifest, ManifestChunk, ManifestHeader } from './manifest.ts';
 
 const u32Max = 2 ** 32 - 1;
 const rootIdPattern = /^[A-Za-z0-9._-]+$/;
@@ -33,17 +34,22 @@ function isRootId(rootId: string): boolean {
   );
 }
 
+function storedLengthStep(codec: ChunkCodec): number {
+  return codec === 'none' ? storedLengthStepBytes : compressedStepBytes;
+}
+
 function chunkComplaint(
   chunk: ManifestChunk,
   previousIndex: number,
   header: ManifestHeader,
 ): string | undefined {
   const { index, storedLengthBytes } = chunk;
+  const step = storedLengthStep(chunk.codec);
   if (!Number.isInteger(index) || index > u32Max || index <= previousIndex) {
     return `chunk index ${index} does not rise from ${previousIndex}`;
   }
-  if (!isMultiple(storedLengthBytes, storedLengthStepBytes)) {
-    return `chunk ${index} stores ${storedLengthBytes} bytes, not a positive multiple of ${storedLengthStepBytes}`;
+  if (!isMultiple(storedLengthBytes, step)) {
+    return `chunk ${index} stores ${storedLengthBytes} bytes, not a positive multiple of ${step}`;
   }
   if (storedLengthBytes > header.chunkSizeBytes) {
     return `chunk ${index} stores ${storedLengthBytes} bytes, more than a chunk's ${header.chunkSizeBytes}`;

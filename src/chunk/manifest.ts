@@ -4,15 +4,19 @@
  * paper §3.1.
  */
 
-/** How a chunk's bytes were coded before encryption. */
-export type ChunkCodec = 'none';
+/**
+ * How a chunk's bytes were coded before encryption: not at all, or compressed by zstd with the
+ * first set of parameters (`compressed-form.ts`). Each is a codec of its own, because other
+ * parameters give other bytes.
+ */
+export type ChunkCodec = 'none' | 'zstd-v1';
 
 export interface ManifestChunk {
   /** Position on the disk in chunks. Indexes rise; one left out is an all-zero chunk. */
   readonly index: number;
   /**
-   * Bytes of ciphertext stored: 1..chunkSizeBytes, a multiple of 4,096. The rest of the chunk is
-   * zeros.
+   * Bytes of ciphertext stored: 1..chunkSizeBytes, a multiple of 4,096, and of
+   * `compressedStepBytes` where compressed. What the chunk has beyond the bytes in it is zeros.
    */
   readonly storedLengthBytes: number;
   readonly codec: ChunkCodec;

@@ -14,6 +14,7 @@ import { Worker } from 'node:worker_threads';
 import { errorFromJson, neighbourModule } from '../base/index.ts';
 import type { SealedChunk } from './codec.ts';
 import { ChunkPoolClosedError, ChunkWorkerLostError } from './errors.ts';
+import type { ChunkCodec } from './manifest.ts';
 import type { SealRequest, SealResponse } from './seal-worker.ts';
 
 /**
@@ -55,7 +56,11 @@ export interface SealPool extends AsyncDisposable {
    * `sealChunk` does, `ERR_CHUNK_WORKER_LOST` (retryable, but with a new copy of the bytes) when
    * the thread ended, `ERR_CHUNK_POOL_CLOSED`.
    */
-  seal(plaintext: Uint8Array, salt: Uint8Array): Promise<SealedChunk | undefined>;
+  seal(
+    plaintext: Uint8Array,
+    salt: Uint8Array,
+    codec?: ChunkCodec,
+  ): Promise<SealedChunk | undefined>;
   /** Ends the threads. Jobs not done are rejected with `ERR_CHUNK_POOL_CLOSED`. */
   close(): Promise<void>;
 }
@@ -73,7 +78,11 @@ class ThreadedSealPool implements SealPool {
     this.#entry = options.entry ?? neighbourModule(import.meta.url, 'seal-worker');
   }
 
-  seal(plaintext: Uint8Array, salt: Uint8Array): Promise<SealedChunk | undefined> {
+  seal(
+    plaintext: Uint8Array,
+    salt: Uint8Array,
+    codec: ChunkCodec = 'none',
+  ): Promise<SealedChunk | undefined> {
     return new Promise((resolve, reject) => {
       if (this.#closed) throw new ChunkPoolClosedError();
       this.#jobsStarted += 1;
@@ -81,6 +90,7 @@ class ThreadedSealPool implements SealPool {
         job: this.#jobsStarted,
         plaintext: transferable(plaintext),
         salt: new Uint8Array(salt),
+        codec,
       };
       this.#queue.push({ request, resolve, reject });
       this.#dispatch();

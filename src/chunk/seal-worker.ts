@@ -4,11 +4,13 @@ import { parentPort } from 'node:worker_threads';
 
 import { errorToJson, present, type ErrorJson } from '../base/index.ts';
 import { sealChunk, type SealedChunk } from './codec.ts';
+import type { ChunkCodec } from './manifest.ts';
 
 export interface SealRequest {
   readonly job: number;
   readonly plaintext: Uint8Array;
   readonly salt: Uint8Array;
+  readonly codec: ChunkCodec;
 }
 
 export interface SealResponse {
@@ -25,9 +27,9 @@ function alone(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return new Uint8Array(bytes);
 }
 
-function respond({ job, plaintext, salt }: SealRequest): void {
+function respond({ job, plaintext, salt, codec }: SealRequest): void {
   try {
-    const sealed = sealChunk(plaintext, salt);
+    const sealed = sealChunk(plaintext, salt, codec);
     if (sealed === undefined) {
       port.postMessage({ job } satisfies SealResponse);
       return;

@@ -8,7 +8,7 @@ import {
   type SlabTable,
   type Tier,
 } from '../cache/index.ts';
-import type { Manifest } from '../chunk/index.ts';
+import { chunkLengthMax, type Manifest } from '../chunk/index.ts';
 import type { ImageRef, ReadCounters } from './block-images.ts';
 import { ImageUnsupportedError } from './errors.ts';
 import type { Overlay } from './overlay.ts';
@@ -70,8 +70,8 @@ export class OpenImage {
     if (position === undefined) return undefined;
     const listed = present(this.#manifest.chunks[position], 'a listed chunk');
     const key = present(this.#manifest.chunkKeys[position], "a listed chunk's key");
-    const { ciphertextDigest, storedLengthBytes, codec } = listed;
-    const chunk = { rootId: this.#rootId, ciphertextDigest, storedLengthBytes, codec, key };
+    const lengthMaxBytes = chunkLengthMax(this.#manifest, index);
+    const chunk = { ...listed, rootId: this.#rootId, key, lengthMaxBytes };
     return { chunk, identity: chunkIdentity(chunk) };
   }
 }

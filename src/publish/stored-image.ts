@@ -1,7 +1,13 @@
 /** A published image read back without a device: its manifest opened, its chunks verified and put together. */
 
 import { present, ReadPastEndError, toHex, type RandomAccess } from '../base/index.ts';
-import { openChunk, openManifest, type Manifest, type ManifestChunk } from '../chunk/index.ts';
+import {
+  chunkLengthMax,
+  openChunk,
+  openManifest,
+  type Manifest,
+  type ManifestChunk,
+} from '../chunk/index.ts';
 import type { KeyService } from '../keys/index.ts';
 import { chunkObjectName, manifestObjectName, type ObjectStore } from '../store/index.ts';
 import { ChunkMissingError, ManifestMissingError } from './errors.ts';
@@ -34,7 +40,7 @@ export async function openStoredManifest(
 }
 
 /**
- * One stored chunk of an image, verified and decrypted: `storedLengthBytes` bytes in a fresh array.
+ * One stored chunk of an image, verified and opened: a fresh array of what the chunk holds in front of its zeros.
  * Throws `ERR_PUBLISH_CHUNK_MISSING`, `ERR_CHUNK_CORRUPT`, `ERR_STORE_*`.
  */
 export async function readStoredChunk(
@@ -48,7 +54,8 @@ export async function readStoredChunk(
   if (ciphertext === undefined) {
     throw new ChunkMissingError(name, chunk.index * manifest.chunkSizeBytes);
   }
-  return openChunk({ ...chunk, key }, ciphertext);
+  const lengthMaxBytes = chunkLengthMax(manifest, chunk.index);
+  return openChunk({ ...chunk, key, lengthMaxBytes }, ciphertext);
 }
 
 const chunksKept = 16;

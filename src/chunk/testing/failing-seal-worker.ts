@@ -8,8 +8,11 @@ import { parentPort } from 'node:worker_threads';
 import { sealChunk } from '../codec.ts';
 import type { SealRequest, SealResponse } from '../seal-worker.ts';
 
-parentPort?.on('message', ({ job, plaintext, salt }: SealRequest) => {
+parentPort?.on('message', ({ job, plaintext, salt, codec }: SealRequest) => {
   if (salt[0] === 1) process.exit(3);
   if (salt[0] === 2) throw new Error('an error that nobody catches');
-  parentPort?.postMessage({ job, sealed: sealChunk(plaintext, salt) } satisfies SealResponse, []);
+  parentPort?.postMessage(
+    { job, sealed: sealChunk(plaintext, salt, codec) } satisfies SealResponse,
+    [],
+  );
 });

@@ -3,6 +3,7 @@
 import * as fc from 'fast-check';
 
 import { chunkKeySizeBytes } from '../codec.ts';
+import { compressedStepBytes } from '../compressed-form.ts';
 import type { Manifest, ManifestChunk } from '../manifest.ts';
 
 /** `chunkCount` chunks of 512 KiB from the start of the disk, all of it stored. */
@@ -25,22 +26,31 @@ export function fullManifest(chunkCount: number, imageDocument: Uint8Array): Man
   };
 }
 
+/** How a chunk is stored, in any of the ways that a disk of such chunks allows. */
+function storedForms(chunkSizeBytes: number) {
+  const lengths = (step: number): fc.Arbitrary<number> =>
+    fc.integer({ min: 1, max: chunkSizeBytes / step }).map((steps) => steps * step);
+  const plain = fc.record({
+    codec: fc.constant('none' as const),
+    storedLengthBytes: lengths(4096),
+  });
+  if (chunkSizeBytes < compressedStepBytes) return plain;
+  const codec = fc.constant('zstd-v1' as const);
+  return fc.oneof(plain, fc.record({ codec, storedLengthBytes: lengths(compressedStepBytes) }));
+}
+
 const bytes32 = fc.uint8Array({ minLength: 32, maxLength: 32 });
 
 function chunksOf(
   indexes: readonly number[],
   chunkSizeBytes: number,
 ): fc.Arbitrary<readonly { readonly chunk: ManifestChunk; readonly key: Uint8Array }[]> {
-  const blocksMax = chunkSizeBytes / 4096;
   return fc.tuple(
     ...indexes.map((index) =>
       fc.record({
-        chunk: fc.record({
-          index: fc.constant(index),
-          storedLengthBytes: fc.integer({ min: 1, max: blocksMax }).map((blocks) => blocks * 4096),
-          codec: fc.constant('none' as const),
-          ciphertextDigest: bytes32,
-        }),
+        chunk: fc
+          .tuple(storedForms(chunkSizeBytes), bytes32)
+          .map(([form, ciphertextDigest]) => ({ index, ...form, ciphertextDigest })),
         key: bytes32,
       }),
     ),
