@@ -15,6 +15,7 @@ import type { DebianRecipe, Recipe, StackRecipe, Step } from './recipes.ts';
 
 const timeoutMs = 600_000;
 const sourcesPath = '/etc/apt/sources.list.d/debian.sources';
+const mergedUsrHook = '/usr/share/mmdebstrap/hooks/merged-usr';
 const aptConfigDir = '/etc/apt/apt.conf.d';
 /** The suite that this machine's sources name. */
 const hostSuite = 'bookworm';
@@ -40,21 +41,9 @@ async function hostSources(): Promise<string> {
 
 /** Writes a base's layer to `tar`. */
 export async function makeDebian(recipe: DebianRecipe, tar: string): Promise<void> {
-  const { suite, variant, include, older, newestTimeSeconds } = recipe;
-  const work = dirname(tar);
+  const { suite, variant, include, newestTimeSeconds } = recipe;
   const args = [`--variant=${variant}`, '--mode=root', `--include=${include.join(',')}`];
-  if (older !== undefined) {
-    const preferences = join(work, 'preferences');
-    const pin = [
-      `Package: ${older.packages.join(' ')}`,
-      `Pin: release l=${older.newestFrom}`,
-      'Pin-Priority: -1',
-    ];
-    await writeFile(preferences, `${pin.join('\n')}\n`);
-    const inside = '"$1"/etc/apt/preferences.d/older';
-    args.push(`--setup-hook=mkdir -p "$1"/etc/apt/preferences.d`);
-    args.push(`--setup-hook=cp '${preferences}' ${inside}`, `--customize-hook=rm ${inside}`);
-  }
+  args.push(`--hook-dir=${mergedUsrHook}`, ...(await preferenceHooks(recipe, dirname(tar))));
   const env = { ...process.env };
   if (newestTimeSeconds !== undefined) env['SOURCE_DATE_EPOCH'] = `${newestTimeSeconds}`;
   await runCommand('mmdebstrap', [...args, suite, tar, '-'], {
@@ -62,6 +51,29 @@ export async function makeDebian(recipe: DebianRecipe, tar: string): Promise<voi
     env,
     timeoutMs,
   });
+}
+
+/** What keeps apt from packages and versions while it installs, and is gone afterwards. */
+async function preferenceHooks(
+  { without = [], older }: DebianRecipe,
+  work: string,
+): Promise<readonly string[]> {
+  const pins = without.map((name) => ({ packages: name, release: 'a=*' }));
+  if (older !== undefined) {
+    pins.push({ packages: older.packages.join(' '), release: `l=${older.newestFrom}` });
+  }
+  if (pins.length === 0) return [];
+  const outside = join(work, 'preferences');
+  const inside = '"$1"/etc/apt/preferences.d';
+  const stanzas = pins.map(
+    ({ packages, release }) => `Package: ${packages}\nPin: release ${release}\nPin-Priority: -1\n`,
+  );
+  await writeFile(outside, stanzas.join('\n'));
+  return [
+    `--setup-hook=mkdir -p ${inside}`,
+    `--setup-hook=cp '${outside}' ${inside}/corpus`,
+    `--customize-hook=rm ${inside}/corpus`,
+  ];
 }
 
 /** Writes the layers of a stack over the layers `lower`, as `0.tar`, `1.tar` and so on in `target`. */

@@ -10,6 +10,8 @@ export interface DebianRecipe {
   /** Of mmdebstrap: which packages it begins with. */
   readonly variant: 'apt' | 'important';
   readonly include: readonly string[];
+  /** Packages that shall not be there. */
+  readonly without?: readonly string[];
   /** Packages whose newest version is left out: another version than otherwise is installed. */
   readonly older?: { readonly packages: readonly string[]; readonly newestFrom: DebianOrigin };
   /** Times of files are this at the latest (`SOURCE_DATE_EPOCH`), as reproducible builds have it. */
@@ -44,7 +46,10 @@ export type Recipe = DebianRecipe | StackRecipe;
 const basePackages = ['ca-certificates', 'openssl', 'tzdata'];
 
 function bookworm(options: Partial<DebianRecipe> = {}): DebianRecipe {
-  return { kind: 'debian', suite: 'bookworm', variant: 'apt', include: basePackages, ...options };
+  // With /usr merged from the start, as in Docker's images; or else all of Perl comes with usrmerge.
+  const without = ['usrmerge'];
+  const usual = { suite: 'bookworm', variant: 'apt', include: basePackages, without } as const;
+  return { kind: 'debian', ...usual, ...options };
 }
 
 function older(newestFrom: DebianOrigin, ...packages: readonly string[]): Partial<DebianRecipe> {
