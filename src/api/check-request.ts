@@ -3,7 +3,7 @@
 import { realpath, stat } from 'node:fs/promises';
 
 import { errorMessage } from '../base/index.ts';
-import { BadDirectoryError, BadNameError } from './errors.ts';
+import { BadCompressionError, BadDirectoryError, BadNameError } from './errors.ts';
 
 /** As for functions, whose logs lie below their tenant's name. */
 const tenantPattern = /^[a-zA-Z0-9_-]{1,64}$/;
@@ -21,6 +21,11 @@ export function checkImageName(name: string): void {
   if (isGood) return;
   const rule = `it must be 1 to ${imageNameMaxLength} characters, none of them a control character`;
   throw new BadNameError('image', name, rule);
+}
+
+/** Throws `ERR_API_BAD_COMPRESSION`. What comes through the socket need not have been typed by our own command. */
+export function checkCompression(name: string): void {
+  if (name !== 'zstd') throw new BadCompressionError(name);
 }
 
 /** Throws `ERR_API_BAD_DIRECTORY` unless `path` is a directory. */

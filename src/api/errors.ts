@@ -22,6 +22,17 @@ export class BadNameError extends ThawError {
   }
 }
 
+/** A compression that Thaw does not know. */
+export class BadCompressionError extends ThawError {
+  constructor(name: string) {
+    super({
+      code: 'ERR_API_BAD_COMPRESSION',
+      fault: 'caller',
+      message: `Cannot compress with ${JSON.stringify(name)}: "zstd" is the only choice`,
+    });
+  }
+}
+
 /** A place to mount on that is no directory. */
 export class BadDirectoryError extends ThawError {
   constructor(path: string, problem: string) {

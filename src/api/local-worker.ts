@@ -7,6 +7,7 @@ import type { FunctionService } from '../functions/index.ts';
 import { parsePlatform } from '../oci/index.ts';
 import {
   checkImage,
+  chunksByCodec,
   decodeImageDocument,
   exportImage,
   listImageFiles,
@@ -16,7 +17,13 @@ import {
   type PublishDependencies,
 } from '../publish/index.ts';
 import { manifestObjectName } from '../store/index.ts';
-import { checkDirectory, checkImageName, checkMountPoint, checkTenant } from './check-request.ts';
+import {
+  checkCompression,
+  checkDirectory,
+  checkImageName,
+  checkMountPoint,
+  checkTenant,
+} from './check-request.ts';
 import { ImageNotFoundError } from './errors.ts';
 import type { CallOptions, ConvertRequest, ImageRequest, Worker } from './worker.ts';
 
@@ -71,6 +78,7 @@ function imageCalls(options: LocalWorkerOptions): ImageCalls {
     convertImage: async (request, call = {}) => {
       checkTenant(request.tenant);
       if (request.name !== undefined) checkImageName(request.name);
+      if (request.compress !== undefined) checkCompression(request.compress);
       return await publishImage(publish, publishRequest(request, call));
     },
     listImages: async ({ tenant }) => {
@@ -79,7 +87,11 @@ function imageCalls(options: LocalWorkerOptions): ImageCalls {
     },
     inspectImage: async (request) => {
       const { image, manifest } = await storedImage(request);
-      return { image, document: decodeImageDocument(manifest.imageDocument) };
+      return {
+        image,
+        document: decodeImageDocument(manifest.imageDocument),
+        chunksByCodec: chunksByCodec(manifest),
+      };
     },
     checkImage: async (request, call) => {
       const { manifest } = await storedImage(request);
@@ -158,12 +170,14 @@ function functionCalls(options: LocalWorkerOptions): FunctionCalls {
 }
 
 function publishRequest(request: ConvertRequest, call: CallOptions) {
-  const { source, tenant, name, platform, plainHttp, credentials, dockerConfigPath } = request;
+  const { source, tenant, name, platform, compress, plainHttp, credentials, dockerConfigPath } =
+    request;
   const parsed = platform === undefined ? undefined : parsePlatform(platform);
   return defined({
     source,
     tenant,
     name,
+    compress,
     registry: defined({ platform: parsed, plainHttp, credentials, dockerConfigPath }),
     ...call,
   });

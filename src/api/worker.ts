@@ -13,6 +13,7 @@ import type {
 import type {
   CheckReport,
   ChunkCounts,
+  CodecShare,
   ImageDocument,
   ImageFile,
   LayerCounts,
@@ -32,6 +33,8 @@ export interface ConvertRequest {
   readonly name?: string;
   /** `os/architecture[/variant]`. Default: the worker's own. */
   readonly platform?: string;
+  /** Compresses the chunks that gain by it. Default: none of them; `docs/security.md` says why. */
+  readonly compress?: 'zstd';
   readonly plainHttp?: boolean;
   readonly credentials?: { readonly username: string; readonly password: string };
   /** Of the caller, who may be another user than the worker. */
@@ -64,6 +67,8 @@ export interface ImageFileRequest extends ImageRequest {
 export interface ImageDetails {
   readonly image: ImageRecord;
   readonly document: ImageDocument;
+  /** See the publish room's `chunksByCodec`. */
+  readonly chunksByCodec: Readonly<Record<string, CodecShare>>;
 }
 
 /** A function of the functions room, its image named as a person names it. */

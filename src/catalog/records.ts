@@ -16,6 +16,8 @@ export interface ImageRecord {
   readonly imageDigest: string;
   readonly platform: string;
   readonly diskFormatVersion: number;
+  /** How its chunks are coded where that pays: `none`, or a codec of the manifest format. */
+  readonly codec: string;
   readonly diskSizeBytes: number;
   readonly contentBytes: number;
   readonly fileCount: number;
@@ -73,7 +75,7 @@ export interface Catalog extends AsyncDisposable {
   /** The newest of the tenant's images that these identify, for publishing the same image again. */
   findPublished(
     tenant: string,
-    of: Pick<ImageRecord, 'rootId' | 'imageDigest' | 'platform' | 'diskFormatVersion'>,
+    of: Pick<ImageRecord, 'rootId' | 'imageDigest' | 'platform' | 'diskFormatVersion' | 'codec'>,
   ): Promise<ImageRecord | undefined>;
   /** Newest first. */
   listImages(tenant: string): Promise<readonly ImageRecord[]>;

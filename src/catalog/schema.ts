@@ -37,6 +37,7 @@ interface ImageTable {
   readonly image_digest: string;
   readonly platform: string;
   readonly disk_format_version: Count;
+  readonly codec: string;
   readonly disk_size_bytes: Count;
   readonly content_bytes: Count;
   readonly file_count: Count;
@@ -77,6 +78,7 @@ export function imageToRow(image: ImageRecord): Insertable<ImageTable> {
     image_digest: image.imageDigest,
     platform: image.platform,
     disk_format_version: image.diskFormatVersion,
+    codec: image.codec,
     disk_size_bytes: image.diskSizeBytes,
     content_bytes: image.contentBytes,
     file_count: image.fileCount,
@@ -96,6 +98,7 @@ export function imageFromRow(row: Selectable<ImageTable>): ImageRecord {
     imageDigest: row.image_digest,
     platform: row.platform,
     diskFormatVersion: Number(row.disk_format_version),
+    codec: row.codec,
     diskSizeBytes: Number(row.disk_size_bytes),
     contentBytes: Number(row.content_bytes),
     fileCount: Number(row.file_count),

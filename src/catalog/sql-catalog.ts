@@ -135,7 +135,7 @@ export class SqlCatalog implements Catalog {
 
   findPublished(
     tenant: string,
-    of: Pick<ImageRecord, 'rootId' | 'imageDigest' | 'platform' | 'diskFormatVersion'>,
+    of: Pick<ImageRecord, 'rootId' | 'imageDigest' | 'platform' | 'diskFormatVersion' | 'codec'>,
   ): Promise<ImageRecord | undefined> {
     return this.#read(async (db) => {
       const row = await newestImages(db, tenant)
@@ -143,6 +143,7 @@ export class SqlCatalog implements Catalog {
         .where('image_digest', '=', of.imageDigest)
         .where('platform', '=', of.platform)
         .where('disk_format_version', '=', of.diskFormatVersion)
+        .where('codec', '=', of.codec)
         .limit(1)
         .executeTakeFirst();
       return row === undefined ? undefined : imageFromRow(row);

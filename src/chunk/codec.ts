@@ -37,6 +37,11 @@ export const defaultChunkSizeBytes = 512 * 1024;
  */
 export const storedLengthStepBytes = 4096;
 
+/** What one may ask for by name, and the codec that it means for what is published now. */
+export const compressions = { zstd: 'zstd-v1' } as const satisfies Record<string, ChunkCodec>;
+
+export type Compression = keyof typeof compressions;
+
 /** Of an AES-256 key. */
 export const chunkKeySizeBytes = 32;
 /** Of a SHA-256 digest. */
@@ -49,6 +54,11 @@ export const chunkKeyLabels = {
   none: 'thaw/chunk-key/v1',
   'zstd-v1': 'thaw/chunk-key/v1/zstd-v1',
 } as const satisfies Record<ChunkCodec, string>;
+
+/** Whether a name read from somewhere is that of a codec. */
+export function isChunkCodec(name: string): name is ChunkCodec {
+  return Object.hasOwn(chunkKeyLabels, name);
+}
 
 const zeroStep = Buffer.alloc(storedLengthStepBytes);
 const zeroIv = Buffer.alloc(16);

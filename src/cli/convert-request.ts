@@ -12,6 +12,7 @@ export interface ConvertOptions {
   readonly tenant: string;
   readonly name?: string;
   readonly platform?: string;
+  readonly compress?: 'zstd';
   readonly plainHttp?: boolean;
   /** `user:password`. */
   readonly user?: string;
@@ -26,13 +27,14 @@ export function convertRequest(
   options: ConvertOptions,
   environment: NodeJS.ProcessEnv = process.env,
 ): ConvertRequest {
-  const { tenant, name, platform, plainHttp, user } = options;
+  const { tenant, name, platform, compress, plainHttp, user } = options;
   const { DOCKER_CONFIG: dockerConfig } = environment;
   return defined({
     source: absoluteSource(source, process.cwd()),
     tenant,
     name,
     platform,
+    compress,
     plainHttp,
     credentials: user === undefined ? undefined : parseUser(user),
     dockerConfigPath: dockerConfig === undefined ? undefined : resolve(dockerConfig, 'config.json'),

@@ -165,6 +165,7 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_FUNCTION_STOPPED: 'conflict',
   ERR_FUNCTION_THROTTLED: 'throttled',
 
+  ERR_API_BAD_COMPRESSION: 'usage',
   ERR_API_BAD_DIRECTORY: 'usage',
   ERR_API_BAD_NAME: 'usage',
   ERR_API_IMAGE_NOT_FOUND: 'notFound',

@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompress } from 'node:zlib';
 
 import { toHex } from '../base/index.ts';
-import type { ManifestChunk } from '../chunk/index.ts';
+import { isChunkCodec, type ManifestChunk } from '../chunk/index.ts';
 import type { TarEntry } from '../oci/index.ts';
 import { CompactReader, CompactWriter } from './compact-bytes.ts';
 import { readEntry, writeEntry } from './entry-codec.ts';
@@ -124,8 +124,8 @@ export function decodeLayerRecord(bytes: Uint8Array): LayerRecord {
 
 function readCodec(from: CompactReader): ManifestChunk['codec'] {
   const codec = from.string();
-  if (codec !== 'none') throw new LayerRecordError('a chunk has an unknown codec');
-  return 'none';
+  if (isChunkCodec(codec)) return codec;
+  throw new LayerRecordError('a chunk has an unknown codec');
 }
 
 async function* entriesOf(frames: readonly Uint8Array[]): AsyncGenerator<TarEntry> {

@@ -18,8 +18,11 @@ import {
 } from '../base/index.ts';
 import type { Catalog, ImageRecord } from '../catalog/index.ts';
 import {
+  compressions,
   defaultChunkSizeBytes,
   sealManifest,
+  type ChunkCodec,
+  type Compression,
   type Manifest,
   type SealPool,
 } from '../chunk/index.ts';
@@ -58,6 +61,8 @@ export interface PublishRequest {
   readonly tenant: string;
   /** Default: the source's canonical reference. */
   readonly name?: string;
+  /** Compresses the chunks that gain by it. Default: none of them. */
+  readonly compress?: Compression;
   readonly registry?: Omit<OpenImageOptions, 'workDir' | 'signal' | 'progress'>;
   readonly signal?: AbortSignal;
   readonly progress?: ProgressReporter;
@@ -121,12 +126,17 @@ export async function publishImage(
 
 type Published = Omit<PublishResult, 'elapsedMs'>;
 
+function codecOf({ compress }: PublishRequest): ChunkCodec {
+  return compress === undefined ? 'none' : compressions[compress];
+}
+
 async function freezeImage(
   deps: PublishDependencies,
   request: PublishRequest,
   rootId: string,
   image: OciImage,
 ): Promise<Published> {
+  const codec = codecOf(request);
   const records = new LayerRecords({
     store: deps.store,
     keys: deps.keys,
@@ -136,7 +146,7 @@ async function freezeImage(
       rootId,
       diskFormatVersion,
       chunkSizeBytes: defaultChunkSizeBytes,
-      codec: 'none',
+      codec,
     },
   });
   await using opened = await openLayers(image, records);
@@ -149,7 +159,17 @@ async function freezeImage(
   const { store, sealer } = deps;
   const { signal, progress } = request;
   const salt = await deps.keys.salt(rootId);
-  const stored = await storeChunks({ plan, layers, store, sealer, rootId, salt, signal, progress });
+  const stored = await storeChunks({
+    plan,
+    layers,
+    store,
+    sealer,
+    codec,
+    rootId,
+    salt,
+    signal,
+    progress,
+  });
   for (const { layer, recorder } of layers) await records.remember(layer, recorder);
   const manifest: Manifest = {
     diskFormatVersion: plan.formatVersion,
@@ -191,6 +211,7 @@ async function reusePublished(
     imageDigest: image.imageDigest,
     platform: formatPlatform(image.platform),
     diskFormatVersion,
+    codec: codecOf(request),
   });
   if (known === undefined) return undefined;
   const manifest = await openStoredManifest(deps, known).catch(() => undefined);
@@ -271,6 +292,7 @@ async function storeManifest(
     imageDigest: document.imageDigest,
     platform: document.platform,
     diskFormatVersion: manifest.diskFormatVersion,
+    codec: codecOf(request),
     diskSizeBytes: manifest.diskSizeBytes,
     contentBytes: document.contentBytes,
     fileCount: document.fileCount,

@@ -6,7 +6,12 @@
 import { availableParallelism } from 'node:os';
 
 import { defined, forEachLimited, present, toHex, type ProgressReporter } from '../base/index.ts';
-import { defaultChunkSizeBytes, type ManifestChunk, type SealPool } from '../chunk/index.ts';
+import {
+  defaultChunkSizeBytes,
+  type ChunkCodec,
+  type ManifestChunk,
+  type SealPool,
+} from '../chunk/index.ts';
 import type { DiskPlan } from '../ext4/index.ts';
 import { chunkObjectName, type ObjectStore } from '../store/index.ts';
 import { draftChunk, type ChunkDraft } from './chunk-draft.ts';
@@ -19,6 +24,8 @@ export interface StoreChunksOptions {
   readonly layers: readonly LayerSource[];
   readonly store: ObjectStore;
   readonly sealer: SealPool;
+  /** For the chunks that gain by it. */
+  readonly codec: ChunkCodec;
   readonly rootId: string;
   /** Of the root. */
   readonly salt: Uint8Array;
@@ -100,17 +107,17 @@ class ChunkStoring {
   }
 
   async #storeNew(draft: ChunkDraft): Promise<StoredChunk | undefined> {
-    const { rootId, salt, sealer, store, signal } = this.#options;
+    const { rootId, salt, sealer, codec: wanted, store, signal } = this.#options;
     await this.#fill(draft);
-    const sealed = await sealer.seal(draft.bytes, salt); // from here on the bytes are the sealer's
+    const sealed = await sealer.seal(draft.bytes, salt, wanted); // from here on the bytes are the sealer's
     if (sealed === undefined) return undefined;
-    const { ciphertext, ciphertextDigest, storedLengthBytes, key } = sealed;
+    const { ciphertext, ciphertextDigest, storedLengthBytes, codec, key } = sealed;
     const name = chunkObjectName(rootId, toHex(ciphertextDigest));
     if ((await store.putIfAbsent(name, ciphertext, defined({ signal }))) === 'created') {
       this.#newChunks += 1;
       this.#newBytes += ciphertext.byteLength;
     }
-    const chunk: StoredChunk = { storedLengthBytes, codec: 'none', ciphertextDigest, key };
+    const chunk: StoredChunk = { storedLengthBytes, codec, ciphertextDigest, key };
     const { soleLayer } = draft;
     if (soleLayer !== undefined) {
       this.#layer(soleLayer.layer).recorder.addChunk(soleLayer.recipe, chunk);

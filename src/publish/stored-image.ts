@@ -58,6 +58,26 @@ export async function readStoredChunk(
   return openChunk({ ...chunk, key, lengthMaxBytes }, ciphertext);
 }
 
+/** The chunks of one codec. */
+export interface CodecShare {
+  readonly chunks: number;
+  readonly storedBytes: number;
+}
+
+/** The image's chunks by how they are coded. Codecs that none has are left out. */
+export function chunksByCodec(manifest: Manifest): Readonly<Record<string, CodecShare>> {
+  const byCodec = Map.groupBy(manifest.chunks, ({ codec }) => codec);
+  return Object.fromEntries(
+    [...byCodec].map(([codec, chunks]) => [
+      codec,
+      {
+        chunks: chunks.length,
+        storedBytes: chunks.reduce((sum, chunk) => sum + chunk.storedLengthBytes, 0),
+      },
+    ]),
+  );
+}
+
 const chunksKept = 16;
 
 /**

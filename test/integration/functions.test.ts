@@ -114,6 +114,7 @@ class Machine implements AsyncDisposable {
       imageDigest: 'sha256:0',
       platform: 'linux/amd64',
       diskFormatVersion: 1,
+      codec: 'none',
       diskSizeBytes: 1,
       contentBytes: 1,
       fileCount: 1,

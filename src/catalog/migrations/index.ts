@@ -6,7 +6,9 @@
 import type { Migration } from 'kysely/migration';
 
 import * as firstTables from './0001-first-tables.ts';
+import * as imageCodec from './0002-image-codec.ts';
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-first-tables': firstTables,
+  '0002-image-codec': imageCodec,
 };

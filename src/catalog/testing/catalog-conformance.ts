@@ -122,6 +122,7 @@ function imageTests(inFresh: (work: (catalog: Catalog) => Promise<void>) => () =
         { imageDigest: `sha256:${'e'.repeat(64)}` },
         { platform: 'linux/arm64' },
         { diskFormatVersion: 2 },
+        { codec: 'zstd-v1' },
       ];
       for (const other of others) {
         assert.equal(await catalog.findPublished('default', { ...image, ...other }), undefined);

@@ -17,6 +17,7 @@ export function imageRecord(fields: Partial<ImageRecord> = {}): ImageRecord {
     imageDigest: `sha256:${'d'.repeat(64)}`,
     platform: 'linux/amd64',
     diskFormatVersion: 1,
+    codec: 'none',
     diskSizeBytes: 16 * 2 ** 40,
     contentBytes: 10 * 2 ** 30 + 1,
     fileCount: 1_000_000,

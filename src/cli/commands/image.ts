@@ -2,7 +2,7 @@
 
 import { resolve } from 'node:path';
 
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 
 import { byteString, byteStringFromPrintable, type ByteString } from '../../base/index.ts';
 import { defaultTenant, type ImageRecord } from '../../catalog/index.ts';
@@ -31,6 +31,11 @@ Sources:
   docker://HOST[:PORT]/NAME[:TAG|@DIGEST]  a registry; credentials come from the docker config file
 `;
 
+const compressOption = new Option(
+  '--compress <algorithm>',
+  'compress chunks before they are encrypted; their sizes then tell of their content',
+).choices(['zstd']);
+
 export function addImageCommands(program: Command, context: CliContext): void {
   const image = program.command('image').description('publish and look after images');
   const add = (usage: string, description: string): Command =>
@@ -43,6 +48,7 @@ export function addImageCommands(program: Command, context: CliContext): void {
   add('convert <source>', 'publish an image; prints its manifest id')
     .option('--name <name>', 'name to list it under (default: the source)')
     .option('--platform <platform>', 'os/arch[/variant] (default: this machine)')
+    .addOption(compressOption)
     .option('--plain-http', 'talk to the registry without TLS')
     .option('--user <user:password>', 'registry credentials')
     .addHelpText('after', sourceHelp)
@@ -104,6 +110,8 @@ function convertJson(result: ConvertResult): object {
     diskSizeBytes: image.diskSizeBytes,
     contentBytes: image.contentBytes,
     fileCount: image.fileCount,
+    codec: image.codec,
+    storedBytes: image.storedBytes,
     chunks,
     layers,
     uploadedBytes,
@@ -116,13 +124,14 @@ async function list(context: CliContext, options: TenantOptions): Promise<void> 
   const images = await worker.listImages({ tenant: options.tenant });
   context.print(images, options.json, () =>
     formatTable(
-      ['ID', 'NAME', 'PLATFORM', 'CONTENT', 'STORED', 'CHUNKS', 'PUBLISHED'],
+      ['ID', 'NAME', 'PLATFORM', 'CONTENT', 'STORED', 'CODEC', 'CHUNKS', 'PUBLISHED'],
       images.map((image) => [
         image.manifestId.slice(0, 12),
         image.name,
         image.platform,
         formatBytes(image.contentBytes),
         formatBytes(image.storedBytes),
+        image.codec,
         String(image.chunkCount),
         formatTime(image.createdAtMs),
       ]),
@@ -132,8 +141,11 @@ async function list(context: CliContext, options: TenantOptions): Promise<void> 
 
 async function inspect(context: CliContext, id: string, options: TenantOptions): Promise<void> {
   const worker = await context.worker();
-  const { image, document } = await worker.inspectImage({ id, tenant: options.tenant });
-  const details = { ...image, config: document.config };
+  const { image, document, chunksByCodec } = await worker.inspectImage({
+    id,
+    tenant: options.tenant,
+  });
+  const details = { ...image, chunksByCodec, config: document.config };
   context.print(details, options.json, () =>
     Object.entries(details)
       .map(

@@ -38,6 +38,7 @@ function imageOf(manifestId: string): ImageRecord {
     imageDigest: `sha256:${manifestId}`,
     platform: 'linux/amd64',
     diskFormatVersion: 1,
+    codec: 'none',
     diskSizeBytes: 1,
     contentBytes: 1,
     fileCount: 1,
