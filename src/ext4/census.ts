@@ -6,6 +6,7 @@
 import { assert, byteStringToDisplay, present, type ByteString } from '../base/index.ts';
 import type { DirectoryNode, LayerContent, Node, RootTree } from '../rootfs/index.ts';
 import { Ext4LimitError } from './errors.ts';
+import { inlineDataOf } from './inline-data.ts';
 import { PlannedInode, checkLimits, sortedNames } from './inode.ts';
 import { nameBytesMax } from './layout.ts';
 
@@ -42,19 +43,22 @@ export function takeCensus(tree: RootTree): Census {
   });
   const layerAt = (index: number): LayerCensus => present(layers[index], `layer ${index}`);
   const inodes = collectInodes(tree.root);
+  const inodeOf: Census['inodeOf'] = (node) =>
+    present(node && inodes.get(node), 'the inode of a node');
   let contentBytes = 0;
   for (const inode of inodes.values()) {
     checkLimits(inode);
     const { node } = inode;
     if (node.type === 'file') contentBytes += node.content.sizeBytes;
     if (inode.parent === inode) continue;
+    inode.inline = inlineDataOf(inode, inodeOf);
     if (node.type === 'directory') addDirectory(inode, node, layerAt);
     else layerAt(node.layer).others.push(inode);
   }
   return {
     root: present(inodes.get(tree.root), 'the root directory'),
     layers,
-    inodeOf: (node) => present(node && inodes.get(node), 'the inode of a node'),
+    inodeOf,
     inodeCount: inodes.size,
     contentBytes,
   };

@@ -18,6 +18,9 @@ import {
   HashTreeInfo,
   fileTypes,
   hashHalfMd4,
+  inlineBlockFieldBytes,
+  inlineBytesMax,
+  inlineParentBytes,
 } from './layout.ts';
 
 /** How many blocks a directory needs, and for a hash tree which names go where. */
@@ -36,6 +39,12 @@ interface Leaf {
   /** Where its range of hashes begins; the lowest bit is set if names with this hash are in the leaf before, too. */
   readonly firstHash: number;
   readonly names: readonly ByteString[];
+}
+
+/** The names of a directory that fits into its inode, by the part of the inode that has them. */
+export interface InlineDirectoryShape {
+  readonly inBlockField: readonly ByteString[];
+  readonly inXattr: readonly ByteString[];
 }
 
 /** What the names of a directory stand for, known only once every inode has its number. */
@@ -78,6 +87,46 @@ export function planDirectory(names: Iterable<ByteString>, path: string): Direct
     );
   }
   return { blockCount: 1 + nodeCount + leaves.length, hashTree: { nodeCount, leaves } };
+}
+
+const inlineFrontBytes = inlineBlockFieldBytes - inlineParentBytes;
+const inlineBackBytes = inlineBytesMax - inlineBlockFieldBytes;
+
+/** Undefined if the entries do not fit into an inode. */
+export function planInlineDirectory(names: Iterable<ByteString>): InlineDirectoryShape | undefined {
+  const shape = { inBlockField: [] as ByteString[], inXattr: [] as ByteString[] };
+  let frontBytes = 0;
+  let backBytes = 0;
+  for (const name of names) {
+    const bytes = entryBytes(name);
+    if (frontBytes + bytes <= inlineFrontBytes) {
+      frontBytes += bytes;
+      shape.inBlockField.push(name);
+    } else if (backBytes + bytes <= inlineBackBytes) {
+      backBytes += bytes;
+      shape.inXattr.push(name);
+    } else return undefined;
+  }
+  return shape;
+}
+
+/** How many bytes `encodeInlineDirectory` gives. */
+export function inlineDirectoryBytes({ inXattr }: InlineDirectoryShape): number {
+  return inXattr.reduce((sum, name) => sum + entryBytes(name), inlineBlockFieldBytes);
+}
+
+/** The parent's number, then entries that fill `i_block`, then those in the attribute. There are no dots. */
+export function encodeInlineDirectory(
+  shape: InlineDirectoryShape,
+  contents: Pick<DirectoryContents, 'parent' | 'resolve'>,
+): Uint8Array {
+  const bytes = Buffer.alloc(inlineDirectoryBytes(shape));
+  bytes.writeUInt32LE(contents.parent);
+  const front = bytes.subarray(inlineParentBytes, inlineBlockFieldBytes);
+  writeEntries(front, 0, shape.inBlockField, contents);
+  const back = bytes.subarray(inlineBlockFieldBytes);
+  if (back.byteLength > 0) writeEntries(back, 0, shape.inXattr, contents);
+  return bytes;
 }
 
 interface HashedName {
@@ -184,12 +233,12 @@ function writeDots(block: Buffer, { self, parent }: DirectoryContents, endAt: nu
   return endAt;
 }
 
-/** Entries from `startAt` on; the last one's record reaches to the block's end. */
+/** Entries from `startAt` on; the last one's record reaches to the end of `block`. */
 function writeEntries(
   block: Buffer,
   startAt: number,
   names: Iterable<ByteString>,
-  contents: DirectoryContents,
+  contents: Pick<DirectoryContents, 'resolve'>,
 ): void {
   let at = startAt;
   let lastAt = startAt === 0 ? 0 : dotsBytes / 2;
@@ -198,7 +247,7 @@ function writeEntries(
     lastAt = at;
     at += entryBytes(name);
   }
-  block.writeUInt16LE(blockSizeBytes - lastAt, lastAt + 4);
+  block.writeUInt16LE(block.byteLength - lastAt, lastAt + 4);
 }
 
 /** To a reader that knows no hash trees the first block holds `.` and a `..` that fills it. */

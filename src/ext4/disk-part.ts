@@ -8,6 +8,7 @@ import type { FileContent } from '../rootfs/index.ts';
 import {
   encodeDirectoryBlock,
   planDirectory,
+  planInlineDirectory,
   type DirectoryShape,
   type DirectoryTarget,
 } from './directory.ts';
@@ -21,6 +22,7 @@ import {
   rangesAroundFronts,
   type BlockRange,
 } from './geometry.ts';
+import { isInlineFile } from './inline-data.ts';
 import { encodeInode, inodeExtents, sortedNames, type PlannedInode } from './inode.ts';
 import { fileTypes } from './layout.ts';
 import type { Packable } from './packing.ts';
@@ -29,6 +31,8 @@ import { encodeXattrBlock, planXattrs } from './xattr.ts';
 export abstract class DiskPart implements Packable {
   abstract readonly path: ByteString;
   abstract readonly blockCount: number;
+  /** For the order among parts of a kind; 0 where it has no say. */
+  readonly modifiedSeconds: number = 0;
   /** Counted from the start of its layer's first group until the layer has its address, then from the disk's. */
   firstBlock = 0;
   /** False for bytes that the filesystem does not refer to: an upper layer replaced or deleted them. */
@@ -60,10 +64,11 @@ abstract class MetadataPart extends DiskPart {
   }
 }
 
-/** The data of a regular file as its layer has it. */
+/** The data of a regular file as its layer has it; no blocks if it lies in the inode. */
 export class FilePart extends DiskPart {
   readonly content: FileContent;
   readonly blockCount: number;
+  override readonly modifiedSeconds: number;
   /** The inode that refers to it, if the file is still in the tree. */
   inode: PlannedInode | undefined;
   /** Of the inode that it would have if it were still in the tree. */
@@ -72,10 +77,10 @@ export class FilePart extends DiskPart {
   constructor(content: FileContent) {
     super();
     this.content = content;
-    this.blockCount = dataRuns(content).reduce(
-      (sum: number, run: LogicalRun) => sum + run.blockCount,
-      0,
-    );
+    this.modifiedSeconds = content.modified.seconds;
+    this.blockCount = isInlineFile(content)
+      ? 0
+      : dataRuns(content).reduce((sum: number, run: LogicalRun) => sum + run.blockCount, 0);
   }
 
   get path(): ByteString {
@@ -120,6 +125,11 @@ export class DirectoryPart extends MetadataPart {
 
   get blockCount(): number {
     return this.#shape.blockCount;
+  }
+
+  /** True if these entries would lie in the inode. */
+  fitsInode(): boolean {
+    return planInlineDirectory(this.#names()) !== undefined;
   }
 
   override block(index: number): Uint8Array {
@@ -197,8 +207,7 @@ export class XattrPart extends InodePart {
   readonly blockCount = 1;
 
   override block(): Uint8Array {
-    const { xattrs } = this.inode.node.metadata;
-    return encodeXattrBlock(planXattrs(xattrs, this.path).inBlock);
+    return encodeXattrBlock(planXattrs(this.inode).inBlock);
   }
 }
 
@@ -234,12 +243,18 @@ export class InodeTablePart extends DiskPart {
     return Math.ceil(this.inodes.length / inodesPerBlock);
   }
 
-  override async render(firstIndex: number, target: Uint8Array): Promise<void> {
+  override async render(
+    firstIndex: number,
+    target: Uint8Array,
+    content: ContentReader,
+  ): Promise<void> {
     const first = firstIndex * inodesPerBlock;
     const count = target.byteLength / inodeSizeBytes;
     for (let index = 0; index < count; index += 1) {
       const inode = this.inodes[first + index];
-      if (inode !== undefined) encodeInode(inode, target, index * inodeSizeBytes);
+      if (inode === undefined) continue;
+      const inlineBytes = await inode.inline?.bytes(content);
+      encodeInode(inode, inlineBytes, target, index * inodeSizeBytes);
     }
   }
 }

@@ -6,6 +6,11 @@ import type { ContentReader } from './disk-plan.ts';
 import type { LogicalRun } from './extent-tree.ts';
 import { blockSizeBytes } from './geometry.ts';
 
+/** False for an empty file, and for one that is all hole. */
+export function hasData({ segments }: FileContent): boolean {
+  return segments.some(({ lengthBytes }) => lengthBytes > 0);
+}
+
 /** Runs of blocks that a segment touches, rising and apart; everything else is a hole. */
 export function dataRuns(content: FileContent): LogicalRun[] {
   const runs: { logicalBlock: number; blockCount: number }[] = [];
@@ -53,7 +58,8 @@ export async function readDataBlocks(
   }
 }
 
-async function readSegments(
+/** Fills `target`, which is all zeros, with the file's bytes from `offset` on. */
+export async function readSegments(
   file: FileContent,
   offset: number,
   target: Uint8Array,

@@ -59,13 +59,20 @@ class Bitmap {
   used = 0;
   last = -1;
 
-  set(first: number, count: number): void {
+  /** Returns how many of the bits were not set. */
+  set(first: number, count: number): number {
+    const usedBefore = this.used;
     for (let bit = first; bit < first + count; bit += 1) {
       const byte = this.bytes[bit >>> 3] ?? 0;
       if ((byte & (1 << (bit & 7))) === 0) this.used += 1;
       this.bytes[bit >>> 3] = byte | (1 << (bit & 7));
     }
     this.last = Math.max(this.last, first + count - 1);
+    return this.used - usedBefore;
+  }
+
+  has(bit: number): boolean {
+    return ((this.bytes[bit >>> 3] ?? 0) & (1 << (bit & 7))) !== 0;
   }
 
   /** Marks the bits past the end of what the bitmap describes. */
@@ -96,22 +103,26 @@ export class DiskUse {
     return use;
   }
 
-  useBlocks({ firstBlock, blockCount }: BlockRange): void {
+  /** Returns how many of the blocks were not in use. */
+  useBlocks({ firstBlock, blockCount }: BlockRange): number {
+    let wereFree = 0;
     let at = firstBlock;
     const end = firstBlock + blockCount;
     while (at < end) {
       const group = Math.floor(at / blocksPerGroup);
       const count = Math.min(end, (group + 1) * blocksPerGroup) - at;
-      this.touch(group).blocks.set(at % blocksPerGroup, count);
+      wereFree += this.touch(group).blocks.set(at % blocksPerGroup, count);
       at += count;
     }
+    return wereFree;
   }
 
-  useInode(number: number, isDirectory: boolean): void {
+  /** Returns whether it was not in use. */
+  useInode(number: number, isDirectory: boolean): boolean {
     const use = this.touch(Math.floor((number - 1) / inodesPerGroup));
     use.inodes ??= new Bitmap();
-    use.inodes.set((number - 1) % inodesPerGroup, 1);
     if (isDirectory) use.directoryCount += 1;
+    return use.inodes.set((number - 1) % inodesPerGroup, 1) > 0;
   }
 }
 
@@ -251,7 +262,8 @@ function writeSuperblock(head: Buffer, totals: Totals): void {
     s_first_ino: firstFreeInodeNumber,
     s_inode_size: inodeSizeBytes,
     s_feature_compat: Compat.extendedAttributes | Compat.directoryIndex | Compat.sparseSuper2,
-    s_feature_incompat: Incompat.fileType | Incompat.extents | Incompat.flexibleGroups,
+    s_feature_incompat:
+      Incompat.fileType | Incompat.extents | Incompat.flexibleGroups | Incompat.inlineData,
     s_feature_ro_compat:
       ReadOnlyCompat.largeFile |
       ReadOnlyCompat.hugeFile |

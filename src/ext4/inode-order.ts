@@ -7,14 +7,15 @@
  * moves inodes up to the end of its run, seldom to the end of its table, and more seldom those of other tables.
  */
 
-import { compareStrings, roundUp, type ByteString } from '../base/index.ts';
+import { roundUp, type ByteString } from '../base/index.ts';
 import type { LayerCensus } from './census.ts';
 import type { FilePart } from './disk-part.ts';
+import { hasData } from './file-data.ts';
 import { inodeTableBlocks, inodesPerBlock, inodesPerGroup } from './geometry.ts';
 import type { PlannedInode } from './inode.ts';
 import { cutIntoBins, type Binnable } from './packing.ts';
 import { pathHash } from './path-hash.ts';
-import { inOrderOfArrival } from './placement-order.ts';
+import { inPlacementOrder, type Placeable } from './placement-order.ts';
 
 /** Undefined for a number that nothing uses; a file part for a file that is no more. */
 export type InodePosition = PlannedInode | FilePart | undefined;
@@ -32,9 +33,7 @@ export function orderInodes(census: LayerCensus, files: readonly FilePart[]): In
   });
 }
 
-interface InodePlace {
-  readonly path: ByteString;
-  readonly modifiedSeconds: number;
+interface InodePlace extends Placeable {
   readonly inode: InodePosition;
 }
 
@@ -95,23 +94,22 @@ function directoryPlaces(census: LayerCensus, files: readonly FilePart[]): Inode
     }
   }
   for (const inode of census.directories) places.set(inode.path, inode);
-  return [...places]
-    .map(([path, inode]) => ({ path, inode, modifiedSeconds: 0 }))
-    .sort((a, b) => compareStrings(a.path, b.path));
+  return inPlacementOrder(
+    [...places].map(([path, inode]) => ({ path, inode, modifiedSeconds: 0 })),
+  );
 }
 
-/** All others, in the order in which files share chunks. */
+/** All others. */
 function otherPlaces(census: LayerCensus, files: readonly FilePart[]): InodePlace[] {
-  const withData = files.map((part) => {
-    const { path, modified } = part.content;
-    return { path, modifiedSeconds: modified.seconds, inode: part.inode ?? part };
+  const withData = files.map((part): InodePlace => {
+    const { path, modifiedSeconds } = part;
+    return { path, modifiedSeconds, inode: part.inode ?? part };
   });
   const without = census.others
-    .filter(({ node, data }) => node.type !== 'file' || data === undefined)
-    .map((inode) => {
-      const { seconds } = inode.node.metadata.modified;
-      return { path: inode.path, modifiedSeconds: seconds, inode };
+    .filter(({ node }) => node.type !== 'file' || !hasData(node.content))
+    .map((inode): InodePlace => {
+      const modifiedSeconds = inode.node.metadata.modified.seconds;
+      return { path: inode.path, modifiedSeconds, inode };
     });
-  const places = [...withData, ...without].sort((a, b) => compareStrings(a.path, b.path));
-  return inOrderOfArrival(places, ({ modifiedSeconds }) => modifiedSeconds);
+  return inPlacementOrder([...withData, ...without]);
 }

@@ -9,8 +9,15 @@ import { Ext4LimitError } from './errors.ts';
 import { encodeExtentTree, extentsOf, type Extent, type LogicalRun } from './extent-tree.ts';
 import { dataRuns } from './file-data.ts';
 import { blockSizeBytes, inodeSizeBytes, type BlockRange } from './geometry.ts';
-import { InodeFlags, InodeRecord, fileTypes, inodeExtraBytes } from './layout.ts';
-import { planXattrs, writeInodeXattrs } from './xattr.ts';
+import type { InlineData } from './inline-data.ts';
+import {
+  InodeFlags,
+  InodeRecord,
+  fileTypes,
+  inlineBlockFieldBytes,
+  inodeExtraBytes,
+} from './layout.ts';
+import { inlineDataRest, planXattrs, writeInodeXattrs } from './xattr.ts';
 
 /** A symlink's text of up to 59 bytes stands in the inode itself. */
 export const fastSymlinkBytesMax = 59;
@@ -39,6 +46,8 @@ export class PlannedInode {
   number = 0;
   /** The file's data, the directory's entries as they finally are, a long symlink's text. */
   data: PlacedBlocks | undefined;
+  /** The same where it lies in the inode; then there is no `data`. */
+  inline: InlineData | undefined;
   xattrBlock: PlacedBlocks | undefined;
   extentNodes: PlacedBlocks | undefined;
 
@@ -75,7 +84,8 @@ export function inodeExtents({ node, data }: PlannedInode): Extent[] {
   return extentsOf(node.type === 'file' ? dataRuns(node.content) : whole, data.ranges());
 }
 
-function sizeBytes({ node, data }: PlannedInode): number {
+function sizeBytes({ node, data, inline }: PlannedInode): number {
+  if (inline !== undefined) return inline.sizeBytes;
   if (node.type === 'file') return node.content.sizeBytes;
   if (node.type === 'symlink') return node.target.length;
   return (data?.blockCount ?? 0) * blockSizeBytes;
@@ -89,9 +99,14 @@ function encodeDevice({ deviceMajor: major, deviceMinor: minor }: SpecialNode): 
   return words;
 }
 
-/** `i_block`: a device's number, a short symlink's text, or the root of an extent tree. */
-function encodeBlockField(inode: PlannedInode): Uint8Array {
+/** `i_block`: a device's number, a short symlink's text, the first inline data, or the root of an extent tree. */
+function encodeBlockField(inode: PlannedInode, inlineBytes: Uint8Array | undefined): Uint8Array {
   const { node } = inode;
+  if (inlineBytes !== undefined) {
+    const front = Buffer.alloc(inlineBlockFieldBytes);
+    front.set(inlineBytes.subarray(0, inlineBlockFieldBytes));
+    return front;
+  }
   if (node.type === 'character-device' || node.type === 'block-device') return encodeDevice(node);
   if (node.type === 'fifo' || node.type === 'socket') return new Uint8Array(60);
   if (node.type === 'symlink' && inode.data === undefined) {
@@ -102,7 +117,8 @@ function encodeBlockField(inode: PlannedInode): Uint8Array {
   return encodeExtentTree(inodeExtents(inode), inode.extentNodes?.blocks() ?? []).root;
 }
 
-function flags({ node, data }: PlannedInode): number {
+function flags({ node, data, inline }: PlannedInode): number {
+  if (inline !== undefined) return InodeFlags.inlineData;
   if (node.type === 'file') return InodeFlags.extents;
   if (data === undefined) return 0;
   const hashed = node.type === 'directory' && data.blockCount > 1;
@@ -125,8 +141,13 @@ function encodeTime({ node }: PlannedInode): { low: number; extra: number } {
   return { low, extra: ((nanoseconds << 2) | epoch) >>> 0 };
 }
 
-/** Writes the inode's 256 bytes, which are zeros, into `target` at `offset`. */
-export function encodeInode(inode: PlannedInode, target: Uint8Array, offset: number): void {
+/** Writes the inode's 256 bytes, which are zeros, into `target` at `offset`; `inlineBytes` are those of `inode.inline`. */
+export function encodeInode(
+  inode: PlannedInode,
+  inlineBytes: Uint8Array | undefined,
+  target: Uint8Array,
+  offset: number,
+): void {
   const { metadata, type } = inode.node;
   const time = encodeTime(inode);
   const size = sizeBytes(inode);
@@ -143,7 +164,7 @@ export function encodeInode(inode: PlannedInode, target: Uint8Array, offset: num
     i_links_count: linksField(inode),
     i_blocks_lo: sectors % 2 ** 32,
     i_flags: flags(inode),
-    i_block: encodeBlockField(inode),
+    i_block: encodeBlockField(inode, inlineBytes),
     i_file_acl_lo: inode.xattrBlock?.firstBlock ?? 0,
     i_size_high: Math.floor(size / 2 ** 32),
     l_i_blocks_high: Math.floor(sectors / 2 ** 32),
@@ -157,9 +178,9 @@ export function encodeInode(inode: PlannedInode, target: Uint8Array, offset: num
     i_crtime: time.low,
     i_crtime_extra: time.extra,
   });
-  if (metadata.xattrs.size === 0) return;
-  const { inInode } = planXattrs(metadata.xattrs, inode.path);
-  writeInodeXattrs(target.subarray(offset, offset + inodeSizeBytes), inInode);
+  const xattrs =
+    inlineBytes === undefined ? planXattrs(inode).inInode : [inlineDataRest(inlineBytes)];
+  writeInodeXattrs(target.subarray(offset, offset + inodeSizeBytes), xattrs);
 }
 
 /** The names of a directory in byte order, whatever the order of its map. */

@@ -7,7 +7,7 @@
  * nodes) in the slots after. What fits beside the first inode table's used part shares a chunk with it.
  */
 
-import { assert, compareStrings, type ByteString } from '../base/index.ts';
+import { assert, type ByteString } from '../base/index.ts';
 import type { FileContent } from '../rootfs/index.ts';
 import type { LayerCensus } from './census.ts';
 import {
@@ -20,6 +20,7 @@ import {
   type InodeLookup,
 } from './disk-part.ts';
 import { extentNodeCount } from './extent-tree.ts';
+import { hasData } from './file-data.ts';
 import {
   chunkBlocks,
   inodesPerBlock,
@@ -31,7 +32,7 @@ import { fastSymlinkBytesMax, inodeExtents } from './inode.ts';
 import { orderInodes, type InodePosition } from './inode-order.ts';
 import { packIntoSlots, placeInOrder } from './packing.ts';
 import { mix, pathHash } from './path-hash.ts';
-import { inOrderOfArrival } from './placement-order.ts';
+import { inPlacementOrder } from './placement-order.ts';
 import { needsXattrBlock } from './xattr.ts';
 
 export interface LayerPlan {
@@ -50,11 +51,11 @@ export interface LayerPlan {
 /** `inodeOf` is asked only once directories are rendered. */
 export function planLayer(census: LayerCensus, layer: number, inodeOf: InodeLookup): LayerPlan {
   const files = planFiles(census);
-  const inOrder = inOrderOfArrival(files, ({ content }) => content.modified.seconds);
-  const dataSlots = packIntoSlots(inOrder, 0);
+  const inBlocks = files.filter(({ blockCount }) => blockCount > 0);
+  const dataSlots = packIntoSlots(inPlacementOrder(inBlocks), 0);
   const metadata = planMetadata(census, { files, layer, inodeOf });
   const inodes = orderInodes(census, files);
-  const parts = [...files, ...metadata];
+  const parts = [...inBlocks, ...metadata];
   const frontRoom = frontRoomBeside(inodes.length);
   const hasLarge = files.some(({ blockCount }) => blockCount >= largeFileBlocks);
   let firstTableBlock = 0;
@@ -73,7 +74,7 @@ export function planLayer(census: LayerCensus, layer: number, inodeOf: InodeLook
     inodes,
     firstTableBlock,
     groupCount: Math.max(tables, Math.ceil(slots / slotsPerGroup), parts.length > 0 ? 1 : 0),
-    addressHash: addressHash(parts),
+    addressHash: addressHash(files.length > 0 ? files : [...census.directories, ...census.others]),
   };
 }
 
@@ -92,11 +93,7 @@ function fileKey({ path, segments }: FileContent): string {
   return `${path}\0${segments.find(({ lengthBytes }) => lengthBytes > 0)?.tarOffset}`;
 }
 
-function hasData({ segments }: FileContent): boolean {
-  return segments.some(({ lengthBytes }) => lengthBytes > 0);
-}
-
-/** The data of all files that the layer brought, in byte order of paths; those still in the tree get it as theirs. */
+/** The data of all files that the layer brought; those still in the tree get it as theirs. */
 function planFiles(census: LayerCensus): FilePart[] {
   const parts = new Map<string, FilePart>();
   for (const content of census.content.files) {
@@ -108,13 +105,9 @@ function planFiles(census: LayerCensus): FilePart[] {
     parts.set(fileKey(part.content), part);
     assert(part.inode === undefined, `Two files share the data of "${part.path}"`);
     part.inode = inode;
-    inode.data = part;
+    if (inode.inline === undefined) inode.data = part;
   }
-  return [...parts.values()].sort(byPath);
-}
-
-function byPath(a: { readonly path: ByteString }, b: { readonly path: ByteString }): number {
-  return compareStrings(a.path, b.path);
+  return [...parts.values()];
 }
 
 interface MetadataOptions {
@@ -124,23 +117,26 @@ interface MetadataOptions {
   readonly inodeOf: InodeLookup;
 }
 
-/** All blocks of metadata that the layer has, in byte order of paths. */
+/** All blocks of metadata that the layer has, in the order in which they share chunks. */
 function planMetadata(census: LayerCensus, { files, layer, inodeOf }: MetadataOptions): DiskPart[] {
   const parts: DiskPart[] = [];
   const lostFiles = groupLostFiles(files);
   for (const { inode, last } of census.changedDirectories) {
     const past = { layer, lost: lostFiles.get(inode.path) ?? new Map() };
     const part = new DirectoryPart(inode, inodeOf, last ? undefined : past);
+    if (last ? inode.inline !== undefined : part.fitsInode()) continue;
     if (last) inode.data = part;
     parts.push(part);
   }
   for (const inode of [...census.describedDirectories, ...census.others]) {
-    if (needsXattrBlock(inode.node.metadata.xattrs, inode.path)) {
+    if (needsXattrBlock(inode)) {
       parts.push((inode.xattrBlock = new XattrPart(inode)));
     }
   }
   for (const inode of census.others) {
-    if (inode.node.type === 'symlink' && inode.node.target.length > fastSymlinkBytesMax) {
+    const { node, inline } = inode;
+    if (node.type !== 'symlink' || inline !== undefined) continue;
+    if (node.target.length > fastSymlinkBytesMax) {
       parts.push((inode.data = new SymlinkPart(inode)));
     }
   }
@@ -150,7 +146,7 @@ function planMetadata(census: LayerCensus, { files, layer, inodeOf }: MetadataOp
       parts.push((inode.extentNodes = new ExtentNodesPart(inode, nodeCount)));
     }
   }
-  return parts.sort(byPath);
+  return inPlacementOrder(parts);
 }
 
 /** The files that upper layers replaced or deleted, by directory and name. */
@@ -170,9 +166,7 @@ function groupLostFiles(files: readonly FilePart[]): Map<ByteString, Map<ByteStr
  * The hash of the path that hashes lowest: a layer with one file more, or a hundred other ones, is likely to have the
  * same, and so the same address.
  */
-function addressHash(parts: readonly DiskPart[]): number {
-  const files = parts.filter((part) => part instanceof FilePart);
-  const deciding = files.length > 0 ? files : parts;
+function addressHash(deciding: readonly { readonly path: ByteString }[]): number {
   const least = deciding.reduce((low, { path }) => Math.min(low, pathHash(path)), 0xffffffff);
   return mix(least ^ 0x9e3779b9);
 }

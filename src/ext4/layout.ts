@@ -99,6 +99,7 @@ export const Incompat = {
   bits64: 0x80,
   flexibleGroups: 0x200,
   checksumSeed: 0x2000,
+  inlineData: 0x8000,
 } as const;
 
 /** Features without which the filesystem may be read but not written. Source: super.rst, `s_feature_ro_compat`. */
@@ -167,6 +168,12 @@ export const InodeRecord = layout('ext4_inode', 160, [
 /** What of the inode every ext filesystem has; the rest, from 0x80 on, is there as far as `i_extra_isize` says. */
 export const inodeBaseBytes = 128;
 export const inodeExtraBytes = InodeRecord.sizeBytes - inodeBaseBytes;
+
+/** Data inside the inode: first in `i_block`, then in what is left for attributes. Source: inlinedata.rst. */
+export const inlineBlockFieldBytes = 60;
+export const inlineBytesMax = 128;
+/** An inline directory begins with its parent's number; it has no dots. */
+export const inlineParentBytes = 4;
 
 /** `i_flags`. Source: inodes.rst. */
 export const InodeFlags = {
@@ -267,6 +274,9 @@ export const XattrEntryHead = layout('ext4_xattr_entry', 16, [
   [0x8, 'u32', 'e_value_size'],
   [0xc, 'u32', 'e_hash'],
 ]);
+
+/** The attribute, `system.data`, with what of an inode's inline data `i_block` does not hold. Source: inlinedata.rst. */
+export const inlineDataXattr = { nameIndex: 7, name: 'data' } as const;
 
 /** What `e_name_index` stands for. Source: attributes.rst. */
 export const xattrPrefixes: ReadonlyMap<number, string> = new Map([

@@ -3,35 +3,65 @@ import { test } from 'node:test';
 
 import fc from 'fast-check';
 
-import { inOrderOfArrival } from './placement-order.ts';
+import type { ByteString } from '../base/index.ts';
+import { inPlacementOrder } from './placement-order.ts';
 
-type Item = readonly [name: string, seconds: number];
+type Item = readonly [path: string, modifiedSeconds: number];
 const order = (...items: Item[]): string =>
-  inOrderOfArrival(items, ([, seconds]) => seconds)
-    .map(([name]) => name)
-    .join('');
+  inPlacementOrder(
+    items.map(([path, modifiedSeconds]) => ({ path: path as ByteString, modifiedSeconds })),
+  )
+    .map(({ path }) => path)
+    .join(' ');
 
 test('files of one time lie together, where the first of them would lie', () => {
-  assert.equal(order(['a', 0], ['b', 90_000], ['c', 0], ['d', 500_000], ['e', 90_000]), 'acbed');
+  const files: Item[] = [
+    ['a', 0],
+    ['b', 90_000],
+    ['c', 0],
+    ['d', 500_000],
+    ['e', 90_000],
+  ];
+  assert.equal(order(...files), 'a c b e d');
+  assert.equal(order(...files.toReversed()), 'a c b e d');
 });
 
 test('times less than an hour apart are one arrival, however long the chain', () => {
   const files = 'abcdefgh'
     .split('')
     .map((name, index): Item => [name, (index * 5 * 3599) % 28_792]);
-  assert.equal(order(...files), 'abcdefgh');
-  assert.equal(order(['a', 0], ['b', 3600], ['c', 0]), 'acb');
+  assert.equal(order(...files), 'a b c d e f g h');
+  assert.equal(order(['a', 0], ['b', 3600], ['c', 0]), 'a c b');
 });
 
 test('an installer that sets no times gives one order, whenever and how fast it ran', () => {
   fc.assert(
     fc.property(
-      fc.array(fc.nat(3599), { minLength: 1 }),
+      fc.array(fc.nat(3599), { minLength: 1, maxLength: 9 }),
       fc.integer({ min: -(2 ** 31), max: 2 ** 33 }),
       (delays, start) => {
-        const files = delays.map((delay, index): Item => [`${index},`, start + delay]);
-        assert.equal(order(...files), files.map(([name]) => name).join(''));
+        const files = delays.map((delay, index): Item => [`${index}`, start + delay]);
+        assert.equal(order(...files), files.map(([path]) => path).join(' '));
       },
     ),
   );
+});
+
+test('what a start hardly reads comes after everything that it may read', () => {
+  const read = [
+    'app/index.js',
+    'app/lib/docs.js',
+    'lib/libc.so.6',
+    'p/__pycache__/m.pyc',
+    'p/package.json',
+  ];
+  const seldom = [
+    'app/README.md',
+    'app/dist/index.d.ts',
+    'app/docs/x.js',
+    'p/LICENSE',
+    'usr/share/man/a.1',
+  ];
+  const files = [...read, ...seldom].sort().map((path): Item => [path, 0]);
+  assert.equal(order(...files), [...read, ...seldom].join(' '));
 });

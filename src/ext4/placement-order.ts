@@ -1,6 +1,6 @@
 /**
- * The order in which a layer's files share chunks: those that came together lie together, because they are replaced
- * together and used together.
+ * The order in which a layer's files share chunks, and their inodes tables. What a start may read lies apart from what it
+ * hardly reads; and in each half, what came together lies together, because it is replaced together.
  *
  * A package manager keeps the times that its packages were built with, so equal times mark a package: an upgrade then
  * changes chunks of that package instead of one chunk in every directory. An installer that sets no times writes
@@ -8,18 +8,34 @@
  * the moment of a build has no say.
  */
 
+import { compareStrings, type ByteString } from '../base/index.ts';
+import { isSeldomReadAtStart } from './start-hints.ts';
+
+/** What decides where something goes. */
+export interface Placeable {
+  readonly path: ByteString;
+  /** From the epoch. The same for all where times say nothing. */
+  readonly modifiedSeconds: number;
+}
+
+/** A new array. Groups that came together are in order of their least paths. */
+export function inPlacementOrder<Item extends Placeable>(items: Iterable<Item>): Item[] {
+  const atStart: Item[] = [];
+  const seldom: Item[] = [];
+  for (const item of [...items].sort((a, b) => compareStrings(a.path, b.path))) {
+    (isSeldomReadAtStart(item.path) ? seldom : atStart).push(item);
+  }
+  return [...inOrderOfArrival(atStart), ...inOrderOfArrival(seldom)];
+}
+
 /** Times closer than this to the next belong together. */
 const sameArrivalSeconds = 3600;
 
-/** `items` in path order, sorted into groups that came together; the group whose first path is least comes first. */
-export function inOrderOfArrival<Item>(
-  items: readonly Item[],
-  modifiedSeconds: (item: Item) => number,
-): Item[] {
-  const arrivals = arrivalsOf(items.map(modifiedSeconds));
+function inOrderOfArrival<Item extends Placeable>(inPathOrder: readonly Item[]): Item[] {
+  const arrivals = arrivalsOf(inPathOrder.map(({ modifiedSeconds }) => modifiedSeconds));
   const groups = new Map<number | undefined, Item[]>();
-  for (const item of items) {
-    const arrival = arrivals.get(modifiedSeconds(item));
+  for (const item of inPathOrder) {
+    const arrival = arrivals.get(item.modifiedSeconds);
     const group = groups.get(arrival);
     if (group === undefined) groups.set(arrival, [item]);
     else group.push(item);

@@ -78,7 +78,7 @@ function planHead({ root, inodeOf }: Census, use: DiskUse): DiskPart[] {
   root.number = rootInodeNumber;
   use.useInode(rootInodeNumber, true);
   const rootParts: DiskPart[] = [(root.data = new DirectoryPart(root, inodeOf))];
-  if (needsXattrBlock(root.node.metadata.xattrs, root.path)) {
+  if (needsXattrBlock(root)) {
     rootParts.push((root.xattrBlock = new XattrPart(root)));
   }
   const shape = shapeHead(

@@ -11,22 +11,36 @@ import {
   extentDepthMax,
   extentMagic,
 } from './layout.ts';
+import { readInlineData } from './read-inline.ts';
 import type { Ext4Inode } from './read-inode.ts';
 import type { Volume } from './volume.ts';
 
+/** A whole extent tree. */
+export interface ExtentTreeFound {
+  /** Where the data lies, rising, holes and blocks not yet written left out. */
+  readonly extents: readonly Extent[];
+  /** The blocks of the tree itself, those that hold extents first, level by level to the root's children. */
+  readonly nodeBlocks: readonly number[];
+}
+
 /**
- * Where the inode's data lies, rising, holes and blocks not yet written left out. Throws `ERR_EXT4_CORRUPT`,
- * `ERR_EXT4_UNSUPPORTED` for the block maps of ext2 and ext3 and for data inside the inode.
+ * Where the inode's data lies, rising, holes and blocks not yet written left out; nowhere if it is in the inode.
+ * Throws `ERR_EXT4_CORRUPT`, `ERR_EXT4_UNSUPPORTED` for the block maps of ext2 and ext3.
  */
-export async function readExtents(volume: Volume, inode: Ext4Inode): Promise<Extent[]> {
-  if ((inode.flags & InodeFlags.inlineData) !== 0 || (inode.flags & InodeFlags.extents) === 0) {
+export async function readExtents(volume: Volume, inode: Ext4Inode): Promise<readonly Extent[]> {
+  return (await readExtentTree(volume, inode)).extents;
+}
+
+/** Throws as `readExtents`. */
+export async function readExtentTree(volume: Volume, inode: Ext4Inode): Promise<ExtentTreeFound> {
+  if ((inode.flags & InodeFlags.inlineData) !== 0) return { extents: [], nodeBlocks: [] };
+  if ((inode.flags & InodeFlags.extents) === 0) {
     throw new Ext4UnsupportedError(`Inode ${inode.number} does not keep its data in extents`);
   }
-  const extents: Extent[] = [];
-  const walk = new TreeWalk(volume, inode, extents);
+  const walk = new TreeWalk(volume, inode);
   await walk.node(inode.blockField, undefined);
-  checkApart(extents, inode);
-  return extents;
+  checkApart(walk.extents, inode);
+  return { extents: walk.extents, nodeBlocks: walk.nodeBlocksByDepth.flat() };
 }
 
 /** No block of the disk may serve twice: a small disk could otherwise pretend to hold endless data. */
@@ -63,13 +77,13 @@ export function firstExtentEndingAfter(extents: readonly Extent[], logicalBlock:
 class TreeWalk {
   readonly #volume: Volume;
   readonly #inode: Ext4Inode;
-  readonly #extents: Extent[];
+  readonly extents: Extent[] = [];
+  readonly nodeBlocksByDepth: number[][] = [];
   #nextLogical = 0;
 
-  constructor(volume: Volume, inode: Ext4Inode, extents: Extent[]) {
+  constructor(volume: Volume, inode: Ext4Inode) {
     this.#volume = volume;
     this.#inode = inode;
-    this.#extents = extents;
   }
 
   /** `depth` as the node above has it, undefined for the root. */
@@ -93,6 +107,7 @@ class TreeWalk {
     this.#expect(ei_block >= this.#nextLogical, 'is out of order');
     const block = ei_leaf_hi * 2 ** 32 + ei_leaf_lo;
     const child = await this.#volume.block(block, this.#what());
+    (this.nodeBlocksByDepth[depth] ??= []).push(block);
     await this.node(child, depth);
   }
 
@@ -104,7 +119,7 @@ class TreeWalk {
     this.#expect(ee_block >= this.#nextLogical && blockCount > 0, 'is out of order');
     this.#volume.checkBlocks(physicalBlock, blockCount, this.#what());
     this.#nextLogical = ee_block + blockCount;
-    if (!unwritten) this.#extents.push({ logicalBlock: ee_block, physicalBlock, blockCount });
+    if (!unwritten) this.extents.push({ logicalBlock: ee_block, physicalBlock, blockCount });
   }
 
   #what(): string {
@@ -117,8 +132,23 @@ class TreeWalk {
   }
 }
 
-/** Fills `target` from `offset` of the file on, zeros for holes and for what is past its end. */
+/** Fills `target` from `offset` of the inode's data on, zeros for holes and for what is past its end. */
 export async function readData(
+  volume: Volume,
+  inode: Ext4Inode,
+  { extents, offset, target }: { extents: readonly Extent[]; offset: number; target: Uint8Array },
+): Promise<void> {
+  const { sizeBytes } = inode;
+  const inline = readInlineData(inode);
+  if (inline === undefined) {
+    await readExtentData(volume, extents, { sizeBytes, offset, target });
+    return;
+  }
+  target.fill(0);
+  target.set(inline.subarray(offset, Math.min(offset + target.byteLength, sizeBytes)));
+}
+
+async function readExtentData(
   volume: Volume,
   extents: readonly Extent[],
   { sizeBytes, offset, target }: { sizeBytes: number; offset: number; target: Uint8Array },

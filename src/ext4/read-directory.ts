@@ -11,8 +11,11 @@ import {
   HashTreeInfo,
   InodeFlags,
   hashHalfMd4,
+  inlineBlockFieldBytes,
+  inlineParentBytes,
 } from './layout.ts';
 import { firstExtentEndingAfter, readExtents } from './read-data.ts';
+import { readInlineData } from './read-inline.ts';
 import type { Ext4Inode } from './read-inode.ts';
 import type { Volume } from './volume.ts';
 
@@ -22,18 +25,20 @@ export interface Ext4DirectoryEntry {
   readonly inode: number;
 }
 
-/** A directory's blocks in order. */
+/** A directory's blocks in order; the two parts of one that lies in its inode count as blocks. */
 class DirectoryBlocks {
   readonly count: number;
   readonly directory: Ext4Inode;
   readonly #volume: Volume;
   readonly #extents: readonly Extent[];
+  readonly #inline: readonly Uint8Array[] | undefined;
 
   private constructor(volume: Volume, directory: Ext4Inode, extents: readonly Extent[]) {
     this.#volume = volume;
     this.#extents = extents;
     this.directory = directory;
-    this.count = directory.sizeBytes / volume.info.blockSizeBytes;
+    this.#inline = this.#inlineParts();
+    this.count = this.#inline?.length ?? directory.sizeBytes / volume.info.blockSizeBytes;
   }
 
   static async open(volume: Volume, directory: Ext4Inode): Promise<DirectoryBlocks> {
@@ -41,13 +46,25 @@ class DirectoryBlocks {
       throw new Ext4CorruptError(`Inode ${directory.number} is no directory`);
     }
     const blocks = new DirectoryBlocks(volume, directory, await readExtents(volume, directory));
+    if (blocks.#inline !== undefined) return blocks;
     const mapped = blocks.#extents.reduce((sum, extent) => sum + extent.blockCount, 0);
     blocks.expect(Number.isInteger(blocks.count) && blocks.count > 0, 'has an odd size');
     blocks.expect(blocks.count <= mapped, 'has holes');
     return blocks;
   }
 
+  #inlineParts(): Uint8Array[] | undefined {
+    const bytes = readInlineData(this.directory);
+    if (bytes === undefined) return undefined;
+    this.expect(bytes.byteLength === this.directory.sizeBytes, 'has an odd size');
+    const front = bytes.subarray(inlineParentBytes, inlineBlockFieldBytes);
+    const back = bytes.subarray(inlineBlockFieldBytes);
+    return back.byteLength === 0 ? [front] : [front, back];
+  }
+
   async block(index: number): Promise<Uint8Array> {
+    const part = this.#inline?.[index];
+    if (part !== undefined) return part;
     const extent = this.#extents[firstExtentEndingAfter(this.#extents, index)];
     if (extent === undefined || extent.logicalBlock > index) return this.fail('has holes');
     const number = extent.physicalBlock + index - extent.logicalBlock;

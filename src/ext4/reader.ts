@@ -3,17 +3,17 @@
  * call ends with an answer or a coded error, in time and memory that the disk's real structures bound.
  *
  * Reads what Thaw writes and most of what mke2fs makes: any block size, extents, hashed directories, 64bit. Not journals
- * to be replayed, block maps, data or attributes in places of their own (`inline_data`, `ea_inode`), encryption.
+ * to be replayed, block maps, attributes in inodes of their own (`ea_inode`), encryption.
  */
 
-import { byteStringFromBytes, type ByteString, type RandomAccess } from '../base/index.ts';
+import type { ByteString, RandomAccess } from '../base/index.ts';
 import { Ext4CorruptError } from './errors.ts';
 import type { Extent } from './extent-tree.ts';
 import { rootInodeNumber } from './geometry.ts';
-import { fastSymlinkBytesMax } from './inode.ts';
 import { readData, readExtents } from './read-data.ts';
 import { findInDirectory, readDirectory, type Ext4DirectoryEntry } from './read-directory.ts';
 import { readInode, type Ext4Inode } from './read-inode.ts';
+import { readSymlink } from './read-symlink.ts';
 import { readXattrs } from './read-xattrs.ts';
 import { Volume, type FilesystemInfo } from './volume.ts';
 
@@ -43,7 +43,7 @@ export interface Ext4Reader {
    * A file with several names comes once for each.
    */
   walk(start?: Ext4Path): AsyncGenerator<Ext4Path>;
-  /** Where the data of a file, a directory or a long symlink lies, holes left out. */
+  /** Where the data of a file, a directory or a long symlink lies, holes left out; nowhere if it is in the inode. */
   extents(inode: Ext4Inode): Promise<readonly Extent[]>;
   /**
    * Fills `target`, which stays the caller's, with a file's bytes from `offset` on; zeros for holes and past its end.
@@ -57,8 +57,8 @@ export interface Ext4Reader {
 /** Opens the filesystem on `disk`. Throws `ERR_EXT4_CORRUPT`, `ERR_EXT4_UNSUPPORTED`, and what `disk` throws. */
 export async function openFilesystem(disk: RandomAccess): Promise<Ext4Reader> {
   const volume = await Volume.open(disk);
-  const known = new WeakMap<Ext4Inode, Promise<Extent[]>>();
-  const extentsOf = (inode: Ext4Inode): Promise<Extent[]> => {
+  const known = new WeakMap<Ext4Inode, Promise<readonly Extent[]>>();
+  const extentsOf = (inode: Ext4Inode): Promise<readonly Extent[]> => {
     const extents = known.get(inode) ?? readExtents(volume, inode);
     known.set(inode, extents);
     return extents;
@@ -73,9 +73,9 @@ export async function openFilesystem(disk: RandomAccess): Promise<Ext4Reader> {
     walk: (start) => walk(volume, start),
     extents: extentsOf,
     read: async (file, offset, target) => {
-      await readData(volume, await extentsOf(file), { sizeBytes: file.sizeBytes, offset, target });
+      await readData(volume, file, { extents: await extentsOf(file), offset, target });
     },
-    readLink: (symlink) => readLink(volume, symlink),
+    readLink: (symlink) => readSymlink(volume, symlink),
     xattrs: (inode) => readXattrs(volume, inode),
   };
 }
@@ -121,18 +121,4 @@ async function* walk(volume: Volume, start?: Ext4Path): AsyncGenerator<Ext4Path>
       open.push({ path: (path === '' ? name : `${path}/${name}`) as ByteString, number: child });
     }
   }
-}
-
-async function readLink(volume: Volume, symlink: Ext4Inode): Promise<ByteString> {
-  const { sizeBytes, number } = symlink;
-  if (symlink.type !== 'symlink') throw new Ext4CorruptError(`Inode ${number} is no symlink`);
-  if (sizeBytes <= fastSymlinkBytesMax) {
-    return byteStringFromBytes(symlink.blockField.subarray(0, sizeBytes));
-  }
-  if (sizeBytes >= volume.info.blockSizeBytes) {
-    throw new Ext4CorruptError(`Symlink ${number} is said to be ${sizeBytes} bytes long`);
-  }
-  const target = new Uint8Array(sizeBytes);
-  await readData(volume, await readExtents(volume, symlink), { sizeBytes, offset: 0, target });
-  return byteStringFromBytes(target);
 }

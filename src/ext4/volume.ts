@@ -34,6 +34,7 @@ const featuresRead =
   Incompat.extents |
   Incompat.bits64 |
   Incompat.flexibleGroups |
+  Incompat.inlineData |
   Incompat.checksumSeed;
 
 const blocksKept = 512;
@@ -116,17 +117,26 @@ export class Volume {
     return block.subarray(at, at + this.inodeSizeBytes);
   }
 
+  /** The descriptor of a group, of a wide one the lower half. */
+  async descriptor(group: number): Promise<ReturnType<typeof GroupDescriptor.decode>> {
+    const { block, at } = await this.#descriptorAt(group);
+    return GroupDescriptor.decode(block, at);
+  }
+
   async #inodeTable(group: number): Promise<number> {
-    const sizeBytes = descriptorBytes(this.#superblock);
+    const { block, at } = await this.#descriptorAt(group);
+    const low = GroupDescriptor.decode(block, at).bg_inode_table_lo;
+    const isWide = descriptorBytes(this.#superblock) >= 64;
+    return (isWide ? viewOf(block).readUInt32LE(at + 0x28) : 0) * 2 ** 32 + low;
+  }
+
+  async #descriptorAt(group: number): Promise<{ block: Uint8Array; at: number }> {
     const { blockSizeBytes } = this.info;
-    const offset = group * sizeBytes;
+    const offset = group * descriptorBytes(this.#superblock);
     const first = this.#superblock.s_first_data_block + 1;
     const number = first + Math.floor(offset / blockSizeBytes);
     const block = await this.block(number, `The descriptor of group ${group}`);
-    const at = offset % blockSizeBytes;
-    const low = GroupDescriptor.decode(block, at).bg_inode_table_lo;
-    const high = sizeBytes >= 64 ? viewOf(block).readUInt32LE(at + 0x28) : 0;
-    return high * 2 ** 32 + low;
+    return { block, at: offset % blockSizeBytes };
   }
 }
 

@@ -11,6 +11,8 @@ import {
   InodeRecord,
   XattrBlockHeader,
   XattrEntryHead,
+  inlineBlockFieldBytes,
+  inlineDataXattr,
   xattrMagic,
   xattrPrefixes,
 } from './layout.ts';
@@ -28,6 +30,14 @@ export interface PlannedXattrs {
   readonly inBlock: readonly StoredXattr[];
 }
 
+/** The inode that the attributes belong to. */
+interface XattrOwner {
+  readonly path: ByteString;
+  readonly node: { readonly metadata: { readonly xattrs: ReadonlyMap<ByteString, Uint8Array> } };
+  /** Its own data, if that lies in it. */
+  readonly inline: object | undefined;
+}
+
 const magicBytes = 4;
 /** Four zero bytes end a list of entries. */
 const endBytes = 4;
@@ -35,6 +45,11 @@ const inodeRoom = inodeSizeBytes - InodeRecord.sizeBytes - magicBytes - endBytes
 const blockRoom = blockSizeBytes - XattrBlockHeader.sizeBytes - endBytes;
 
 const none: PlannedXattrs = { inInode: [], inBlock: [] };
+
+/** What of an inode's inline data `i_block` does not hold; there even if that is nothing. */
+export function inlineDataRest(inlineBytes: Uint8Array): StoredXattr {
+  return { ...inlineDataXattr, value: inlineBytes.subarray(inlineBlockFieldBytes) };
+}
 
 function entryBytes(xattr: StoredXattr): number {
   return roundUp(XattrEntryHead.sizeBytes + xattr.name.length, 4);
@@ -67,16 +82,15 @@ function compare(a: StoredXattr, b: StoredXattr): number {
 }
 
 /**
- * Divides attributes between inode and block, the inode first. Attributes in a namespace that ext4 has
- * not are left out, as unpackers do when the kernel refuses them.
+ * Divides attributes between inode and block: the inode first, unless its own data lies there. Attributes in a namespace
+ * that ext4 has not are left out, as unpackers do when the kernel refuses them.
  * Throws `ERR_EXT4_LIMIT` if they do not fit, `ERR_EXT4_BAD_ACL`.
  */
-export function planXattrs(
-  xattrs: ReadonlyMap<ByteString, Uint8Array>,
-  ofPath: ByteString,
-): PlannedXattrs {
+export function planXattrs(inode: XattrOwner): PlannedXattrs {
+  const { xattrs } = inode.node.metadata;
   if (xattrs.size === 0) return none;
-  const path = byteStringToDisplay(ofPath);
+  const path = byteStringToDisplay(inode.path);
+  const room = inode.inline === undefined ? inodeRoom : 0;
   const all = [...xattrs]
     .map(([name, value]) => stored(name, value, path))
     .filter((xattr) => xattr !== undefined)
@@ -89,7 +103,7 @@ export function planXattrs(
         `Cannot store an attribute of "${path}": its name is longer than 255 bytes`,
       );
     }
-    (totalBytes([...inInode, xattr]) <= inodeRoom ? inInode : inBlock).push(xattr);
+    (totalBytes([...inInode, xattr]) <= room ? inInode : inBlock).push(xattr);
   }
   if (totalBytes(inBlock) > blockRoom) {
     throw new Ext4LimitError(
@@ -100,11 +114,8 @@ export function planXattrs(
 }
 
 /** True if planning these attributes puts some into a block. Throws what `planXattrs` throws. */
-export function needsXattrBlock(
-  xattrs: ReadonlyMap<ByteString, Uint8Array>,
-  path: ByteString,
-): boolean {
-  return planXattrs(xattrs, path).inBlock.length > 0;
+export function needsXattrBlock(inode: XattrOwner): boolean {
+  return planXattrs(inode).inBlock.length > 0;
 }
 
 /** The kernel's hash of one attribute, by which it finds equal blocks. Source: ext4_xattr_hash_entry. */
