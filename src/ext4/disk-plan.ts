@@ -7,9 +7,9 @@
 /** Reads file data: `lengthBytes` bytes at `tarOffset` of layer `layer`'s uncompressed tar. */
 export interface ContentReader {
   /**
-   * Fills the whole of `target`, which stays the caller's. It is a part of the array given to `render`, and
-   * `render` does not look at what is read into it: so who keeps a note of the calls instead of answering them
-   * learns what a part of the disk is made of without reading any content.
+   * Fills the whole of `target`, which stays the caller's. Where that is a part of the array given to `render`,
+   * `render` does not look at what is read into it: so who only keeps a note of such a call learns what a part of
+   * the disk is made of without reading content, and can fill it in later.
    */
   read(layer: number, tarOffset: number, target: Uint8Array): Promise<void>;
 }

@@ -1,12 +1,12 @@
 /**
- * A chunk as planned, before any file data is read: its metadata as bytes, zeros where file data goes, and where that data is
- * to be had. It tells whether the chunk is a function of one layer alone, and of which part of that layer.
+ * A chunk as planned, before its blocks of file data are read: its metadata as bytes, zeros where file data goes, and where that
+ * data is to be had. It tells whether the chunk is a function of one layer alone, and of which part of that layer.
  */
 
 import { createHash } from 'node:crypto';
 
-import { assert, viewOf } from '../base/index.ts';
-import type { DiskPlan } from '../ext4/index.ts';
+import { viewOf } from '../base/index.ts';
+import type { ContentReader, DiskPlan } from '../ext4/index.ts';
 
 /** File data that goes into a chunk. */
 export interface DataRead {
@@ -38,19 +38,29 @@ export interface SoleLayer {
   readonly recipe: string;
 }
 
+export interface DraftOptions {
+  /** As long as a chunk. */
+  readonly bytes: Uint8Array;
+  /** Reads data that does not go into the chunk as it is: a small file's, which becomes a part of its inode. */
+  readonly readNow: ContentReader['read'];
+}
+
 /**
- * Plans the chunk that begins at byte `offset` of the disk into `bytes`, which is as long as a chunk. Needs that a plan renders
- * without looking at file data, see `ContentReader`.
+ * Plans the chunk that begins at byte `offset` of the disk. That a plan renders without looking at file data which it has read into
+ * the chunk is a promise of `ContentReader`.
  */
 export async function draftChunk(
   plan: DiskPlan,
   offset: number,
-  bytes: Uint8Array,
+  { bytes, readNow }: DraftOptions,
 ): Promise<ChunkDraft> {
   const noted: DataRead[] = [];
   await plan.render(offset, bytes, {
     read: async (layer, tarOffset, target) => {
-      assert(target.buffer === bytes.buffer, 'A plan renders into the array it is given');
+      if (target.buffer !== bytes.buffer) {
+        await readNow(layer, tarOffset, target);
+        return;
+      }
       const at = target.byteOffset - bytes.byteOffset;
       noted.push({ layer, tarOffset, at, lengthBytes: target.byteLength });
     },

@@ -95,6 +95,13 @@ export class CompactReader {
     throw new LayerRecordError('a number in it is too large');
   }
 
+  /** A number of things that take a byte or more each, so that none is believed that cannot be. */
+  count(): number {
+    const count = this.number();
+    if (count > this.#bytes.byteLength - this.#at) throw new LayerRecordError('it is cut short');
+    return count;
+  }
+
   /** A view. */
   bytes(): Uint8Array {
     return this.raw(this.number());

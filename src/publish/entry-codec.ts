@@ -95,7 +95,7 @@ export function readEntry(from: CompactReader): TarEntry {
 
 function readSegments(from: CompactReader): readonly DataSegment[] {
   const segments: DataSegment[] = [];
-  for (let left = from.number(); left > 0; left -= 1) {
+  for (let left = from.count(); left > 0; left -= 1) {
     segments.push({
       fileOffset: from.number(),
       tarOffset: from.number(),
@@ -106,7 +106,7 @@ function readSegments(from: CompactReader): readonly DataSegment[] {
 }
 
 function readXattrs(from: CompactReader): TarEntry['xattrs'] {
-  let left = from.number();
+  let left = from.count();
   if (left === 0) return noXattrs;
   const xattrs = new Map<ByteString, Uint8Array>();
   for (; left > 0; left -= 1) xattrs.set(from.string(), new Uint8Array(from.bytes()));

@@ -15,6 +15,7 @@ import { isChunkCodec, type ManifestChunk } from '../chunk/index.ts';
 import type { TarEntry } from '../oci/index.ts';
 import { CompactReader, CompactWriter } from './compact-bytes.ts';
 import { readEntry, writeEntry } from './entry-codec.ts';
+import { KeptData, KeptDataWriter } from './kept-data.ts';
 import { LayerRecordError } from './layer-record-error.ts';
 
 const compress = promisify(zstdCompress);
@@ -24,9 +25,6 @@ const decompress = promisify(zstdDecompress);
 const frameBytes = 256 * 1024;
 /** One entry may have attributes of some MiB, and a sparse map longer still; more than this is no record of ours. */
 const frameBytesMax = 256 * 2 ** 20;
-/** Data that lies in chunks with something else, per layer. */
-const keptBytesMax = 2 ** 20;
-
 /** A chunk as it was stored, wherever on a disk it will be. */
 export interface StoredChunk extends Omit<ManifestChunk, 'index'> {
   /** 32 bytes; a secret. */
@@ -37,8 +35,8 @@ export interface StoredChunk extends Omit<ManifestChunk, 'index'> {
 export interface LayerRecord {
   /** Chunks by their recipes. */
   readonly chunks: ReadonlyMap<string, StoredChunk>;
-  /** Bytes of the uncompressed tar, by their offset. */
-  readonly kept: ReadonlyMap<number, Uint8Array>;
+  /** What lies in chunks with something else. */
+  readonly kept: KeptData;
   /** As `scanTar` gave them. Throws `ERR_PUBLISH_LAYER_RECORD`. */
   entries(): AsyncIterable<TarEntry>;
 }
@@ -47,8 +45,8 @@ export interface LayerRecord {
 export class LayerRecorder {
   readonly #frames: Uint8Array[] = [];
   readonly #chunks = new Map<string, StoredChunk>();
-  readonly #kept = new Map<number, Uint8Array>();
-  #keptBytes = 0;
+  /** What lies in chunks with something else. */
+  readonly kept = new KeptDataWriter();
   #isWhole = false;
 
   /** Passes `entries` on and remembers them; only if they are read to their end is there a record. */
@@ -67,15 +65,8 @@ export class LayerRecorder {
     this.#chunks.set(recipe, chunk);
   }
 
-  /** Keeps bytes of the tar, which stay the caller's, unless there are too many already. */
-  keep(tarOffset: number, bytes: Uint8Array): void {
-    if (this.#keptBytes + bytes.byteLength > keptBytesMax || this.#kept.has(tarOffset)) return;
-    this.#keptBytes += bytes.byteLength;
-    this.#kept.set(tarOffset, new Uint8Array(bytes));
-  }
-
-  /** The record's bytes, one part after the other; undefined if the layer was not read to its end. */
-  finish(): readonly Uint8Array[] | undefined {
+  /** The record's bytes, one part after the other; undefined if the layer was not read to its end. Call once. */
+  async finish(): Promise<readonly Uint8Array[] | undefined> {
     if (!this.#isWhole) return undefined;
     const head = new CompactWriter();
     head.number(this.#chunks.size);
@@ -86,12 +77,9 @@ export class LayerRecorder {
       head.raw(ciphertextDigest);
       head.raw(key);
     }
-    head.number(this.#kept.size);
-    for (const [tarOffset, bytes] of this.#kept) {
-      head.number(tarOffset);
-      head.bytes(bytes);
-    }
-    return [head.take(), ...this.#frames];
+    const kept = new CompactWriter();
+    this.kept.writeTo(kept);
+    return [head.take(), await toFrame(kept), ...this.#frames];
   }
 }
 
@@ -104,10 +92,10 @@ async function toFrame(writer: CompactWriter): Promise<Uint8Array> {
 const digestBytes = 32;
 
 /** Opens a record's bytes, which must not change any more. Throws `ERR_PUBLISH_LAYER_RECORD`. */
-export function decodeLayerRecord(bytes: Uint8Array): LayerRecord {
+export async function decodeLayerRecord(bytes: Uint8Array): Promise<LayerRecord> {
   const from = new CompactReader(bytes);
   const chunks = new Map<string, StoredChunk>();
-  for (let left = from.number(); left > 0; left -= 1) {
+  for (let left = from.count(); left > 0; left -= 1) {
     chunks.set(toHex(from.raw(digestBytes)), {
       storedLengthBytes: from.number(),
       codec: readCodec(from),
@@ -115,8 +103,7 @@ export function decodeLayerRecord(bytes: Uint8Array): LayerRecord {
       key: new Uint8Array(from.raw(digestBytes)),
     });
   }
-  const kept = new Map<number, Uint8Array>();
-  for (let left = from.number(); left > 0; left -= 1) kept.set(from.number(), from.bytes());
+  const kept = KeptData.readFrom(new CompactReader(await openFrame(from.bytes())));
   const frames: Uint8Array[] = [];
   while (!from.isAtEnd) frames.push(from.bytes());
   return { chunks, kept, entries: () => entriesOf(frames) };

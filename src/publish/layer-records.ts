@@ -41,7 +41,7 @@ export class LayerRecords {
     const bytes = await store.get(name);
     if (bytes === undefined) return undefined;
     try {
-      return decodeLayerRecord(await openLayerRecord(bytes, identity, keys));
+      return await decodeLayerRecord(await openLayerRecord(bytes, identity, keys));
     } catch (thrown) {
       if (!(thrown instanceof ThawError)) throw thrown;
       await this.discard(layer, thrown);
@@ -51,7 +51,7 @@ export class LayerRecords {
 
   /** Stores what was gathered of the layer, in place of a record that was damaged. To be called once its chunks are stored. */
   async remember(layer: OciLayer, recorder: LayerRecorder): Promise<void> {
-    const parts = recorder.finish();
+    const parts = await recorder.finish();
     if (parts === undefined) return;
     const { store, keys } = this.#options;
     const identity = this.#identityOf(layer);

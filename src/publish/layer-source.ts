@@ -66,6 +66,14 @@ export class LayerSource implements AsyncDisposable {
     return this.#record?.chunks.get(recipe);
   }
 
+  /** Fills `target` with the uncompressed tar's bytes from `tarOffset` on, and has the record keep them. */
+  async read(tarOffset: number, target: Uint8Array): Promise<void> {
+    if (this.#record?.kept.fill(tarOffset, target) === true) return;
+    const tar = await this.open();
+    await tar.read(tarOffset, target);
+    this.#recorder.kept.add(tarOffset, target);
+  }
+
   /** Puts this layer's `reads` into the chunk. */
   async fill(reads: readonly DataRead[], chunk: Uint8Array): Promise<void> {
     if (this.#fillFromRecord(reads, chunk)) return;
@@ -80,9 +88,8 @@ export class LayerSource implements AsyncDisposable {
 
   #fillFromRecord(reads: readonly DataRead[], chunk: Uint8Array): boolean {
     for (const { tarOffset, lengthBytes, at } of reads) {
-      const kept = this.#record?.kept.get(tarOffset);
-      if (kept === undefined || kept.byteLength < lengthBytes) return false;
-      chunk.set(kept.subarray(0, lengthBytes), at);
+      const target = chunk.subarray(at, at + lengthBytes);
+      if (this.#record?.kept.fill(tarOffset, target) !== true) return false;
     }
     return true;
   }

@@ -75,7 +75,10 @@ class ChunkStoring {
 
   async store(index: number): Promise<void> {
     const bytes = this.#spare.pop() ?? new Uint8Array(defaultChunkSizeBytes);
-    const draft = await draftChunk(this.#options.plan, index * defaultChunkSizeBytes, bytes);
+    const draft = await draftChunk(this.#options.plan, index * defaultChunkSizeBytes, {
+      bytes,
+      readNow: async (layer, tarOffset, target) => await this.#layer(layer).read(tarOffset, target),
+    });
     const known = await this.#findKnown(draft);
     if (known !== undefined) this.#spare.push(bytes);
     const chunk = known ?? (await this.#storeNew(draft));
@@ -130,9 +133,9 @@ class ChunkStoring {
     for (const [index, own] of Map.groupBy(reads, ({ layer }) => layer)) {
       const layer = this.#layer(index);
       await layer.fill(own, bytes);
-      if (soleLayer !== undefined || layer.isKnown) continue;
+      if (soleLayer !== undefined) continue;
       for (const { tarOffset, at, lengthBytes } of own) {
-        layer.recorder.keep(tarOffset, bytes.subarray(at, at + lengthBytes));
+        layer.recorder.kept.add(tarOffset, bytes.subarray(at, at + lengthBytes));
       }
     }
   }
