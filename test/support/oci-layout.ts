@@ -34,8 +34,8 @@ export interface RunConfig {
 }
 
 export interface ImageInput {
-  /** Lowest first. */
-  readonly layers: readonly LayerInput[];
+  /** Lowest first; those that `addLayer` has written already are not written again. */
+  readonly layers: readonly (LayerInput | WrittenLayer)[];
   readonly config?: RunConfig;
   /** Default: this machine's. */
   readonly platform?: Platform;
@@ -174,7 +174,9 @@ export class OciLayoutWriter {
   async addImage(input: ImageInput): Promise<WrittenImage> {
     const { platform = hostPlatform(), dialect = 'oci', config = {} } = input;
     const layers: WrittenLayer[] = [];
-    for (const layer of input.layers) layers.push(await this.addLayer(layer, dialect));
+    for (const layer of input.layers) {
+      layers.push('diffId' in layer ? layer : await this.addLayer(layer, dialect));
+    }
     const rootfs = { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) };
     const types = documentMediaTypes[dialect];
     const configDocument = { created: '1970-01-01T00:00:00Z', ...platform, config, rootfs };
