@@ -205,12 +205,13 @@ function describeUnused(group: number): Descriptor {
 function describeUsed(group: number, use: GroupUse, bitmapBlock: number): Descriptor {
   const firstBlock = group * blocksPerGroup;
   use.blocks.set(use.tableBlock - firstBlock, inodeTableBlocks);
-  if (use.inodes === undefined) use.blocks.set(inodeBitmapInGroup, 1);
+  // A group without inodes has no bitmap of them either, but must say where it would be: behind the table nothing is.
+  const emptyBitmapBlock = use.tableBlock + inodeTableBlocks;
+  if (use.inodes === undefined) use.blocks.set(emptyBitmapBlock - firstBlock, 1);
   else use.inodes.pad(inodesPerGroup);
   return {
     bg_block_bitmap_lo: bitmapBlock,
-    bg_inode_bitmap_lo:
-      use.inodes === undefined ? firstBlock + inodeBitmapInGroup : bitmapBlock + 1,
+    bg_inode_bitmap_lo: use.inodes === undefined ? emptyBitmapBlock : bitmapBlock + 1,
     bg_inode_table_lo: use.tableBlock,
     bg_free_blocks_count_lo: blocksPerGroup - use.blocks.used,
     bg_free_inodes_count_lo: inodesPerGroup - (use.inodes?.used ?? 0),

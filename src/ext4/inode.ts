@@ -22,7 +22,7 @@ import { inlineDataRest, planXattrs, writeInodeXattrs } from './xattr.ts';
 /** A symlink's text of up to 59 bytes stands in the inode itself. */
 export const fastSymlinkBytesMax = 59;
 const symlinkBytesMax = blockSizeBytes - 1;
-/** More subdirectories than a count of links can say: 1 stands for "many". */
+/** A directory with more, because of its subdirectories, says 1, which stands for "many". */
 const linksMax = 65_000;
 const sectorsPerBlock = blockSizeBytes / 512;
 
@@ -126,19 +126,22 @@ function flags({ node, data, inline }: PlannedInode): number {
 }
 
 function linksField({ node, linkCount }: PlannedInode): number {
-  return node.type === 'directory' && linkCount >= linksMax ? 1 : linkCount;
+  return node.type === 'directory' && linkCount > linksMax ? 1 : linkCount;
 }
 
-/** The seconds that 34 bits hold and that all programs read alike: 1901-12-13 to 2310-04-04. */
+/**
+ * The seconds that 34 bits hold and that all programs read alike: 1901-12-13 to 2310-04-04. Other times become the nearest of
+ * these, with no nanoseconds, as with Linux.
+ */
 const secondsMin = -(2 ** 31);
 const secondsMax = 3 * 2 ** 32 - 2 ** 31 - 1;
 
 function encodeTime({ node }: PlannedInode): { low: number; extra: number } {
   const { seconds, nanoseconds } = node.metadata.modified;
-  const clamped = Math.min(Math.max(seconds, secondsMin), secondsMax);
-  const low = clamped | 0;
-  const epoch = (clamped - low) / 2 ** 32;
-  return { low, extra: ((nanoseconds << 2) | epoch) >>> 0 };
+  const kept = Math.min(Math.max(seconds, secondsMin), secondsMax);
+  const low = kept | 0;
+  const epoch = (kept - low) / 2 ** 32;
+  return { low, extra: (((kept === seconds ? nanoseconds : 0) << 2) | epoch) >>> 0 };
 }
 
 /** Writes the inode's 256 bytes, which are zeros, into `target` at `offset`; `inlineBytes` are those of `inode.inline`. */

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 
 import { RandomAccessFile, byteString, runCommand } from '../base/index.ts';
 import { openFilesystem, planDisk } from './index.ts';
+import { acl, capability } from './testing/golden-corpus.ts';
 import { oddName, testImage, type EntryInWords } from './testing/images.ts';
 import {
   expectKernelFinds,
@@ -17,18 +18,6 @@ import {
   withDisk,
   withMount,
 } from './testing/oracles.ts';
-
-const capability = Buffer.from('0100000200040000000000000000000000000000', 'hex');
-/** user::rw-, user:1000:r--, group::r--, mask::r--, other::--- */
-const acl = Buffer.from(
-  '02000000' +
-    '01000600ffffffff' +
-    '02000400e8030000' +
-    '04000400ffffffff' +
-    '10000400ffffffff' +
-    '20000000ffffffff',
-  'hex',
-);
 
 const everyKind: readonly EntryInWords[] = [
   { path: './', type: 'directory', mode: 0o755, seconds: 1_600_000_000 },

@@ -120,6 +120,9 @@ export class LayerApplication {
       this.#checkSymlink(entry);
       return { type, layer, metadata, linkCount: 0, target: entry.linkTarget };
     }
+    // Whatever the header of a pipe has in these fields means nothing.
+    if (type === 'fifo')
+      return { type, layer, metadata, linkCount: 0, deviceMajor: 0, deviceMinor: 0 };
     const { deviceMajor, deviceMinor } = entry;
     if (deviceMajor > deviceMajorMax || deviceMinor > deviceMinorMax) {
       const problem = `its device number is ${deviceMajor}:${deviceMinor}`;

@@ -3,10 +3,12 @@
  * compared: the same facts mean that a program could not tell the two apart.
  */
 
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { lstatSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { promisify } from 'node:util';
 
-import { type RandomAccess, type ByteString, runCommand, viewOf } from '../../src/base/index.ts';
+import { type RandomAccess, type ByteString, viewOf } from '../../src/base/index.ts';
 import { type Node, type FileContent, type RootTree, walkTree } from '../../src/rootfs/index.ts';
 
 export interface FileFacts {
@@ -147,9 +149,13 @@ function fullPath(directory: string, path: string): Buffer {
 }
 
 /** Attributes in hex by path; files without any are left out. */
-async function xattrsBelow(directory: string): Promise<Map<string, Record<string, string>>> {
+export async function xattrsBelow(directory: string): Promise<Map<string, Record<string, string>>> {
   const options = ['-R', '-P', '-h', '-d', '-m', '-', '-e', 'hex', '--absolute-names'];
-  const { stdout } = await runCommand('getfattr', [...options, directory]);
+  // Names are bytes of any encoding, so the output is none either.
+  const { stdout } = await promisify(execFile)('getfattr', [...options, directory], {
+    encoding: 'latin1',
+    maxBuffer: 1 << 28,
+  });
   const found = new Map<string, Record<string, string>>();
   for (const block of stdout.split('\n\n')) {
     const [first, ...lines] = block.split('\n');
@@ -169,8 +175,7 @@ async function xattrsBelow(directory: string): Promise<Map<string, Record<string
 
 /** getfattr writes what is not printable as `\ooo`. */
 function unescape(text: string): ByteString {
-  const bytes = Buffer.from(text, 'utf8').toString('latin1');
-  return bytes.replaceAll(/\\([0-7]{3})/g, (_, octal: string) =>
+  return text.replaceAll(/\\([0-7]{3})/g, (_, octal: string) =>
     String.fromCharCode(Number.parseInt(octal, 8)),
   ) as ByteString;
 }

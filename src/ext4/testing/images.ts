@@ -56,11 +56,20 @@ class LayerData {
       generate(tarOffset, target);
       return;
     }
-    const found = this.#given.find(
-      ({ offset, bytes }) => offset <= tarOffset && tarOffset < offset + bytes.byteLength,
-    );
-    const { offset, bytes } = present(found, 'given bytes');
+    const { offset, bytes } = present(this.#given[this.#lastAtOrBefore(tarOffset)], 'given bytes');
     target.set(bytes.subarray(tarOffset - offset, tarOffset - offset + target.byteLength));
+  }
+
+  /** By bisection: a layer may have very many files. */
+  #lastAtOrBefore(tarOffset: number): number {
+    let low = 0;
+    let high = this.#given.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#given[middle]?.offset ?? 0) <= tarOffset) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
   }
 }
 
@@ -150,10 +159,14 @@ export async function writeDisk(
   content: ContentReader,
   path: string,
 ): Promise<void> {
-  await using file = await open(path, 'w');
-  await file.truncate(plan.diskSizeBytes);
-  for await (const { index, bytes } of renderedChunks(plan, content)) {
-    await file.write(bytes, 0, bytes.byteLength, index * chunkSizeBytes);
+  const file = await open(path, 'w');
+  try {
+    await file.truncate(plan.diskSizeBytes);
+    for await (const { index, bytes } of renderedChunks(plan, content)) {
+      await file.write(bytes, 0, bytes.byteLength, index * chunkSizeBytes);
+    }
+  } finally {
+    await file.close();
   }
 }
 

@@ -1,0 +1,123 @@
+/** For tests: images whose disks must not change unnoticed, whatever machine plans and renders them. */
+
+import { planDisk } from '../index.ts';
+import { collidingNames } from './colliding-names.ts';
+import { diskDigest, testImage, type EntryInWords } from './images.ts';
+
+const kinds: readonly EntryInWords[] = [
+  { path: 'etc/hostname', data: 'thaw\n', nanoseconds: 5 },
+  { path: 'hard', type: 'hardlink', target: 'etc/hostname', nanoseconds: 5 },
+  { path: 'link', type: 'symlink', target: 'x'.repeat(100) },
+  { path: 'null', type: 'character-device', device: [1, 3] },
+  {
+    path: 'later',
+    seconds: 2_524_608_000,
+    xattrs: { 'user.a': 'b', 'user.long': 'x'.repeat(200) },
+  },
+];
+const packages: readonly EntryInWords[] = Array.from({ length: 3000 }, (_, index) => {
+  return {
+    path: `usr/lib/p${index % 40}/f${index}`,
+    data: 100 + ((index * 7919) % 30_000),
+    seed: index,
+  };
+});
+const large: readonly EntryInWords[] = [
+  { path: 'large', data: 2_000_000, seed: 1 },
+  {
+    path: 'holes',
+    data: 900_000,
+    parts: [
+      [0, 9],
+      [400_000, 9],
+      [800_000, 9],
+    ],
+    seed: 2,
+  },
+];
+const edits: readonly EntryInWords[] = [
+  { path: 'usr/lib/p1/f1', data: 'edited' },
+  { path: 'usr/lib/p2/.wh.f2' },
+  { path: 'etc/added', data: 'x' },
+];
+const crowded: readonly EntryInWords[] = Array.from({ length: 2000 }, (_, index) => {
+  return { path: `crowd/${'n'.repeat(index % 90)}${index}` };
+});
+
+/** user::rw-, user:1000:r--, group::r--, mask::r--, other::--- */
+export const acl = Buffer.from(
+  '02000000' +
+    '01000600ffffffff' +
+    '02000400e8030000' +
+    '04000400ffffffff' +
+    '10000400ffffffff' +
+    '20000000ffffffff',
+  'hex',
+);
+export const capability = Buffer.from('0100000200040000000000000000000000000000', 'hex');
+
+const attributes: readonly EntryInWords[] = [
+  { path: 'capable', data: 'x', xattrs: { 'security.capability': capability } },
+  { path: 'listed', data: 'x', mode: 0o640, xattrs: { 'system.posix_acl_access': acl } },
+  {
+    path: 'shared',
+    type: 'directory',
+    mode: 0o750,
+    xattrs: { 'system.posix_acl_default': acl, 'user.long': 'x'.repeat(1000) },
+  },
+  {
+    path: 'many',
+    xattrs: Object.fromEntries(
+      Array.from({ length: 40 }, (_, index) => [`user.${'n'.repeat(index)}${index}`, `v${index}`]),
+    ),
+  },
+];
+const deep: readonly EntryInWords[] = [
+  {
+    path: 'deep',
+    data: 3000 * 8192,
+    parts: Array.from({ length: 3000 }, (_, index) => [index * 8192, 100] as const),
+    seed: 3,
+  },
+];
+const colliding: readonly EntryInWords[] = [
+  ...Array.from({ length: 12_000 }, (_, index) => ({ path: `d/${'n'.repeat(150)}${index}` })),
+  ...collidingNames.map((name) => ({ path: `d/${name}` })),
+];
+const rearranged: readonly EntryInWords[] = [
+  { path: 'usr/lib/.wh..wh..opq' },
+  { path: 'usr/bin', type: 'symlink', target: 'lib' },
+  { path: 'etc/hostname', type: 'hardlink', target: 'later' },
+  { path: '.wh.hard' },
+  { path: 'hard/now/a/directory', data: 5000, seed: 4 },
+];
+const stacked: readonly (readonly EntryInWords[])[] = Array.from({ length: 20 }, (_, layer) =>
+  packages
+    .slice(layer * 100, layer * 100 + 100 + layer)
+    .map((entry, index) => (index % 9 === layer % 9 ? { ...entry, seed: 5000 + layer } : entry)),
+);
+
+/** Images by name, each as its layers. Between them they use every part of the writer. */
+const corpus: Readonly<Record<string, readonly (readonly EntryInWords[])[]>> = {
+  empty: [],
+  kinds: [kinds],
+  packages: [packages, large],
+  edited: [kinds, packages, edits],
+  crowded: [crowded],
+  attributes: [attributes],
+  deep: [deep],
+  colliding: [colliding],
+  rearranged: [kinds, packages, rearranged],
+  deleted: [kinds, [{ path: '.wh..wh..opq' }]],
+  stacked,
+};
+
+/** The digest of each image's disk. */
+export async function goldenDigests(): Promise<Record<string, string>> {
+  const digests: Record<string, string> = {};
+  for (const [name, layers] of Object.entries(corpus)) {
+    const image = await testImage(layers);
+    digests[name] = await diskDigest(planDisk(image.tree), image.content);
+  }
+  return digests;
+}
