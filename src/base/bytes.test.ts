@@ -11,6 +11,7 @@ import {
   byteStringToDisplay,
   byteStringToPrintable,
   compareStrings,
+  release,
   roundUp,
   toHex,
   toSafeNumber,
@@ -115,4 +116,11 @@ test('toSafeNumber() narrows what a number holds exactly and refuses the rest by
   for (const value of [2n ** 53n, -1n]) {
     assert.throws(() => toSafeNumber(value, 'i_size'), { code: 'ERR_INTERNAL', message: /i_size/ });
   }
+});
+
+test('release() empties an array and all others over the same memory', () => {
+  const bytes = new Uint8Array(100);
+  const view = bytes.subarray(10, 20);
+  release(view);
+  assert.deepEqual([bytes.byteLength, view.byteLength], [0, 0]);
 });

@@ -23,6 +23,9 @@ import type { SealRequest, SealResponse } from './seal-worker.ts';
  */
 const jobsPerThread = 2;
 
+/** A thread's own objects are few and small; what it could have by default is 16 MB that it would grow into. */
+const threadLimits = { maxYoungGenerationSizeMb: 2 };
+
 export interface SealPoolOptions {
   /** Default: one for each core. */
   readonly threads?: number;
@@ -134,7 +137,8 @@ class ThreadedSealPool implements SealPool {
   }
 
   #start(): Thread {
-    const thread: Thread = { worker: new Worker(this.#entry), jobs: new Map() };
+    const worker = new Worker(this.#entry, { resourceLimits: threadLimits });
+    const thread: Thread = { worker, jobs: new Map() };
     this.#threads.add(thread);
     thread.worker.on('message', (response: SealResponse) => {
       const job = thread.jobs.get(response.job);

@@ -2,7 +2,7 @@
 
 import { parentPort } from 'node:worker_threads';
 
-import { errorToJson, present, type ErrorJson } from '../base/index.ts';
+import { errorToJson, present, release, type ErrorJson } from '../base/index.ts';
 import { sealChunk, type SealedChunk } from './codec.ts';
 import type { ChunkCodec } from './manifest.ts';
 
@@ -30,6 +30,7 @@ function alone(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 function respond({ job, plaintext, salt, codec }: SealRequest): void {
   try {
     const sealed = sealChunk(plaintext, salt, codec);
+    release(plaintext);
     if (sealed === undefined) {
       port.postMessage({ job } satisfies SealResponse);
       return;

@@ -3,7 +3,7 @@
  * its blob is not opened unless data is asked for that the record has not kept.
  */
 
-import { present } from '../base/index.ts';
+import { present, release } from '../base/index.ts';
 import { scanTar, type LayerTar, type OciLayer, type TarEntry } from '../oci/index.ts';
 import type { DataRead } from './chunk-draft.ts';
 import { LayerRecorder, type LayerRecord, type StoredChunk } from './layer-record.ts';
@@ -120,10 +120,11 @@ async function readSpan(tar: LayerTar, span: readonly DataRead[], chunk: Uint8Ar
     return;
   }
   const end = Math.max(...span.map(({ tarOffset, lengthBytes }) => tarOffset + lengthBytes));
-  const bytes = Buffer.allocUnsafe(end - first.tarOffset);
+  const bytes = Buffer.allocUnsafeSlow(end - first.tarOffset);
   await tar.read(first.tarOffset, bytes);
   for (const { tarOffset, at, lengthBytes } of span) {
     const start = tarOffset - first.tarOffset;
     chunk.set(bytes.subarray(start, start + lengthBytes), at);
   }
+  release(bytes);
 }

@@ -5,7 +5,14 @@
 
 import { availableParallelism } from 'node:os';
 
-import { defined, forEachLimited, present, toHex, type ProgressReporter } from '../base/index.ts';
+import {
+  defined,
+  forEachLimited,
+  present,
+  release,
+  toHex,
+  type ProgressReporter,
+} from '../base/index.ts';
 import {
   defaultChunkSizeBytes,
   type ChunkCodec,
@@ -120,6 +127,7 @@ class ChunkStoring {
       this.#newChunks += 1;
       this.#newBytes += ciphertext.byteLength;
     }
+    release(ciphertext);
     const chunk: StoredChunk = { storedLengthBytes, codec, ciphertextDigest, key };
     const { soleLayer } = draft;
     if (soleLayer !== undefined) {
