@@ -1,5 +1,6 @@
 /** ext4: from a tree to the plan of a disk that shares as much as can be with others, and back from a disk to files. */
 
+export { checkDisk, type DiskCheck } from './check-disk.ts';
 export * from './disk-plan.ts';
 export * from './errors.ts';
 export { diskFormatVersion } from './geometry.ts';

@@ -8,7 +8,7 @@ import {
   type ProgressReporter,
 } from '../base/index.ts';
 import type { Manifest } from '../chunk/index.ts';
-import { openFilesystem } from '../ext4/index.ts';
+import { checkDisk, diskFormatVersion, openFilesystem } from '../ext4/index.ts';
 import type { ObjectStore } from '../store/index.ts';
 import { readStoredChunk, storedDisk } from './stored-image.ts';
 
@@ -24,7 +24,7 @@ export interface CheckOptions {
 export interface CheckReport {
   readonly chunksChecked: number;
   readonly bytesChecked: number;
-  /** Inodes reached by walking the filesystem from its root; 0 when chunks were bad and it was not walked. */
+  /** Files reached from the filesystem's root; 0 when chunks were bad and it was not walked. */
   readonly filesWalked: number;
   /** One line each; empty when the image is whole. */
   readonly problems: readonly string[];
@@ -36,7 +36,7 @@ const chunksInFlight = 8;
 export async function checkImage(options: CheckOptions): Promise<CheckReport> {
   const problems = await checkChunks(options);
   const { chunks } = options.manifest;
-  const filesWalked = problems.length === 0 ? await walkFilesystem(options, problems) : 0;
+  const filesWalked = problems.length === 0 ? await checkFilesystem(options, problems) : 0;
   return {
     chunksChecked: chunks.length,
     bytesChecked: chunks.reduce((sum, chunk) => sum + chunk.storedLengthBytes, 0),
@@ -63,10 +63,17 @@ async function checkChunks(options: CheckOptions): Promise<string[]> {
   return problems;
 }
 
-async function walkFilesystem(options: CheckOptions, problems: string[]): Promise<number> {
+/** A disk of another format than this version writes is only walked: what it must look like is not known here. */
+async function checkFilesystem(options: CheckOptions, problems: string[]): Promise<number> {
+  const disk = storedDisk(options.store, options.manifest);
+  if (options.manifest.diskFormatVersion === diskFormatVersion) {
+    const found = await checkDisk(disk);
+    problems.push(...found.problems);
+    return found.fileCount;
+  }
   let files = 0;
   try {
-    const filesystem = await openFilesystem(storedDisk(options.store, options.manifest));
+    const filesystem = await openFilesystem(disk);
     for await (const _entry of filesystem.walk()) files += 1;
   } catch (thrown) {
     problems.push(problemOrThrow(thrown));
