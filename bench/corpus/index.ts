@@ -17,7 +17,9 @@ export { corpusImages, type LayerName };
 /** All layers that there are. */
 export const layerNames = Object.keys(recipes) as readonly LayerName[];
 
-const corpusDirectory = process.env['THAW_BENCH_CORPUS'] ?? join(tmpdir(), 'thaw-bench-corpus');
+/** Where everything is kept that is made once. */
+export const corpusDirectory =
+  process.env['THAW_BENCH_CORPUS'] ?? join(tmpdir(), 'thaw-bench-corpus');
 
 /** The tar files of what `name` stands for: one, or those of a stack from the lowest on. Not to be changed. */
 export async function corpusLayers(name: LayerName): Promise<readonly string[]> {

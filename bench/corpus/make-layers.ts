@@ -120,7 +120,7 @@ async function readJson<Document>(path: string): Promise<Document> {
 
 async function takeStep(step: Step, rootfs: string, work: string): Promise<void> {
   if ('apt' in step) await installDebianPackages(step.apt, rootfs);
-  else if ('npm' in step) await installDependencies(step.bump, rootfs);
+  else if ('npm' in step) await installDependencies(step, rootfs);
   else if ('nodeWithNpm' in step) await installNode(step.nodeWithNpm, rootfs, work);
   else await writeSources(step, rootfs);
 }
@@ -146,11 +146,17 @@ async function installDebianPackages(packages: readonly string[], rootfs: string
   await rename(`${rootfs}.apt`, config);
 }
 
-async function installDependencies(bump: string | undefined, rootfs: string): Promise<void> {
+async function installDependencies(
+  { bump, without }: Extract<Step, { readonly npm: unknown }>,
+  rootfs: string,
+): Promise<void> {
   const app = join(rootfs, 'app');
   await cp(lockDirectory, app, { recursive: true });
   await npm(app, bump === undefined ? ['ci'] : ['install', '--save-exact', bump]);
-  await rm(join(app, 'node_modules/@next/swc-linux-x64-musl'), { recursive: true, force: true });
+  const superfluous = ['@next/swc-linux-x64-musl', ...(without === undefined ? [] : [without])];
+  for (const name of superfluous) {
+    await rm(join(app, 'node_modules', name), { recursive: true, force: true });
+  }
 }
 
 async function installNode(npmVersion: string, rootfs: string, work: string): Promise<void> {

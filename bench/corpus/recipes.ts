@@ -35,7 +35,13 @@ export interface StackRecipe {
 export type Step =
   | { readonly apt: readonly string[] }
   /** The tree of `dependencies/package-lock.json`, installed anew; `bump` is one of its packages, `NAME@VERSION`. */
-  | { readonly npm: 'dependencies'; readonly bump?: string; readonly again?: true }
+  | {
+      readonly npm: 'dependencies';
+      readonly bump?: string;
+      readonly again?: true;
+      /** A package deleted again. */
+      readonly without?: string;
+    }
   /** Node as this process runs it, with npm of this version. */
   | { readonly nodeWithNpm: string }
   /** Files of generated source code, by path from the root to size in bytes. */
@@ -68,6 +74,8 @@ function app(sources: Readonly<Record<string, number>>, seed: number): StackReci
   return stack({ sources, seed });
 }
 
+const compiler = '@next/swc-linux-x64-gnu';
+
 const clampedAt: Partial<DebianRecipe> = { newestTimeSeconds: 1_780_000_000 };
 
 /** Small tools, each a layer. */
@@ -99,6 +107,13 @@ export const recipes = {
   'dependencies-bumped-zod': stack({ npm: 'dependencies', bump: 'zod@3.22.5' }),
   'dependencies-bumped-express': stack({ npm: 'dependencies', bump: 'express@4.19.1' }),
   'dependencies-bumped-rxjs': stack({ npm: 'dependencies', bump: 'rxjs@7.8.0' }),
+  /** Without the native compiler, two fifths of all bytes: most is small files. */
+  'small-dependencies': stack({ npm: 'dependencies', without: compiler }),
+  'small-dependencies-bumped-axios': stack({
+    npm: 'dependencies',
+    bump: 'axios@1.6.7',
+    without: compiler,
+  }),
 
   app: app({ 'app/index.js': 9000 }, 1),
   'app-same-size': app({ 'app/index.js': 9000 }, 2),

@@ -127,6 +127,17 @@ const bumps = (
   };
 });
 
+const bumpOfSmall: Case = {
+  group: 'Dependency layer rebuilt with one package bumped',
+  name: 'axios; without its largest file',
+  first: ['base', 'node', 'small-dependencies', 'app'],
+  second: ['base', 'node', 'small-dependencies-bumped-axios', 'app'],
+  goal: {
+    kind: 'layers',
+    goals: [{ name: 'layer', layers: ['small-dependencies-bumped-axios'], atLeast: 0.97 }],
+  },
+};
+
 const otherBases = (
   [
     ['apt-node', 'apt-node-over-other-base', 'nodejs'],
@@ -182,6 +193,7 @@ export const cases: readonly Case[] = [
   ...otherOrders,
   ...upgrades,
   ...bumps,
+  bumpOfSmall,
   ...otherBases,
   otherRelease,
   ...lessOfTheSame,

@@ -15,11 +15,15 @@ export interface Disk extends RandomAccess {
   readonly chunkIndexes: readonly number[];
 }
 
-export interface StoredChunk {
-  readonly index: number;
+/** What chunks are compared by. */
+export interface ChunkFacts {
   /** Of what is stored. */
   readonly digest: string;
   readonly storedBytes: number;
+}
+
+export interface StoredChunk extends ChunkFacts {
+  readonly index: number;
   /** For each block 1 if it holds anything. */
   readonly used: Uint8Array;
 }

@@ -5,7 +5,13 @@ import { createHash } from 'node:crypto';
 import { RandomAccessFile, present, type ByteString } from '../../src/base/index.ts';
 import type { ContentReader } from '../../src/ext4/index.ts';
 import { scanTar } from '../../src/oci/index.ts';
-import { applyLayers, walkTree, type FileContent, type RootTree } from '../../src/rootfs/index.ts';
+import {
+  applyLayers,
+  walkTree,
+  type FileContent,
+  type Node,
+  type RootTree,
+} from '../../src/rootfs/index.ts';
 import { corpusLayers, type LayerName } from '../corpus/index.ts';
 
 export interface LayerFile {
@@ -50,25 +56,34 @@ export async function openLayers(layers: readonly LayerFile[]): Promise<LayeredI
   };
 }
 
-export interface ImageFile {
+/** What two images are compared by, whatever their disks look like. */
+export interface ImageEntry {
   readonly path: ByteString;
+  /** That brought the content; of what is no file, that made it. */
   readonly layer: number;
-  readonly sizeBytes: number;
-  /** Of the content. */
-  readonly digest: string;
+  /** Equal for equal entries: type, mode, owner, time and size. */
+  readonly facts: string;
+  /** A file with data. */
+  readonly file?: { readonly sizeBytes: number; readonly digest: string };
 }
 
-/** Every file with data in the tree, once however many names it has. */
-export async function filesOf(image: LayeredImage): Promise<readonly ImageFile[]> {
-  const seen = new Set<FileContent>();
-  const files: ImageFile[] = [];
+/** Everything in the tree, once however many names it has. */
+export async function entriesOf(image: LayeredImage): Promise<readonly ImageEntry[]> {
+  const seen = new Set<Node>();
+  const entries: ImageEntry[] = [];
   for (const { path, node } of walkTree(image.tree.root)) {
-    if (node.type !== 'file' || node.content.sizeBytes === 0 || seen.has(node.content)) continue;
-    seen.add(node.content);
+    if (seen.has(node)) continue;
+    seen.add(node);
+    const facts = JSON.stringify([node.type, { ...node.metadata, xattrs: [] }]);
+    if (node.type !== 'file' || node.content.sizeBytes === 0) {
+      entries.push({ path, layer: node.layer, facts });
+      continue;
+    }
     const { layer, sizeBytes } = node.content;
-    files.push({ path, layer, sizeBytes, digest: await digestOf(image, node.content) });
+    const file = { sizeBytes, digest: await digestOf(image, node.content) };
+    entries.push({ path, layer, facts: `${facts}${sizeBytes}`, file });
   }
-  return files;
+  return entries;
 }
 
 /** By layer file and offset: layers are the same in many images. */

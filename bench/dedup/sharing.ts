@@ -2,8 +2,13 @@
 
 import { present } from '../../src/base/index.ts';
 import type { BlockKind, DiskUse } from './block-use.ts';
-import { blockSizeBytes, blocksPerChunk, type StoredChunk } from './disk-chunks.ts';
-import type { ImageFile } from './layered-image.ts';
+import {
+  blockSizeBytes,
+  blocksPerChunk,
+  type ChunkFacts,
+  type StoredChunk,
+} from './disk-chunks.ts';
+import type { ImageEntry } from './layered-image.ts';
 
 export interface Amount {
   total: number;
@@ -20,12 +25,12 @@ export function sharedShare({ total, unshared }: Amount): number {
   return total === 0 ? 1 : 1 - unshared / total;
 }
 
-export function digestsOf(chunks: readonly StoredChunk[]): ReadonlySet<string> {
+function digestsOf(chunks: readonly ChunkFacts[]): ReadonlySet<string> {
   return new Set(chunks.map(({ digest }) => digest));
 }
 
 /** Chunks of `second` that `first` has not. */
-export function compare(first: readonly StoredChunk[], second: readonly StoredChunk[]): Sharing {
+export function compare(first: readonly ChunkFacts[], second: readonly ChunkFacts[]): Sharing {
   const known = digestsOf(first);
   const sharing = { chunks: noAmount(), storedBytes: noAmount() };
   for (const { digest, storedBytes } of second) {
@@ -75,56 +80,65 @@ export function ofLayers(rows: readonly UseRow[], layers: readonly number[]): Am
   return sum;
 }
 
+/** An image and its disk. */
+export interface ImageOnDisk {
+  readonly chunks: readonly StoredChunk[];
+  readonly entries: readonly ImageEntry[];
+}
+
 /** Bytes of files of `layers` that are in both images under one path: how many lie in no chunk of `first`. */
-export function equalFiles(options: {
-  readonly first: { readonly chunks: readonly StoredChunk[]; readonly files: readonly ImageFile[] };
-  readonly second: {
-    readonly chunks: readonly StoredChunk[];
-    readonly files: readonly ImageFile[];
-    readonly use: DiskUse;
-  };
-  readonly layers: readonly number[];
-}): Amount {
-  const { first, second, layers } = options;
+export function equalFiles(
+  first: ImageOnDisk,
+  second: ImageOnDisk & { readonly use: DiskUse },
+  layers: readonly number[],
+): Amount {
   const known = digestsOf(first.chunks);
-  const shared = new Set(
-    second.chunks.filter(({ digest }) => known.has(digest)).map(({ index }) => index),
-  );
-  const stored = new Set(second.chunks.map(({ index }) => index));
-  const files = new Map(first.files.map(({ path, digest }) => [path, digest]));
+  const isNew = new Map(second.chunks.map(({ index, digest }) => [index, !known.has(digest)]));
+  const files = new Map(first.entries.map(({ path, file }) => [path, file?.digest]));
   const sum = noAmount();
-  for (const { path, layer, digest } of second.files) {
-    if (!layers.includes(layer) || files.get(path) !== digest) continue;
+  for (const { path, layer, file } of second.entries) {
+    if (file === undefined || !layers.includes(layer) || files.get(path) !== file.digest) continue;
     const { sizeBytes, extents } = present(second.use.files.get(path), `the file "${path}"`);
     for (const { logicalBlock, physicalBlock, blockCount } of extents) {
       for (let at = 0; at < blockCount; at += 1) {
         const chunk = Math.floor((physicalBlock + at) / blocksPerChunk);
         const left = sizeBytes - (logicalBlock + at) * blockSizeBytes;
-        add(sum, Math.min(left, blockSizeBytes), stored.has(chunk) && !shared.has(chunk));
+        add(sum, Math.min(left, blockSizeBytes), isNew.get(chunk) ?? false);
       }
     }
   }
   return sum;
 }
 
-/** Blocks of the files of `layers`, and of those whose content no file of `first` has: no writer shares more. */
-export function changedFiles(
-  first: readonly ImageFile[],
-  second: readonly ImageFile[],
+/** Of an inode of ext4 with nanoseconds. */
+const inodeSizeBytes = 256;
+
+/**
+ * What no writer of ext4 can share: blocks of files of `layers` whose content no file of `first` has, and inodes of what `first`
+ * has otherwise or not at all. Its total is that of all files and inodes of the layers.
+ */
+export function changed(
+  first: readonly ImageEntry[],
+  second: readonly ImageEntry[],
   layers: readonly number[],
 ): Amount {
-  const known = new Set(first.map(({ digest }) => digest));
+  const contents = new Set(first.map(({ file }) => file?.digest));
+  const facts = new Map(first.map((entry) => [entry.path, entry.facts]));
   const sum = noAmount();
-  for (const { layer, sizeBytes, digest } of second) {
-    if (!layers.includes(layer)) continue;
-    add(sum, roundUpToBlocks(sizeBytes), !known.has(digest));
+  for (const entry of second) {
+    if (!layers.includes(entry.layer)) continue;
+    add(sum, inodeSizeBytes, facts.get(entry.path) !== entry.facts);
+    const { sizeBytes, digest } = entry.file ?? { sizeBytes: 0 };
+    add(sum, roundUpToBlocks(sizeBytes), !contents.has(digest));
   }
   return sum;
 }
 
-/** The files' sizes, each rounded up to blocks. */
-export function contentInBlocks(files: readonly ImageFile[]): number {
-  return files.reduce((sum, { sizeBytes }) => sum + roundUpToBlocks(sizeBytes), 0);
+/** The sizes of the files of `layers`, each rounded up to blocks. */
+export function contentInBlocks(entries: readonly ImageEntry[], layers: readonly number[]): number {
+  return entries
+    .filter(({ layer }) => layers.includes(layer))
+    .reduce((sum, { file }) => sum + roundUpToBlocks(file?.sizeBytes ?? 0), 0);
 }
 
 function roundUpToBlocks(sizeBytes: number): number {
