@@ -1,7 +1,7 @@
 /**
  * How much of an image's disk other images' disks already hold, on the corpus of real packages: what the layout is
- * for. `--only thaw` leaves out the other writers, `--why` says what is not shared, by layer and by use, and
- * `--case TEXT` takes only the rows with TEXT in group or name. docs/benchmarks.md has the results.
+ * for. Options: `--only thaw` leaves out the other writers; `--case TEXT` takes only rows with TEXT in group or name; `--why`
+ * says what is not shared, by layer and use; `--chunks` lists each chunk that is not. Results: docs/benchmarks.md.
  */
 
 import { parseArgs } from 'node:util';
@@ -48,28 +48,49 @@ function caseTable(group: string, results: readonly CaseResult[]): Table {
 function whyTable({ case: { group, name }, layerNames, uses }: CaseResult): Table {
   return {
     title: `Not shared: ${group}: ${name}`,
-    columns: ['layer', 'use', 'stored', 'not shared', 'of it'],
+    columns: ['layer', 'use', 'stored', 'not shared', 'of it', 'new content'],
     rows: uses
       .filter(({ bytes }) => bytes.unshared > 0)
-      .map(({ layer, kind, bytes }) => [
+      .map(({ layer, kind, bytes, newBytes }) => [
         layerNames[layer] ?? '(none)',
         kind,
         megabytes(bytes.total),
         megabytes(bytes.unshared),
         percent(bytes.unshared / bytes.total),
+        kind.endsWith('file') ? megabytes(newBytes) : '',
       ]),
+  };
+}
+
+/** Each chunk that is not shared. */
+function chunksTable({ case: { group, name }, layerNames, newChunks }: CaseResult): Table {
+  return {
+    title: `New chunks: ${group}: ${name}`,
+    columns: ['chunk', 'KiB', 'new', 'layers', 'uses', 'files', 'first', 'last', 'new content'],
+    rows: newChunks.map(({ index, storedBytes, newBytes, kinds, layers, paths, newPaths }) => [
+      `${index}`,
+      `${storedBytes / 1024}`,
+      `${newBytes / 1024}`,
+      layers.map((layer) => layerNames[layer] ?? '(none)').join(', '),
+      kinds.join(', '),
+      `${paths.length}`,
+      paths.at(0) ?? '',
+      paths.at(-1) ?? '',
+      newPaths.slice(0, 5).join(', '),
+    ]),
   };
 }
 
 async function costTable(withOthers: boolean): Promise<Table> {
   const rows: string[][] = [];
   for (const [name, layers] of Object.entries<readonly LayerName[]>(corpusImages)) {
-    const { chunks, entries, use, layerNames } = await measureImage(layers);
+    const image = await measureImage(layers);
+    const { chunks, entries, layerNames } = image;
     const content = contentInBlocks(entries, [...layerNames.keys()]);
     const stored = chunks.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
     const over = stored / content - 1;
     const byKind = new Map<string, number>();
-    for (const { kind, bytes } of attribute([], chunks, use)) {
+    for (const { kind, bytes } of attribute({ chunks: [], entries: [] }, image)) {
       byKind.set(kind, (byKind.get(kind) ?? 0) + bytes.total);
     }
     const parts = [...byKind]
@@ -119,6 +140,7 @@ export const report: Report = {
       options: {
         only: { type: 'string' },
         why: { type: 'boolean', default: false },
+        chunks: { type: 'boolean', default: false },
         case: { type: 'string', default: '' },
       },
     });
@@ -132,6 +154,7 @@ export const report: Report = {
     const tables = [...groups].map(([group, members]) => caseTable(group, members));
     if (values.case === '') tables.push(await costTable(withOthers));
     if (values.why) tables.push(...results.map(whyTable).filter(({ rows }) => rows.length > 0));
+    if (values.chunks) tables.push(...results.map(chunksTable));
     return tables;
   },
 };

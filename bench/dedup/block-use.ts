@@ -32,14 +32,19 @@ export interface DiskUse {
   kindOf(chunk: StoredChunk, block: number): BlockKind;
   /** Index of the layer; the number of layers for what belongs to none. */
   layerOf(chunk: StoredChunk, block: number): number;
+  /** The file or directory whose data it holds. */
+  pathOf(chunk: StoredChunk, block: number): string | undefined;
   /** By path. */
   readonly files: ReadonlyMap<string, FileBlocks>;
 }
 
 interface Marks {
   readonly kind: Uint8Array;
+  readonly path: (string | undefined)[];
   readonly layer: Uint8Array;
 }
+
+type Mark = (block: number, kind: BlockKind, layer: number, path?: string) => void;
 
 const unmarkedLayer = 255;
 
@@ -52,14 +57,16 @@ export async function readDiskUse(
   for (const { index } of chunks) {
     marks.set(index, {
       kind: new Uint8Array(blocksPerChunk),
+      path: [],
       layer: new Uint8Array(blocksPerChunk).fill(unmarkedLayer),
     });
   }
-  const mark = (block: number, kind: BlockKind, layer: number): void => {
+  const mark: Mark = (block, kind, layer, path) => {
     const found = marks.get(Math.floor(block / blocksPerChunk));
     if (found === undefined) return;
     found.kind[block % blocksPerChunk] = blockKinds.indexOf(kind);
     found.layer[block % blocksPerChunk] = layer;
+    found.path[block % blocksPerChunk] = path;
   };
   const files = await markAll(disk, image, mark);
   const layerCount = image.layers.length;
@@ -72,6 +79,7 @@ export async function readDiskUse(
       if (chunk.used[block] === 0) return 'gap';
       return chunk.index === 0 ? 'head' : kind;
     },
+    pathOf: (chunk, block) => marks.get(chunk.index)?.path[block],
     layerOf: (chunk, block) => {
       const layer = marks.get(chunk.index)?.layer[block] ?? unmarkedLayer;
       return layer === unmarkedLayer ? (owners.get(chunk.index) ?? layerCount) : layer;
@@ -82,7 +90,7 @@ export async function readDiskUse(
 async function markAll(
   disk: Disk,
   { tree, layers }: LayeredImage,
-  mark: (block: number, kind: BlockKind, layer: number) => void,
+  mark: Mark,
 ): Promise<Map<string, FileBlocks>> {
   const nodes = new Map<string, { layer: number; contentLayer: number }>();
   for (const { path, node } of walkTree(tree.root)) {
@@ -103,7 +111,9 @@ async function markAll(
     const extents = await reader.extents(inode);
     const kind = kindOf(inode);
     for (const { physicalBlock, blockCount } of extents) {
-      for (let at = 0; at < blockCount; at += 1) mark(physicalBlock + at, kind, owner.contentLayer);
+      for (let at = 0; at < blockCount; at += 1) {
+        mark(physicalBlock + at, kind, owner.contentLayer, path);
+      }
     }
     if (inode.type === 'file') files.set(path, { sizeBytes: inode.sizeBytes, extents });
   }

@@ -13,9 +13,11 @@ import {
   compare,
   contentInBlocks,
   equalFiles,
+  newChunks,
   ofLayers,
   sharedShare,
   type ImageOnDisk,
+  type NewChunk,
   type Sharing,
   type UseRow,
 } from './sharing.ts';
@@ -66,13 +68,14 @@ export interface CaseResult extends Sharing {
   readonly verdict: Verdict;
   readonly layerNames: readonly string[];
   readonly uses: readonly UseRow[];
+  readonly newChunks: readonly NewChunk[];
   readonly others: ReadonlyMap<OtherWriter, Sharing>;
 }
 
 export async function runCase(row: Case, withOthers: boolean): Promise<CaseResult> {
   const first = await measureImage(row.first);
   const second = await measureImage(row.second, isSameImage(row));
-  const uses = attribute(first.chunks, second.chunks, second.use);
+  const uses = attribute(first, second);
   const sharing = compare(first.chunks, second.chunks);
   return {
     ...sharing,
@@ -80,6 +83,7 @@ export async function runCase(row: Case, withOthers: boolean): Promise<CaseResul
     verdict: judge(row.goal, { first, second, uses, sharing }),
     layerNames: second.layerNames,
     uses,
+    newChunks: newChunks(first, second),
     others: withOthers ? await compareOthers(row) : new Map<OtherWriter, Sharing>(),
   };
 }

@@ -46,27 +46,78 @@ export interface UseRow {
   readonly kind: BlockKind;
   /** Stored bytes. */
   readonly bytes: Amount;
+  /** Stored bytes that belong to files whose content the first image does not have. */
+  newBytes: number;
 }
 
 /** The stored bytes of `second` by what they are for. */
 export function attribute(
-  first: readonly StoredChunk[],
-  second: readonly StoredChunk[],
-  use: DiskUse,
+  first: ImageOnDisk,
+  second: ImageOnDisk & { readonly use: DiskUse },
 ): readonly UseRow[] {
-  const known = digestsOf(first);
+  const known = digestsOf(first.chunks);
+  const isNew = newContent(first.entries, second.entries);
+  const { use } = second;
   const rows = new Map<string, UseRow>();
-  for (const chunk of second) {
+  for (const chunk of second.chunks) {
     const isUnshared = !known.has(chunk.digest);
     for (let block = 0; block < chunk.storedBytes / blockSizeBytes; block += 1) {
       const layer = use.layerOf(chunk, block);
       const kind = use.kindOf(chunk, block);
-      const row = rows.get(`${layer} ${kind}`) ?? { layer, kind, bytes: noAmount() };
+      const row = rows.get(`${layer} ${kind}`) ?? { layer, kind, bytes: noAmount(), newBytes: 0 };
       rows.set(`${layer} ${kind}`, row);
       add(row.bytes, blockSizeBytes, isUnshared);
+      if (isNew.has(use.pathOf(chunk, block))) row.newBytes += blockSizeBytes;
     }
   }
   return [...rows.values()].sort((a, b) => a.layer - b.layer || a.kind.localeCompare(b.kind));
+}
+
+/** Paths of files with content that no file of `first` has. */
+function newContent(
+  first: readonly ImageEntry[],
+  second: readonly ImageEntry[],
+): ReadonlySet<string | undefined> {
+  const contents = new Set(first.map(({ file }) => file?.digest));
+  return new Set(second.filter(({ file }) => !contents.has(file?.digest)).map(({ path }) => path));
+}
+
+/** A chunk that is not shared. */
+export interface NewChunk {
+  readonly index: number;
+  readonly storedBytes: number;
+  /** Of these for files whose content is new. */
+  readonly newBytes: number;
+  readonly kinds: readonly BlockKind[];
+  readonly layers: readonly number[];
+  readonly paths: readonly string[];
+  /** Of them those whose content is new. */
+  readonly newPaths: readonly string[];
+}
+
+export function newChunks(
+  first: ImageOnDisk,
+  second: ImageOnDisk & { readonly use: DiskUse },
+): readonly NewChunk[] {
+  const known = digestsOf(first.chunks);
+  const isNew = newContent(first.entries, second.entries);
+  const { use, chunks } = second;
+  return chunks
+    .filter(({ digest }) => !known.has(digest))
+    .map((chunk) => {
+      const blocks = [...Array(chunk.storedBytes / blockSizeBytes).keys()];
+      const pathOfBlocks = blocks.map((block) => use.pathOf(chunk, block));
+      const paths = [...new Set(pathOfBlocks)].filter((path) => path !== undefined);
+      return {
+        index: chunk.index,
+        storedBytes: chunk.storedBytes,
+        newBytes: pathOfBlocks.filter((path) => isNew.has(path)).length * blockSizeBytes,
+        kinds: [...new Set(blocks.map((block) => use.kindOf(chunk, block)))],
+        layers: [...new Set(blocks.map((block) => use.layerOf(chunk, block)))],
+        paths,
+        newPaths: paths.filter((path) => isNew.has(path)),
+      };
+    });
 }
 
 /** The stored bytes of those layers. */
