@@ -39,6 +39,8 @@ export interface LocalWorkerOptions {
   readonly publish: PublishDependencies;
   /** Absolute paths of where the worker's own state lies: nothing may be mounted there. */
   readonly ownDirectories: readonly string[];
+  /** How much may be added to a writable mount whose request does not say. */
+  readonly writableSpaceBytes: number;
   /** Called once, on first use. Throws what is missing on this machine. */
   readonly runtime: () => Promise<WorkerRuntime>;
   /** Ends everything, the runtime too if it was made. */
@@ -120,7 +122,8 @@ function imageCalls(options: LocalWorkerOptions): ImageCalls {
       const image = await findImage(options, request);
       await checkMountPoint(request.directory, options.ownDirectories);
       const { agent } = await runtime();
-      await mountImage(agent, image, request.directory, { writable: request.writable });
+      const { writable, spaceBytes = options.writableSpaceBytes } = request;
+      await mountImage(agent, image, request.directory, { writable, spaceBytes });
       return image;
     },
     unmountImage: async ({ directory }) => {

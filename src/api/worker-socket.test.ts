@@ -24,6 +24,7 @@ async function localSetup(t: TestContext): Promise<Setup> {
   const worker = createLocalWorker({
     publish: house.deps,
     ownDirectories: [],
+    writableSpaceBytes: 2 ** 30,
     runtime: () =>
       Promise.reject(
         new ThawError({ code: 'ERR_CLI_ENVIRONMENT', fault: 'environment', message: 'No FUSE' }),

@@ -63,6 +63,15 @@ export interface ImageFileRequest extends ImageRequest {
   readonly path: ByteString;
 }
 
+/** Where to mount an image, and how. */
+export interface MountImageRequest extends ImageRequest {
+  /** Absolute; exists. */
+  readonly directory: string;
+  readonly writable: boolean;
+  /** Of a writable mount: how much may be added to it. Default: as the worker is configured. */
+  readonly spaceBytes?: number;
+}
+
 /** The catalog's record and what the manifest, opened with the tenant's key, says of the image. */
 export interface ImageDetails {
   readonly image: ImageRecord;
@@ -107,10 +116,8 @@ export interface Worker extends AsyncDisposable {
   /** As the function of this name in the publish room. Leaving the loop ends the work. */
   readImageFile(request: ImageFileRequest, options?: CallOptions): AsyncIterable<Uint8Array>;
   removeImage(request: ImageRequest): Promise<ImageRecord>;
-  /** `directory` is absolute and exists. The mount stays after the call and after the process. */
-  mountImage(
-    request: ImageRequest & { readonly directory: string; readonly writable: boolean },
-  ): Promise<ImageRecord>;
+  /** The mount stays after the call and after the process. */
+  mountImage(request: MountImageRequest): Promise<ImageRecord>;
   unmountImage(request: { readonly directory: string }): Promise<void>;
 
   createFunction(request: CreateFunctionRequest): Promise<FunctionRecord>;

@@ -66,6 +66,7 @@ export async function createWorker(
   return createLocalWorker({
     publish,
     ownDirectories: [paths.store, paths.work, paths.logs, paths.overlays, config.runDir],
+    writableSpaceBytes: config.writableSpaceBytes,
     runtime: () => {
       runtime ??= createRuntime(config, log, choices, publish).catch((thrown: unknown) => {
         runtime = undefined; // what was missing may be there at the next call

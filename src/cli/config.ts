@@ -22,6 +22,8 @@ export interface Config {
   readonly cacheMemoryBytes: number;
   /** A read that waits longer for a chunk ends with an I/O error. */
   readonly readDeadlineMs: number;
+  /** How much may be added to a writable mount. */
+  readonly writableSpaceBytes: number;
   readonly sandboxRuntime: 'auto' | 'runc' | 'crun' | 'util-linux';
   readonly idleTimeoutSeconds: number;
   readonly instancesMax: number;
@@ -112,6 +114,7 @@ export const settings: Readonly<Record<string, Setting>> = {
   'log.format': { field: 'logFormat', check: oneOf('text', 'json') },
   'cache.memory_bytes': { field: 'cacheMemoryBytes', check: integer(2 ** 23, 2 ** 40) },
   'cache.read_deadline_ms': { field: 'readDeadlineMs', check: integer(100, 100_000) },
+  'mounts.writable_space_bytes': { field: 'writableSpaceBytes', check: integer(0, 2 ** 43) },
   'sandbox.runtime': {
     field: 'sandboxRuntime',
     check: oneOf('auto', 'runc', 'crun', 'util-linux'),
@@ -127,6 +130,7 @@ const defaults: Config = {
   logFormat: 'text',
   cacheMemoryBytes: 256 * 2 ** 20,
   readDeadlineMs: 30_000,
+  writableSpaceBytes: 10 * 2 ** 30,
   sandboxRuntime: 'auto',
   idleTimeoutSeconds: 600,
   instancesMax: 100,

@@ -143,6 +143,7 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_DEVICE_MOUNT_BUSY: 'conflict',
   ERR_DEVICE_MOUNT_POINT_TAKEN: 'conflict',
   ERR_DEVICE_NOT_MOUNTED: 'notFound',
+  ERR_DEVICE_WRITABLE_SPACE: 'environment',
   ERR_DEVICE_WRONG_TENANT: 'refused',
 
   ERR_SANDBOX_CLOSED: 'bug',

@@ -110,6 +110,17 @@ export class MountBusyError extends ThawError {
   }
 }
 
+export class WritableSpaceError extends ThawError {
+  constructor(mountPoint: string, setting: string, cause: unknown) {
+    super({
+      code: 'ERR_DEVICE_WRITABLE_SPACE',
+      fault: 'environment',
+      message: `Cannot bound what is written to "${mountPoint}": "${setting}" cannot be set; make /sys writable, or mount read-only`,
+      cause,
+    });
+  }
+}
+
 export class NotMountedError extends ThawError {
   constructor(path: string) {
     super({

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { appendFile, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { appendFile, mkdir, readFile, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
@@ -67,6 +68,34 @@ describe('an image mounted for a person', { skip: missingHere() }, () => {
     await mountImage(agent, image, dir);
     await runCommand('diff', ['-r', '--exclude=lost+found', tree, dir]);
     await unmountImage(agent, dir);
+  });
+
+  test('takes no more writes than it has space for, says so in time, and stays sound', async () => {
+    const spaceBytes = 4 * 2 ** 20;
+    const use = { image, user: 'test', writable: true };
+    const { path } = await agent.open(use);
+    await mountImageFile(path, dir, { writable: true, spaceBytes });
+    const available = async (): Promise<number> => {
+      const { bavail, bsize } = await statfs(dir);
+      return bavail * bsize;
+    };
+    assert.equal(await available(), spaceBytes, 'as df shows it');
+    const tooMuch = randomBytes(2 * spaceBytes);
+    const fill = (name: string): Promise<void> => writeFile(join(dir, name), tooMuch);
+    await assert.rejects(fill('filler'), { code: 'ENOSPC' });
+    await runCommand('sync', ['-f', dir]);
+    const taken = await readFile(join(dir, 'filler'));
+    const size = taken.byteLength;
+    assert.ok(size > 0.9 * spaceBytes && size <= spaceBytes, `${size} bytes were taken`);
+    assert.ok(taken.equals(tooMuch.subarray(0, size)), 'those that were taken are kept');
+    await runCommand('diff', ['-r', '-x', 'lost+found', '-x', 'filler', tree, dir]);
+    await rm(join(dir, 'filler'));
+    await runCommand('sync', ['-f', dir]);
+    assert.equal(await available(), spaceBytes, 'what is removed is there again');
+    await assert.rejects(fill('again'), { code: 'ENOSPC' });
+    await unmount(dir, { lazily: false });
+    await runCommand('e2fsck', ['-f', '-n', path]);
+    await agent.close(use);
   });
 
   test('keeps what was written when the agent is killed, as a filesystem that e2fsck finds clean', async () => {

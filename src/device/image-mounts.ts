@@ -7,26 +7,21 @@ import { realpath } from 'node:fs/promises';
 
 import { mountUser } from './agent-calls.ts';
 import type { AgentClient } from './agent-client.ts';
-import { mountImageFile } from './attach.ts';
+import { mountImageFile, type MountChoices } from './attach.ts';
 import type { ImageRef } from './block-images.ts';
 import { MountPointTakenError, NotMountedError } from './errors.ts';
 import { listMounts, unmount } from './mounts.ts';
 
-export interface MountImageOptions {
-  /** Writes are kept apart, encrypted, and forgotten when it is unmounted; the image stays as it is. Default false. */
-  readonly writable?: boolean;
-}
-
 /**
  * Mounts an image on the directory `dir`, until `unmountImage` (or a plain `umount`, which the agent notices in a
- * while). Throws as `AgentClient.open`, `ERR_DEVICE_MOUNT_POINT_TAKEN`, `ERR_DEVICE_LOOP`, and `ERR_COMMAND_FAILED` when
- * mounting fails.
+ * while). What is written is kept apart, encrypted, and forgotten then. Throws as `AgentClient.open`, `ERR_DEVICE_MOUNT_POINT_TAKEN`, `ERR_DEVICE_LOOP`, `ERR_DEVICE_WRITABLE_SPACE`,
+ * and `ERR_COMMAND_FAILED` when mounting fails.
  */
 export async function mountImage(
   agent: AgentClient,
   image: ImageRef,
   dir: string,
-  { writable = false }: MountImageOptions = {},
+  { writable = false, spaceBytes }: MountChoices = {},
 ): Promise<void> {
   const path = await realpath(dir);
   const user = mountUser(path);
@@ -35,7 +30,7 @@ export async function mountImage(
   }
   const opened = await agent.open({ image, user, writable });
   try {
-    await mountImageFile(opened.path, path, { writable });
+    await mountImageFile(opened.path, path, { writable, spaceBytes });
     await agent.status(); // where the agent sees it mounted: from now on it would notice a plain umount
   } catch (thrown) {
     await agent.close({ image, user });

@@ -11,5 +11,6 @@ export {
 export * from './block-images.ts';
 export * from './errors.ts';
 export { runHolder, type HolderOptions } from './holder.ts';
-export { mountImage, unmountImage, type MountImageOptions } from './image-mounts.ts';
+export type { MountChoices } from './attach.ts';
+export { mountImage, unmountImage } from './image-mounts.ts';
 export { createRootMounts, type RootMountsOptions } from './root-mounts.ts';

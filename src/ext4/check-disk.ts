@@ -15,6 +15,7 @@ import { checkInode, differences } from './check-inode.ts';
 import {
   blockSizeBytes,
   blocksPerGroup,
+  firstFreeInodeNumber,
   inodeSizeBytes,
   inodeTableBlocks,
   inodesPerGroup,
@@ -177,8 +178,9 @@ class Check {
     for (const [group, { inodes }] of this.#use.groups) {
       if (inodes === undefined) continue;
       for (let index = 0; index < inodesPerGroup; index += 1) {
-        if (inodes.has(index)) continue;
         const number = group * inodesPerGroup + index + 1;
+        const isReserved = number < firstFreeInodeNumber && number !== rootInodeNumber;
+        if (inodes.has(index) && !isReserved) continue;
         const bytes = await this.#volume.inodeBytes(number);
         if (!zeros.equals(bytes)) this.#problems.push(`Inode ${number} is unused and not zero`);
       }

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
@@ -199,8 +199,13 @@ await suite('a Debian image of three layers', { skip: missing }, () => {
     const { manifestId } = await thaw.json<Converted>('image', 'convert', layoutSource());
     const mounted = join(work, 'writable');
     await mkdir(mounted);
-    await thaw.json('image', 'mount', manifestId, mounted, '--writable');
+    await thaw.json('image', 'mount', manifestId, mounted, '--writable', '--space', '3');
     try {
+      const { bavail, bsize } = await statfs(mounted);
+      assert.equal(bavail * bsize, 3 * 2 ** 20, 'df shows what may be written');
+      const tooMuch = writeFile(join(mounted, 'filler'), Buffer.alloc(4 * 2 ** 20, 'x'));
+      await assert.rejects(tooMuch, { code: 'ENOSPC' });
+      await rm(join(mounted, 'filler'));
       await writeFile(join(mounted, 'etc/hostname'), 'written');
       await rm(join(mounted, 'etc/debian_version'));
       await runCommand('sync', ['-f', mounted]);

@@ -11,6 +11,7 @@ import type { CliContext } from '../context.ts';
 import { convertRequest, type ConvertOptions } from '../convert-request.ts';
 import { UsageError } from '../errors.ts';
 import { formatBytes, formatMs, formatTable } from '../format.ts';
+import { parseInteger } from '../parse-integer.ts';
 import { isImageSource } from '../source.ts';
 
 interface TenantOptions {
@@ -65,11 +66,6 @@ export function addFunctionCommands(program: Command, context: CliContext): void
   add('rm <name>', 'stop and remove a function').action((name: string, options: TenantOptions) =>
     remove(context, name, options),
   );
-}
-
-function parseInteger(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a whole number.');
-  return Number(text);
 }
 
 function collectEnv(

@@ -10,12 +10,19 @@ import type { ConvertResult } from '../../api/index.ts';
 import type { ImageFile } from '../../publish/index.ts';
 import type { CliContext } from '../context.ts';
 import { convertRequest, type ConvertOptions } from '../convert-request.ts';
+import { UsageError } from '../errors.ts';
 import { formatImageFile, imageFileJson } from '../file-listing.ts';
 import { formatBytes, formatMs, formatTable, formatTime } from '../format.ts';
+import { parseInteger } from '../parse-integer.ts';
 
 interface TenantOptions {
   readonly tenant: string;
   readonly json?: boolean;
+}
+
+interface MountOptions extends TenantOptions {
+  readonly writable?: boolean;
+  readonly space?: number;
 }
 
 interface PathOptions extends TenantOptions {
@@ -79,9 +86,8 @@ export function addImageCommands(program: Command, context: CliContext): void {
   );
   add('mount <id> <dir>', 'mount an image; it stays mounted until "image umount"')
     .option('--writable', 'keep writes in a copy-on-write overlay of this mount')
-    .action((id: string, dir: string, options: TenantOptions & { writable?: boolean }) =>
-      mount(context, id, dir, options),
-    );
+    .option('--space <mib>', 'how much may be added to a writable mount, in MiB', parseInteger)
+    .action((id: string, dir: string, options: MountOptions) => mount(context, id, dir, options));
   image
     .command('umount <dir>')
     .description('unmount an image')
@@ -251,15 +257,19 @@ async function mount(
   context: CliContext,
   id: string,
   dir: string,
-  options: TenantOptions & { readonly writable?: boolean },
+  options: MountOptions,
 ): Promise<void> {
   const worker = await context.worker();
   const directory = resolve(dir);
+  if (options.space !== undefined && options.writable !== true) {
+    throw new UsageError('Cannot give a read-only mount --space: add --writable');
+  }
   const image = await worker.mountImage({
     id,
     tenant: options.tenant,
     directory,
     writable: options.writable === true,
+    ...(options.space === undefined ? {} : { spaceBytes: options.space * 2 ** 20 }),
   });
   const result = { manifestId: image.manifestId, directory, writable: options.writable === true };
   context.print(result, options.json, () => `${directory}\n`);

@@ -50,7 +50,7 @@ export async function makeReferenceDisk(
   diskPath: string,
   size: string,
 ): Promise<void> {
-  const options = ['-q', '-F', '-t', 'ext4', '-b', '4096', '-O', '^has_journal', '-d', dir];
+  const options = ['-q', '-F', '-t', 'ext4', '-b4096', '-m0', '-O', '^has_journal', '-d', dir];
   await runCommand('mke2fs', [...options, diskPath, size]);
 }
 
