@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { RandomAccessFile, type RandomAccess } from '../base/index.ts';
 import { checkDisk } from './check-disk.ts';
 import { planDisk } from './plan-disk.ts';
+import { capability } from './testing/golden-corpus.ts';
 import { testImage, type EntryInWords } from './testing/images.ts';
 import { needsJudges, planAsDisk, withDisk } from './testing/oracles.ts';
 
@@ -15,7 +16,7 @@ const lower: readonly EntryInWords[] = [
   { path: 'etc/passwd', data: 'root', mode: 0o600 },
   { path: 'etc/small', data: 90 },
   { path: 'etc/gone', data: 9000 },
-  { path: 'usr/bin/tool', data: 70_000, xattrs: { 'security.capability': 'x'.repeat(20) } },
+  { path: 'usr/bin/tool', data: 70_000, xattrs: { 'security.capability': capability } },
   { path: 'usr/bin/other', type: 'hardlink', target: 'usr/bin/tool' },
   { path: 'usr/big', data: 900_000, xattrs: { 'user.long': 'x'.repeat(1000) } },
   { path: 'dev/null', type: 'character-device', device: [1, 3] },

@@ -6,7 +6,7 @@
  */
 
 import type { ByteString } from '../base/index.ts';
-import type { DirectoryNode, FileContent } from '../rootfs/index.ts';
+import type { DirectoryNode, FileContent, SymlinkNode } from '../rootfs/index.ts';
 import {
   encodeInlineDirectory,
   inlineDirectoryBytes,
@@ -41,7 +41,7 @@ export function inlineDataOf(
   if (node.type === 'file') {
     return isInlineFile(node.content) ? new InlineFile(node.content) : undefined;
   }
-  if (node.type === 'symlink') return inlineSymlink(node.target);
+  if (node.type === 'symlink') return inlineSymlink(node);
   if (node.type !== 'directory') return undefined;
   const shape = planInlineDirectory(sortedNames(node));
   return shape && new InlineDirectory(inode, node, { shape, inodeOf });
@@ -65,9 +65,11 @@ class InlineFile implements InlineData {
   }
 }
 
-function inlineSymlink(target: ByteString): InlineData | undefined {
+/** Not with attributes: e2fsck would miss that the link then has a block for them. */
+function inlineSymlink({ target, metadata }: SymlinkNode): InlineData | undefined {
   const sizeBytes = target.length;
-  if (sizeBytes <= fastSymlinkBytesMax || sizeBytes > inlineBytesMax) return undefined;
+  const fits = sizeBytes > fastSymlinkBytesMax && sizeBytes <= inlineBytesMax;
+  if (!fits || metadata.xattrs.size > 0) return undefined;
   return { sizeBytes, bytes: async () => Buffer.from(target, 'latin1') };
 }
 

@@ -254,8 +254,11 @@ test('limits of ext4 are named together with the file that passes them', async (
   });
   const tooLinked = await testImage([[{ path: 'file' }, ...links]]);
   assert.throws(() => planDisk(tooLinked.tree), { code: 'ERR_EXT4_LIMIT', message: /65001/ });
-  const badAcl = { 'system.posix_acl_access': 'no list' };
-  const noAcl = await testImage([[{ path: 'listed', xattrs: badAcl }]]);
+  const noAcl = await testImage([[{ path: 'listed' }]]);
+  const badAcl = new Map([['system.posix_acl_access', Buffer.from('no list')]]);
+  Object.assign(noAcl.tree.root.entries.get(byteString('listed')) ?? {}, {
+    metadata: { ...noAcl.tree.root.metadata, xattrs: badAcl },
+  });
   assert.throws(() => planDisk(noAcl.tree), { code: 'ERR_EXT4_BAD_ACL', message: /"listed"/ });
 });
 

@@ -209,6 +209,60 @@ test('a hard link to a symbolic link is a name of the link itself', async () => 
   assert.equal(nodeAt(tree, 'm'), nodeAt(tree, 'l'));
 });
 
+test('an access control list says of owner, mask and others what the mode says, as after a chmod', async () => {
+  const list = aclOf('01-0 02-4 04-5 08-7 10-0 20-0');
+  const withList = { 'system.posix_acl_access': list };
+  const tree = await apply([
+    { path: 'f', mode: 0o751, xattrs: withList },
+    { path: 'd/', mode: 0o700, xattrs: { 'system.posix_acl_default': list } },
+    { path: 'l', type: 'hardlink', linkTarget: 'f', mode: 0o640, xattrs: { 'user.a': 'b' } },
+    { path: 'g', mode: 0o751, xattrs: { 'system.posix_acl_access': aclOf('01-0 04-0 10-0 20-0') } },
+  ]);
+  const listAt = (path: string, kind = 'access') =>
+    nodeAt(tree, path).metadata.xattrs.get(byteString(`system.posix_acl_${kind}`));
+  assert.deepEqual(listAt('f'), aclOf('01-6 02-4 04-5 08-7 10-4 20-0'));
+  assert.deepEqual(listAt('g'), aclOf('01-7 04-0 10-5 20-1'));
+  assert.deepEqual(listAt('d', 'default'), list, 'a default list is for what comes later');
+});
+
+test('access control lists that say no more than the mode are none', async () => {
+  const tree = await apply([
+    { path: 'f', mode: 0o751, xattrs: { 'system.posix_acl_access': aclOf('01-0 04-0 20-0') } },
+    { path: 'g', xattrs: { 'system.posix_acl_access': aclOf('') } },
+    { path: 'd/', xattrs: { 'system.posix_acl_default': aclOf('') } },
+  ]);
+  for (const path of ['f', 'g', 'd']) assert.equal(nodeAt(tree, path).metadata.xattrs.size, 0);
+});
+
+test('access control lists and capabilities that Linux would refuse are errors', async () => {
+  for (const list of [
+    '01-6',
+    '01-6 20-4 04-4',
+    '01-6 02-4 04-4 20-4',
+    '01-8 04-4 20-4',
+    '01-6 04-4 04-4 20-4',
+    '03-1',
+  ]) {
+    for (const name of ['system.posix_acl_access', 'system.posix_acl_default']) {
+      await rejectsWith('ERR_ROOTFS_XATTR', [{ path: 'd/', xattrs: { [name]: aclOf(list) } }]);
+    }
+  }
+  const odd = [
+    Buffer.alloc(0),
+    Buffer.from('01000000', 'hex'),
+    aclOf('01-6 04-4 20-4').subarray(1),
+  ];
+  for (const value of odd) {
+    const xattrs = { 'system.posix_acl_access': value };
+    await rejectsWith('ERR_ROOTFS_XATTR', [{ path: 'f', xattrs }]);
+  }
+  for (const value of ['', 'x', capability.subarray(1), Buffer.alloc(20)]) {
+    await rejectsWith('ERR_ROOTFS_XATTR', [
+      { path: 'f', xattrs: { 'security.capability': value } },
+    ]);
+  }
+});
+
 test('a hard link keeps attributes but not capabilities, as Linux does on a change of owner', async () => {
   const file = {
     path: 'a',
@@ -395,14 +449,27 @@ test('devices keep their numbers, and only numbers that Linux has', async () => 
   await rejectsWith('ERR_ROOTFS_DEVICE', [{ ...device, deviceMinor: 1_048_576 }]);
 });
 
+/** An access control list from its entries' tags and permissions; named ones are of the ids 1, 2, 3 and so on. */
+function aclOf(entries: string): Buffer {
+  const parts = entries.split(' ').map((entry, index) => {
+    const [tag = '', permissions = ''] = entry.split('-');
+    const isNamed = tag === '02' || tag === '08';
+    return Buffer.from(
+      `${tag}00${permissions.padStart(2, '0')}00${isNamed ? `0${index}000000` : 'ffffffff'}`,
+      'hex',
+    );
+  });
+  return Buffer.concat([Buffer.from('02000000', 'hex'), ...(entries === '' ? [] : parts)]);
+}
+
 test('extended attributes that Linux would not set on the file are left out', async () => {
   const xattrs = {
     'user.u': 'v',
     'user.empty': '',
     'trusted.t': 'v',
     'security.s': 'v',
-    'system.posix_acl_access': 'a',
-    'system.posix_acl_default': 'd',
+    'system.posix_acl_access': aclOf('01-6 02-4 04-4 10-4 20-4'),
+    'system.posix_acl_default': aclOf('01-7 04-5 20-5'),
     'system.other': 'v',
     nonsense: 'v',
   };

@@ -34,6 +34,7 @@ const entriesMaxDefault = 1 << 22;
  * - A directory over a directory takes the new metadata, attributes included, and keeps its entries.
  * - A hard link sets its file's owner, mode and time, and adds its extended attributes.
  * - Times before 1970 or after 2262 become 1970. A symbolic link has mode 0777.
+ * - An access control list says of owner, mask and others what the mode says; one that says no more than the mode is none.
  * - Left out are `trusted.*` attributes, `user.*` on links and devices, and namespaces that Linux does not have.
  * - AUFS's own files (`.wh..wh.*`) are left out.
  *

@@ -2,6 +2,12 @@
 
 import { type ByteString, byteStringToDisplay, compareStrings } from '../base/index.ts';
 import type { TarEntry, Timestamp } from '../oci/index.ts';
+import {
+  accessListOfMode,
+  isEmptyAccessList,
+  isMinimalAccessList,
+  isValidAccessList,
+} from './access-list.ts';
 import type { Metadata, Node } from './tree.ts';
 
 type Xattrs = Metadata['xattrs'];
@@ -14,6 +20,13 @@ const secondsMax = 9_223_372_036;
 const xattrNameBytesMax = 255;
 const xattrValueBytesMax = 65_536;
 const capability = 'security.capability' as ByteString;
+const accessList = 'system.posix_acl_access' as ByteString;
+const defaultList = 'system.posix_acl_default' as ByteString;
+/** By the revision in the first word's highest byte. Source: kernel include/uapi/linux/capability.h. */
+const capabilityBytes: ReadonlyMap<number, number> = new Map([
+  [2, 20],
+  [3, 24],
+]);
 
 /**
  * The metadata that `entry` gives an inode of type `inodeType`; `previous` itself where it is the same.
@@ -25,12 +38,13 @@ export function metadataOf(
   previous: Metadata | undefined,
   fail: (problem: string) => never,
 ): Metadata {
+  const mode = inodeType === 'symlink' ? 0o777 : entry.mode;
   const metadata: Metadata = {
-    mode: inodeType === 'symlink' ? 0o777 : entry.mode,
+    mode,
     uid: entry.uid,
     gid: entry.gid,
     modified: boundTime(entry.modified),
-    xattrs: keptXattrs(entry.xattrs, inodeType, fail),
+    xattrs: fittedToMode(keptXattrs(entry.xattrs, inodeType, fail), mode),
   };
   return previous !== undefined && isSame(metadata, previous) ? previous : metadata;
 }
@@ -57,7 +71,7 @@ export function linkedMetadata(inode: Metadata, link: Metadata): Metadata {
   for (const [name, value] of link.xattrs) merged.set(name, value);
   if (merged.size === link.xattrs.size) return link;
   const xattrs = new Map([...merged].sort(([a], [b]) => compareStrings(a, b)));
-  return { ...link, xattrs };
+  return { ...link, xattrs: fittedToMode(xattrs, link.mode) };
 }
 
 function boundTime(time: Timestamp): Timestamp {
@@ -72,21 +86,42 @@ function keptXattrs(
   if (xattrs.size === 0) return noXattrs;
   const kept = [...xattrs].filter(([name]) => isKept(name, inodeType));
   for (const [name, value] of kept) {
+    const problem = problemOf(name, value);
     const shown = JSON.stringify(byteStringToDisplay(name).slice(0, 200));
-    if (name.length > xattrNameBytesMax || name.endsWith('.')) {
-      fail(`its extended attribute ${shown} has no valid name`);
-    }
-    if (value.byteLength > xattrValueBytesMax) {
-      fail(`its extended attribute ${shown} is larger than ${xattrValueBytesMax} bytes`);
-    }
+    if (problem !== undefined) fail(`its extended attribute ${shown} ${problem}`);
   }
-  return kept.length === 0 ? noXattrs : new Map(kept);
+  const meaningful = kept.filter(([name, value]) => !saysNothing(name, value));
+  return meaningful.length === 0 ? noXattrs : new Map(meaningful);
 }
 
 /** What Linux and containerd would have left out without a word is left out here. */
 function isKept(name: ByteString, inodeType: Node['type']): boolean {
   if (name.startsWith('security.')) return true;
   if (name.startsWith('user.')) return inodeType === 'file' || inodeType === 'directory';
-  if (name === 'system.posix_acl_access') return inodeType !== 'symlink';
-  return name === 'system.posix_acl_default' && inodeType === 'directory';
+  if (name === accessList) return inodeType !== 'symlink';
+  return name === defaultList && inodeType === 'directory';
+}
+
+/** Why Linux would not take the attribute. */
+function problemOf(name: ByteString, value: Uint8Array): string | undefined {
+  if (name.length > xattrNameBytesMax || name.endsWith('.')) return 'has no valid name';
+  if (value.byteLength > xattrValueBytesMax) return `is larger than ${xattrValueBytesMax} bytes`;
+  const isList = name === accessList || name === defaultList;
+  if (isList && !isValidAccessList(value)) return 'is no valid access control list';
+  const isCapability = capabilityBytes.get(value[3] ?? 0) === value.byteLength;
+  if (name === capability && !isCapability) return 'is no set of capabilities of Linux';
+  return undefined;
+}
+
+function saysNothing(name: ByteString, value: Uint8Array): boolean {
+  if (name === accessList) return isMinimalAccessList(value);
+  return name === defaultList && isEmptyAccessList(value);
+}
+
+/** The mode is set last, and takes an access control list along. */
+function fittedToMode(xattrs: Xattrs, mode: number): Xattrs {
+  const list = xattrs.get(accessList);
+  return list === undefined
+    ? xattrs
+    : new Map(xattrs).set(accessList, accessListOfMode(list, mode));
 }
