@@ -3,9 +3,9 @@ import { test } from 'node:test';
 
 import fc from 'fast-check';
 
-import { sealChunk } from '../chunk/index.ts';
+import { ChunkWorkerLostError, sealChunk } from '../chunk/index.ts';
 import { chunkObjectName, type ObjectStore } from '../store/index.ts';
-import { toHex } from '../base/index.ts';
+import { errorCode, toHex } from '../base/index.ts';
 import type { ChunkRef } from './chunk-loader.ts';
 import { createChunkLoader } from './origin-loader.ts';
 
@@ -112,6 +112,36 @@ test('a manifest that lists a chunk with another key does not share its fetch or
   assert.equal(gets.length, 2);
   assert.equal(plaintext.compare(mine.plaintext), 0);
   assert.notEqual(plaintext.compare(stolen.plaintext), 0);
+});
+
+test('a manifest that lists a chunk with another codec, length or limit shares neither bytes nor failure', async () => {
+  const { ref, ciphertext, plaintext } = seal(6);
+  const { store, gets } = originOf(async () => ciphertext);
+  const loader = createChunkLoader({ store });
+  const others: ChunkRef[] = [
+    { ...ref, codec: 'zstd-v1' },
+    { ...ref, storedLengthBytes: ref.storedLengthBytes + 4096 },
+    { ...ref, codec: 'zstd-v1', lengthMaxBytes: 4096 },
+  ];
+  const loads = [...others, ref].map((each) => loader.load(each, { deadlineMs: 1000 }));
+  const [mine, ...theirs] = (await Promise.allSettled(loads)).toReversed();
+  assert.equal(gets.length, 4);
+  assert.ok(mine?.status === 'fulfilled');
+  assert.equal(plaintext.compare(mine.value.plaintext), 0);
+  for (const outcome of theirs) {
+    assert.ok(outcome.status === 'rejected');
+    assert.equal(errorCode(outcome.reason), 'ERR_CACHE_CHUNK_CORRUPT');
+  }
+});
+
+test('a thread that is lost on the way is no corrupt chunk', async () => {
+  const { ref, ciphertext } = seal(7);
+  const lost = new ChunkWorkerLostError('ended with status 3');
+  const opener = { open: async () => Promise.reject(lost) };
+  const loader = createChunkLoader({ store: originOf(async () => ciphertext).store, opener });
+  await assert.rejects(loader.load(ref, { deadlineMs: 1000 }), { code: 'ERR_CHUNK_WORKER_LOST' });
+  const { corrupt, failed } = loader.counters();
+  assert.deepEqual({ corrupt, failed }, { corrupt: 0, failed: 1 });
 });
 
 test('a store that never answers costs its readers their deadline, and nobody after them', async () => {

@@ -6,8 +6,8 @@
  * store heeds the abort. So a store that stalls blocks nobody beyond their own deadline, nor those who come after it.
  */
 
-import { Semaphore, toHex, untilAborted } from '../base/index.ts';
-import { openChunk } from '../chunk/index.ts';
+import { errorCode, Semaphore, toHex, untilAborted } from '../base/index.ts';
+import { openChunk, type OpenPool } from '../chunk/index.ts';
 import { chunkObjectName, type ObjectStore } from '../store/index.ts';
 import {
   chunkIdentity,
@@ -19,7 +19,9 @@ import { ChunkCorruptError, ChunkDeadlineError, ChunkMissingError } from './erro
 
 export interface ChunkLoaderOptions {
   readonly store: ObjectStore;
-  /** Requests to the origin at a time. Default 16. */
+  /** Opens what was fetched; stays the caller's. Default: this thread does. */
+  readonly opener?: Pick<OpenPool, 'open'>;
+  /** Requests to the origin at a time, and chunks being opened. Default 16. */
   readonly originConcurrency?: number;
 }
 
@@ -32,7 +34,7 @@ export interface ChunkLoaderCounters {
   readonly corrupt: number;
   readonly missing: number;
   readonly deadlines: number;
-  /** Any other failure of the origin. */
+  /** Any other failure, of the origin or of this machine. */
   readonly failed: number;
 }
 
@@ -49,6 +51,7 @@ interface Flight {
 
 class OriginLoader implements OriginChunkLoader {
   readonly #store: ObjectStore;
+  readonly #opener: Pick<OpenPool, 'open'>;
   readonly #places: Semaphore;
   readonly #flights = new Map<string, Flight>();
   #counters = {
@@ -62,6 +65,7 @@ class OriginLoader implements OriginChunkLoader {
 
   constructor(options: ChunkLoaderOptions) {
     this.#store = options.store;
+    this.#opener = options.opener ?? { open: async (ref, bytes) => openChunk(ref, bytes) };
     this.#places = new Semaphore(options.originConcurrency ?? 16);
   }
 
@@ -118,14 +122,22 @@ class OriginLoader implements OriginChunkLoader {
       this.#counters.missing += 1;
       throw new ChunkMissingError(chunk.rootId, digestHex);
     }
+    const plaintext = await this.#open(chunk, ciphertext);
+    this.#counters.originChunks += 1;
+    this.#counters.originBytes += chunk.storedLengthBytes;
+    return { plaintext, tier: 'origin' };
+  }
+
+  async #open(chunk: ChunkRef, ciphertext: Uint8Array): Promise<Uint8Array> {
     try {
-      const plaintext = openChunk(chunk, ciphertext);
-      this.#counters.originChunks += 1;
-      this.#counters.originBytes += ciphertext.byteLength;
-      return { plaintext, tier: 'origin' };
+      return await this.#opener.open(chunk, ciphertext);
     } catch (thrown) {
+      if (errorCode(thrown) !== 'ERR_CHUNK_CORRUPT') {
+        this.#counters.failed += 1;
+        throw thrown;
+      }
       this.#counters.corrupt += 1;
-      throw new ChunkCorruptError(chunk.rootId, digestHex, thrown);
+      throw new ChunkCorruptError(chunk.rootId, toHex(chunk.ciphertextDigest), thrown);
     }
   }
 

@@ -16,13 +16,13 @@ export class ChunkCorruptError extends ThawError {
   }
 }
 
-/** A thread of a seal pool ended; its chunks were not sealed. */
+/** A thread of a pool ended; its chunks were neither sealed nor opened. */
 export class ChunkWorkerLostError extends ThawError {
   constructor(how: string, cause?: unknown) {
     super({
       code: 'ERR_CHUNK_WORKER_LOST',
       fault: 'environment',
-      message: `Cannot seal a chunk: its thread ${how}; seal the chunk again`,
+      message: `Cannot seal or open a chunk: its thread ${how}; do it again`,
       retryable: true,
       cause,
     });

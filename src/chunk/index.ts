@@ -7,4 +7,5 @@ export * from './errors.ts';
 export * from './manifest.ts';
 export * from './manifest-codec.ts';
 export * from './manifest-seal.ts';
+export * from './open-pool.ts';
 export * from './seal-pool.ts';

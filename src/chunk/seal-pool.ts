@@ -16,6 +16,7 @@ import type { SealedChunk } from './codec.ts';
 import { ChunkPoolClosedError, ChunkWorkerLostError } from './errors.ts';
 import type { ChunkCodec } from './manifest.ts';
 import type { SealRequest, SealResponse } from './seal-worker.ts';
+import { transferable } from './transferable.ts';
 
 /**
  * One that a thread works on and one that it finds waiting when it is done, so that it need not
@@ -42,13 +43,6 @@ interface Job {
 interface Thread {
   readonly worker: Worker;
   readonly jobs: Map<number, Job>;
-}
-
-/** The same bytes in an array buffer that holds nothing else. */
-function transferable(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const { buffer } = bytes;
-  const isWhole = buffer instanceof ArrayBuffer && bytes.byteLength === buffer.byteLength;
-  return isWhole ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
 }
 
 /** Seals chunks on other threads. Dispose of it: they keep the process running. */

@@ -7,7 +7,7 @@ import { Option, type Command } from 'commander';
 
 import { serveWorker } from '../../api/index.ts';
 import { createChunkLoader } from '../../cache/index.ts';
-import { openManifest } from '../../chunk/index.ts';
+import { createOpenPool, openManifest } from '../../chunk/index.ts';
 import { runAgent, runHolder } from '../../device/index.ts';
 import { openLocalKeyring } from '../../keys/index.ts';
 import { ManifestMissingError } from '../../publish/index.ts';
@@ -73,6 +73,7 @@ async function agent(context: CliContext, options: IdleOption): Promise<void> {
   const paths = pathsOf(config);
   const store = await openDirectoryStore(paths.store);
   const keyService = await openLocalKeyring(paths.keyring);
+  await using opener = createOpenPool();
   await runAgent({
     runDir: paths.device,
     manifests: {
@@ -84,7 +85,7 @@ async function agent(context: CliContext, options: IdleOption): Promise<void> {
       open: async ({ tenant, manifestId }, sealed) =>
         await openManifest(sealed, { tenant, keyService, manifestId }),
     },
-    loader: createChunkLoader({ store }),
+    loader: createChunkLoader({ store, opener }),
     memoryBytes: config.cacheMemoryBytes,
     readDeadlineMs: config.readDeadlineMs,
     overlayDir: paths.overlays,
