@@ -82,7 +82,7 @@ test('checkDisk() objects to all that e2fsck objects to', { skip: needsJudges },
       offset: fc.oneof(fc.integer({ min: 0, max: 64 }), fc.integer({ min: 0, max: 4095 })),
       xor: fc.oneof(fc.integer({ min: 1, max: 255 }), fc.constantFrom(1, 0x80)),
     });
-    const runs = 12;
+    const runs = 10;
     let [ours, theirs] = [0, 0];
     await fc.assert(
       fc.asyncProperty(change, async ({ block, offset, xor }) => {
@@ -107,21 +107,19 @@ test('checkDisk() objects to all that e2fsck objects to', { skip: needsJudges },
 
 /** What debugfs does to a sound disk, and what is said of it. */
 const damages: readonly (readonly [command: string, says: RegExp])[] = [
+  ['set_inode_field <1> mode 1', /^Inode 1 is unused and not zero$/],
   ['set_inode_field /etc/passwd links_count 2', /^Inode \d+ lacks 1 of its names$/],
   [
     'set_inode_field /usr/bin/tool links_count 1',
     /"\/usr\/bin\/tool": it has more names than links/,
   ],
-  ['set_inode_field /etc links_count 9', /"\/etc": i_links_count is 9, must be 2/],
   ['set_inode_field /etc/passwd blocks 80', /"\/etc\/passwd": i_blocks_lo is 80, must be 0/],
   ['set_inode_field /usr/big size 5', /"\/usr\/big": i_block is wrong/],
   ['set_inode_field /etc/passwd file_acl 0x10', /"\/etc\/passwd": .*which cannot be|attributes/],
+  ['set_inode_field /short size 5', /"\/short": Symlink \d+ has a text that ends before its size/],
   ['clri /etc/passwd', /"\/etc": Inode \d+ is referred to but not in use/],
   ['unlink /pipe', /^Inode \d+ is unused and not zero$/],
-  ['link /pipe /etc/pipe', /"\/pipe": it has more names than links|"\/etc\/pipe"/],
   ['freeb 1 1', /^The bitmap in block \d+ does not say what is in use$/],
-  ['setb 30000 1', /^The bitmap in block \d+ does not say what is in use$/],
-  ['freei /etc/passwd', /^The bitmap in block \d+ does not say what is in use$/],
   ['set_bg 0 free_inodes_count 7', /^The descriptor of group 0: bg_free_inodes_count_lo is 7/],
 ];
 
