@@ -15,7 +15,7 @@ import { inodeTableBlocks, inodesPerBlock, inodesPerGroup } from './geometry.ts'
 import type { PlannedInode } from './inode.ts';
 import { cutIntoBins, type Binnable } from './packing.ts';
 import { pathHash } from './path-hash.ts';
-import { inPlacementOrder, type Placeable } from './placement-order.ts';
+import { placementStretches, type Placeable } from './placement-order.ts';
 
 /** Undefined for a number that nothing uses; a file part for a file that is no more. */
 export type InodePosition = PlannedInode | FilePart | undefined;
@@ -41,19 +41,21 @@ interface InodeRun extends Binnable {
   readonly inodes: InodePosition[];
 }
 
-/** One path in so many begins a new run. */
+/** One path in so many begins a new run, and so does every stretch. */
 const pathsPerRun = 128;
 
 function cutIntoRuns(places: readonly InodePlace[]): InodeRun[] {
   const runs: InodeRun[] = [];
-  let open: InodeRun | undefined;
-  for (const { path, inode } of places) {
-    const isFull = open?.inodes.length === inodesPerGroup;
-    if (open === undefined || isFull || pathHash(path) % pathsPerRun === 0) {
-      open = newRun(path);
-      runs.push(open);
+  for (const stretch of placementStretches(places)) {
+    let open: InodeRun | undefined;
+    for (const { path, inode } of stretch) {
+      const isFull = open?.inodes.length === inodesPerGroup;
+      if (open === undefined || isFull || pathHash(path) % pathsPerRun === 0) {
+        open = newRun(path);
+        runs.push(open);
+      }
+      open.inodes.push(inode);
     }
-    open.inodes.push(inode);
   }
   return runs;
 }
@@ -94,9 +96,7 @@ function directoryPlaces(census: LayerCensus, files: readonly FilePart[]): Inode
     }
   }
   for (const inode of census.directories) places.set(inode.path, inode);
-  return inPlacementOrder(
-    [...places].map(([path, inode]) => ({ path, inode, modifiedSeconds: 0 })),
-  );
+  return [...places].map(([path, inode]) => ({ path, inode, modifiedSeconds: 0 }));
 }
 
 /** All others. */
@@ -111,5 +111,5 @@ function otherPlaces(census: LayerCensus, files: readonly FilePart[]): InodePlac
       const modifiedSeconds = inode.node.metadata.modified.seconds;
       return { path: inode.path, modifiedSeconds, inode };
     });
-  return inPlacementOrder([...withData, ...without]);
+  return [...withData, ...without];
 }

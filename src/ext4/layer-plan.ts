@@ -32,7 +32,7 @@ import { fastSymlinkBytesMax, inodeExtents } from './inode.ts';
 import { orderInodes, type InodePosition } from './inode-order.ts';
 import { packIntoSlots, placeInOrder } from './packing.ts';
 import { mix, pathHash } from './path-hash.ts';
-import { inPlacementOrder } from './placement-order.ts';
+import { placementStretches } from './placement-order.ts';
 import { needsXattrBlock } from './xattr.ts';
 
 export interface LayerPlan {
@@ -52,7 +52,7 @@ export interface LayerPlan {
 export function planLayer(census: LayerCensus, layer: number, inodeOf: InodeLookup): LayerPlan {
   const files = planFiles(census);
   const inBlocks = files.filter(({ blockCount }) => blockCount > 0);
-  const dataSlots = packIntoSlots(inPlacementOrder(inBlocks), 0);
+  const dataSlots = packIntoSlots(placementStretches(inBlocks), 0);
   const metadata = planMetadata(census, { files, layer, inodeOf });
   const inodes = orderInodes(census, files);
   const parts = [...inBlocks, ...metadata];
@@ -61,12 +61,12 @@ export function planLayer(census: LayerCensus, layer: number, inodeOf: InodeLook
   let firstTableBlock = 0;
   let slots = 0;
   if (!hasLarge && totalBlocks(parts) <= frontRoom) {
-    firstTableBlock = placeInOrder(parts, 0);
+    firstTableBlock = placeInOrder(placementStretches(parts).flat(), 0);
   } else if (totalBlocks(metadata) <= frontRoom) {
-    firstTableBlock = placeInOrder(metadata, 0);
+    firstTableBlock = placeInOrder(placementStretches(metadata).flat(), 0);
     slots = dataSlots;
   } else {
-    slots = packIntoSlots(metadata, dataSlots);
+    slots = packIntoSlots(placementStretches(metadata), dataSlots);
   }
   const tables = Math.ceil(inodes.length / inodesPerGroup);
   return {
@@ -117,7 +117,7 @@ interface MetadataOptions {
   readonly inodeOf: InodeLookup;
 }
 
-/** All blocks of metadata that the layer has, in the order in which they share chunks. */
+/** All blocks of metadata that the layer has. */
 function planMetadata(census: LayerCensus, { files, layer, inodeOf }: MetadataOptions): DiskPart[] {
   const parts: DiskPart[] = [];
   const lostFiles = groupLostFiles(files);
@@ -146,7 +146,7 @@ function planMetadata(census: LayerCensus, { files, layer, inodeOf }: MetadataOp
       parts.push((inode.extentNodes = new ExtentNodesPart(inode, nodeCount)));
     }
   }
-  return inPlacementOrder(parts);
+  return parts;
 }
 
 /** The files that upper layers replaced or deleted, by directory and name. */

@@ -4,14 +4,16 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 
 import type { ByteString } from '../base/index.ts';
-import { inPlacementOrder } from './placement-order.ts';
+import { placementStretches } from './placement-order.ts';
 
 type Item = readonly [path: string, modifiedSeconds: number];
-const order = (...items: Item[]): string =>
-  inPlacementOrder(
+const stretches = (...items: Item[]): string[][] =>
+  placementStretches(
     items.map(([path, modifiedSeconds]) => ({ path: path as ByteString, modifiedSeconds })),
-  )
-    .map(({ path }) => path)
+  ).map((stretch) => stretch.map(({ path }) => path));
+const order = (...items: Item[]): string =>
+  stretches(...items)
+    .flat()
     .join(' ');
 
 test('files of one time lie together, where the first of them would lie', () => {
@@ -53,15 +55,24 @@ test('what a start hardly reads comes after everything that it may read', () => 
     'app/lib/docs.js',
     'lib/libc.so.6',
     'p/__pycache__/m.pyc',
+    'p/docs',
     'p/package.json',
   ];
   const seldom = [
     'app/README.md',
     'app/dist/index.d.ts',
     'app/docs/x.js',
-    'p/LICENSE',
+    'node_modules/p/dist/esm/x.js',
     'usr/share/man/a.1',
   ];
   const files = [...read, ...seldom].sort().map((path): Item => [path, 0]);
   assert.equal(order(...files), [...read, ...seldom].join(' '));
+});
+
+test('what an edit moves lies in the stretch of the edit', () => {
+  const files = Array.from({ length: 20_000 }, (_, index): Item => [`p${index % 300}/${index}`, 0]);
+  const before = new Set(stretches(...files).map((stretch) => stretch.join(' ')));
+  const after = stretches(...files, ['p7/added', 0]).map((stretch) => stretch.join(' '));
+  assert.ok(before.size > 20, `${before.size} stretches`);
+  assert.equal(after.filter((stretch) => !before.has(stretch)).length, 1);
 });
