@@ -33,6 +33,7 @@ const base = {
   tar: buildTar([
     { path: 'lib/' },
     { path: 'lib/big', content: noise(1, 3_000_000) },
+    { path: 'lib/hollow', content: Buffer.alloc(2_000_000) },
     ...Array.from({ length: 200 }, (_, index) => ({
       path: `lib/small-${index}`,
       content: noise(index, 100 * index + 7),

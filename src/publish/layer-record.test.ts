@@ -143,11 +143,18 @@ test('a layer record keeps chunks by recipe, and a bounded amount of data', asyn
   const recorder = new LayerRecorder();
   await all(recorder.entries(each([entry])));
   recorder.addChunk('ab'.repeat(32), stored);
+  recorder.addChunk('cd'.repeat(32), 'zeros');
   recorder.kept.add(2 ** 40, Buffer.from('far'));
   recorder.kept.add(1024, Buffer.from('kept'));
   recorder.kept.add(2 ** 20, new Uint8Array(32 * 2 ** 20));
   const record = await decodeLayerRecord(Buffer.concat((await recorder.finish()) ?? []));
-  assert.deepEqual([...record.chunks], [['ab'.repeat(32), stored]]);
+  assert.deepEqual(
+    [...record.chunks],
+    [
+      ['ab'.repeat(32), stored],
+      ['cd'.repeat(32), 'zeros'],
+    ],
+  );
   const target = Buffer.alloc(3);
   const kept = (tarOffset: number): string | undefined =>
     record.kept.fill(tarOffset, target) ? target.toString() : undefined;

@@ -31,10 +31,13 @@ export interface StoredChunk extends Omit<ManifestChunk, 'index'> {
   readonly key: Uint8Array;
 }
 
+/** What became of a chunk of file data: one of nothing but zeros is not stored. */
+export type ChunkFate = StoredChunk | 'zeros';
+
 /** A record opened. */
 export interface LayerRecord {
   /** Chunks by their recipes. */
-  readonly chunks: ReadonlyMap<string, StoredChunk>;
+  readonly chunks: ReadonlyMap<string, ChunkFate>;
   /** What lies in chunks with something else. */
   readonly kept: KeptData;
   /** As `scanTar` gave them. Throws `ERR_PUBLISH_LAYER_RECORD`. */
@@ -44,7 +47,7 @@ export interface LayerRecord {
 /** Gathers a record while its layer is published. */
 export class LayerRecorder {
   readonly #frames: Uint8Array[] = [];
-  readonly #chunks = new Map<string, StoredChunk>();
+  readonly #chunks = new Map<string, ChunkFate>();
   /** What lies in chunks with something else. */
   readonly kept = new KeptDataWriter();
   #isWhole = false;
@@ -61,7 +64,7 @@ export class LayerRecorder {
     this.#isWhole = true;
   }
 
-  addChunk(recipe: string, chunk: StoredChunk): void {
+  addChunk(recipe: string, chunk: ChunkFate): void {
     this.#chunks.set(recipe, chunk);
   }
 
@@ -70,17 +73,22 @@ export class LayerRecorder {
     if (!this.#isWhole) return undefined;
     const head = new CompactWriter();
     head.number(this.#chunks.size);
-    for (const [recipe, { storedLengthBytes, codec, ciphertextDigest, key }] of this.#chunks) {
+    for (const [recipe, chunk] of this.#chunks) {
       head.raw(Buffer.from(recipe, 'hex'));
-      head.number(storedLengthBytes);
-      head.bytes(Buffer.from(codec, 'latin1'));
-      head.raw(ciphertextDigest);
-      head.raw(key);
+      writeChunk(head, chunk);
     }
     const kept = new CompactWriter();
     this.kept.writeTo(kept);
     return [head.take(), await toFrame(kept), ...this.#frames];
   }
+}
+
+function writeChunk(to: CompactWriter, chunk: ChunkFate): void {
+  to.number(chunk === 'zeros' ? 0 : chunk.storedLengthBytes);
+  if (chunk === 'zeros') return;
+  to.bytes(Buffer.from(chunk.codec, 'latin1'));
+  to.raw(chunk.ciphertextDigest);
+  to.raw(chunk.key);
 }
 
 async function toFrame(writer: CompactWriter): Promise<Uint8Array> {
@@ -94,19 +102,25 @@ const digestBytes = 32;
 /** Opens a record's bytes, which must not change any more. Throws `ERR_PUBLISH_LAYER_RECORD`. */
 export async function decodeLayerRecord(bytes: Uint8Array): Promise<LayerRecord> {
   const from = new CompactReader(bytes);
-  const chunks = new Map<string, StoredChunk>();
+  const chunks = new Map<string, ChunkFate>();
   for (let left = from.count(); left > 0; left -= 1) {
-    chunks.set(toHex(from.raw(digestBytes)), {
-      storedLengthBytes: from.number(),
-      codec: readCodec(from),
-      ciphertextDigest: new Uint8Array(from.raw(digestBytes)),
-      key: new Uint8Array(from.raw(digestBytes)),
-    });
+    chunks.set(toHex(from.raw(digestBytes)), readChunk(from));
   }
   const kept = KeptData.readFrom(new CompactReader(await openFrame(from.bytes())));
   const frames: Uint8Array[] = [];
   while (!from.isAtEnd) frames.push(from.bytes());
   return { chunks, kept, entries: () => entriesOf(frames) };
+}
+
+function readChunk(from: CompactReader): ChunkFate {
+  const storedLengthBytes = from.number();
+  if (storedLengthBytes === 0) return 'zeros';
+  return {
+    storedLengthBytes,
+    codec: readCodec(from),
+    ciphertextDigest: new Uint8Array(from.raw(digestBytes)),
+    key: new Uint8Array(from.raw(digestBytes)),
+  };
 }
 
 function readCodec(from: CompactReader): ManifestChunk['codec'] {

@@ -6,7 +6,7 @@
 import { present, release } from '../base/index.ts';
 import { scanTar, type LayerTar, type OciLayer, type TarEntry } from '../oci/index.ts';
 import type { DataRead } from './chunk-draft.ts';
-import { LayerRecorder, type LayerRecord, type StoredChunk } from './layer-record.ts';
+import { LayerRecorder, type ChunkFate, type LayerRecord } from './layer-record.ts';
 
 /** Data this near to other data is read along with it: a file's tar header and padding lie between. */
 const gapMaxBytes = 16 * 1024;
@@ -61,8 +61,8 @@ export class LayerSource implements AsyncDisposable {
     else yield* this.#recorder.entries(scanTar(await this.open()));
   }
 
-  /** The chunk of that recipe as it was stored before. */
-  storedChunk(recipe: string): StoredChunk | undefined {
+  /** What became of the chunk of that recipe before; undefined if that is not known. */
+  fateOf(recipe: string): ChunkFate | undefined {
     return this.#record?.chunks.get(recipe);
   }
 

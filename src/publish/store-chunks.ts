@@ -22,7 +22,7 @@ import {
 import type { DiskPlan } from '../ext4/index.ts';
 import { chunkObjectName, type ObjectStore } from '../store/index.ts';
 import { draftChunk, type ChunkDraft } from './chunk-draft.ts';
-import type { StoredChunk } from './layer-record.ts';
+import type { ChunkFate, StoredChunk } from './layer-record.ts';
 import type { LayerSource } from './layer-source.ts';
 
 export interface StoreChunksOptions {
@@ -89,7 +89,7 @@ class ChunkStoring {
     const known = await this.#findKnown(draft);
     if (known !== undefined) this.#spare.push(bytes);
     const chunk = known ?? (await this.#storeNew(draft));
-    if (chunk !== undefined) this.#stored.push({ index, chunk });
+    if (chunk !== 'zeros') this.#stored.push({ index, chunk });
   }
 
   result(): StoredDisk {
@@ -106,21 +106,31 @@ class ChunkStoring {
   }
 
   /** The chunk as the record of its layer has it, if the store still has it. */
-  async #findKnown({ soleLayer }: ChunkDraft): Promise<StoredChunk | undefined> {
+  async #findKnown({ soleLayer }: ChunkDraft): Promise<ChunkFate | undefined> {
     if (soleLayer === undefined) return undefined;
-    const known = this.#layer(soleLayer.layer).storedChunk(soleLayer.recipe);
-    if (known === undefined) return undefined;
+    const known = this.#layer(soleLayer.layer).fateOf(soleLayer.recipe);
+    if (known === undefined || known === 'zeros') return known;
     const { rootId, store, signal } = this.#options;
     const name = chunkObjectName(rootId, toHex(known.ciphertextDigest));
     const found = await store.head(name, defined({ signal }));
     return found?.sizeBytes === known.storedLengthBytes ? known : undefined;
   }
 
-  async #storeNew(draft: ChunkDraft): Promise<StoredChunk | undefined> {
-    const { rootId, salt, sealer, codec: wanted, store, signal } = this.#options;
+  async #storeNew(draft: ChunkDraft): Promise<ChunkFate> {
     await this.#fill(draft);
-    const sealed = await sealer.seal(draft.bytes, salt, wanted); // from here on the bytes are the sealer's
-    if (sealed === undefined) return undefined;
+    const { soleLayer } = draft;
+    const chunk = await this.#sealAndPut(draft.bytes);
+    if (soleLayer !== undefined) {
+      this.#layer(soleLayer.layer).recorder.addChunk(soleLayer.recipe, chunk);
+    }
+    return chunk;
+  }
+
+  /** Takes `bytes` over. */
+  async #sealAndPut(bytes: Uint8Array): Promise<ChunkFate> {
+    const { rootId, salt, sealer, codec: wanted, store, signal } = this.#options;
+    const sealed = await sealer.seal(bytes, salt, wanted);
+    if (sealed === undefined) return 'zeros';
     const { ciphertext, ciphertextDigest, storedLengthBytes, codec, key } = sealed;
     const name = chunkObjectName(rootId, toHex(ciphertextDigest));
     if ((await store.putIfAbsent(name, ciphertext, defined({ signal }))) === 'created') {
@@ -128,12 +138,7 @@ class ChunkStoring {
       this.#newBytes += ciphertext.byteLength;
     }
     release(ciphertext);
-    const chunk: StoredChunk = { storedLengthBytes, codec, ciphertextDigest, key };
-    const { soleLayer } = draft;
-    if (soleLayer !== undefined) {
-      this.#layer(soleLayer.layer).recorder.addChunk(soleLayer.recipe, chunk);
-    }
-    return chunk;
+    return { storedLengthBytes, codec, ciphertextDigest, key };
   }
 
   /** Puts the file data in. What lies next to other things is kept in the layers' records. */
