@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { RandomAccessFile, byteString, runCommand } from '../base/index.ts';
+import type { Node } from '../rootfs/index.ts';
 import { openFilesystem, planDisk } from './index.ts';
 import { acl, capability } from './testing/golden-corpus.ts';
-import { oddName, testImage, type EntryInWords } from './testing/images.ts';
+import { diskDigest, oddName, testImage, type EntryInWords } from './testing/images.ts';
 import {
   expectKernelFinds,
   expectReaderFinds,
@@ -224,6 +225,37 @@ test('planning again, and rendering in other pieces and order, gives the same by
     }
     assert.ok(whole.equals(pieces));
   }
+});
+
+test('in which order the maps of a tree were filled makes no difference', async () => {
+  const image = await testImage([everyKind, upperLayer]);
+  const turned = new Map<Node, Node>();
+  const turn = (node: Node): Node => {
+    const xattrs = new Map([...node.metadata.xattrs].toReversed());
+    const metadata = { ...node.metadata, xattrs };
+    const known = turned.get(node);
+    if (known !== undefined) return known;
+    const twin: Node =
+      node.type === 'directory'
+        ? {
+            ...node,
+            metadata,
+            changedByLayers: node.changedByLayers.toReversed(),
+            entries: new Map(
+              [...node.entries].toReversed().map(([name, below]) => [name, turn(below)]),
+            ),
+          }
+        : { ...node, metadata };
+    turned.set(node, twin);
+    return twin;
+  };
+  const root = turn(image.tree.root);
+  assert.ok(root.type === 'directory');
+  const other = planDisk({ ...image.tree, root });
+  assert.equal(
+    await diskDigest(other, image.content),
+    await diskDigest(planDisk(image.tree), image.content),
+  );
 });
 
 test('what is not in chunkIndexes is zero, at every chunk size', async () => {

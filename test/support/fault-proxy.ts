@@ -20,6 +20,8 @@ export type Fault =
   | { readonly kind: 'flip'; readonly atByte: number }
   /** Nothing more comes after so many bytes, but the connection stays. */
   | { readonly kind: 'stall'; readonly afterBytes: number }
+  /** The server does not see the request before this has come to pass. */
+  | { readonly kind: 'hold'; readonly until: Promise<unknown> }
   /** An answer of the proxy's own. */
   | {
       readonly kind: 'answer';
@@ -36,6 +38,8 @@ export interface ProxiedRequest {
   readonly headers: IncomingMessage['headers'];
   /** Counts the requests from 0. */
   readonly serial: number;
+  /** Settles once the whole answer is on its way, or the connection has gone. */
+  readonly answered: Promise<void>;
 }
 
 export interface FaultProxy extends AsyncDisposable {
@@ -102,7 +106,8 @@ export async function startFaultProxy(
   const requests: ProxiedRequest[] = [];
   const server = createServer((incoming, response) => {
     const { method = 'GET', url: path = '/', headers } = incoming;
-    const seen = { method, path, headers, serial: requests.length };
+    const answered = new Promise<void>((resolve) => response.once('close', resolve));
+    const seen = { method, path, headers, serial: requests.length, answered };
     requests.push(seen);
     const fault = faultFor(seen);
     response.on('error', () => {}); // the client may give up at any time
@@ -112,12 +117,16 @@ export async function startFaultProxy(
     }
     const passed = { ...headers };
     if (fault?.kind === 'ignore-range') delete passed.range;
-    const outgoing = httpRequest(`http://${targetHost}${path}`, { method, headers: passed });
-    outgoing.on('error', () => response.destroy());
-    outgoing.on('response', (upstream) => {
-      relay(upstream, response, fault).catch(() => response.destroy());
-    });
-    incoming.pipe(outgoing);
+    const pass = (): void => {
+      const outgoing = httpRequest(`http://${targetHost}${path}`, { method, headers: passed });
+      outgoing.on('error', () => response.destroy());
+      outgoing.on('response', (upstream) => {
+        relay(upstream, response, fault).catch(() => response.destroy());
+      });
+      incoming.pipe(outgoing);
+    };
+    if (fault?.kind === 'hold') void fault.until.then(pass);
+    else pass();
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
