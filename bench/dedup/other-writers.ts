@@ -4,7 +4,7 @@
  * beside the corpus, as they take long. Needs root, loop devices, umoci and e2fsprogs.
  */
 
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, open, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -43,8 +43,9 @@ export async function otherDisks(
   try {
     const disks = await makeDisks(layers, work);
     await mkdir(directory, { recursive: true });
-    await writeFile(join(work, 'disks'), JSON.stringify(disks));
-    await rename(join(work, 'disks'), kept);
+    const writing = `${kept}.${randomUUID()}`;
+    await writeFile(writing, JSON.stringify(disks));
+    await rename(writing, kept);
     return disks;
   } finally {
     await rm(work, { recursive: true, force: true });
