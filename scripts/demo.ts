@@ -14,9 +14,9 @@ import { join } from 'node:path';
 
 import type { ConvertResult, InvokeReport, Worker } from '../src/api/index.ts';
 import { createLog, errorMessage, untilAborted } from '../src/base/index.ts';
-import { defaultTenant } from '../src/catalog/index.ts';
 import { createWorker } from '../src/cli/compose.ts';
 import { loadConfig } from '../src/cli/config.ts';
+import { defaultTenant } from '../src/cli/default-tenant.ts';
 import { diagnose, type Diagnosis } from '../src/cli/doctor.ts';
 import { formatBytes, formatMs } from '../src/cli/format.ts';
 import { ProgressBars } from '../src/cli/progress-bars.ts';

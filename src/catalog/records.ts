@@ -3,9 +3,6 @@
  * neither.
  */
 
-/** Name of the tenant that is used where nobody says which. */
-export const defaultTenant = 'default';
-
 export interface ImageRecord {
   readonly manifestId: string;
   readonly tenant: string;

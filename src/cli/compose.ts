@@ -3,8 +3,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { createLocalWorker, workerAt, type Worker, type WorkerRuntime } from '../api/index.ts';
-import { isListening, systemClock, type Log } from '../base/index.ts';
+import { createLocalWorker, type Worker, type WorkerRuntime } from '../api/index.ts';
+import { systemClock, type Log } from '../base/index.ts';
 import { openCatalog } from '../catalog/index.ts';
 import { createSealPool } from '../chunk/index.ts';
 import { connectAgent, type AgentClient, type HolderCommand } from '../device/index.ts';
@@ -23,13 +23,6 @@ import { EnvironmentError } from './errors.ts';
 import { createOwnRoots } from './own-roots.ts';
 import { makeStateDirectory } from './state-directory.ts';
 import { thawCommand } from './thaw-command.ts';
-
-/** The server's worker where `thaw serve` runs, else one in this process. */
-export async function connectWorker(config: Config, log: Log): Promise<Worker> {
-  const { serveSocket } = pathsOf(config);
-  if (await isListening(serveSocket)) return workerAt(serveSocket);
-  return await createWorker(config, log, { agentLife: 'while-used' });
-}
 
 export type AgentLife = 'lasting' | 'while-used' | 'own';
 

@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 
 import type { CallOptions, Worker } from '../api/index.ts';
 import { createLog, defined, present, type Log, type LogLevel } from '../base/index.ts';
-import { connectWorker } from './compose.ts';
 import { loadConfig, settings, type Config } from './config.ts';
+import { connectWorker } from './connect-worker.ts';
 import { UsageError } from './errors.ts';
 import type { ExitCause } from './exit-status.ts';
 import { ProgressBars } from './progress-bars.ts';

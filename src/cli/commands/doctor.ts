@@ -3,7 +3,6 @@
 import type { Command } from 'commander';
 
 import type { CliContext } from '../context.ts';
-import { diagnose } from '../doctor.ts';
 import { formatTable } from '../format.ts';
 
 export function addDoctorCommand(program: Command, context: CliContext): void {
@@ -15,6 +14,7 @@ export function addDoctorCommand(program: Command, context: CliContext): void {
 }
 
 async function doctor(context: CliContext, options: { readonly json?: boolean }): Promise<void> {
+  const { diagnose } = await import('../doctor.ts');
   const diagnosis = await diagnose(context.config.root);
   if (!diagnosis.canRunFunctions) context.cause = 'environment';
   context.print(diagnosis, options.json, () =>

@@ -6,9 +6,9 @@ import { InvalidArgumentError, type Command } from 'commander';
 
 import type { InvokeReport } from '../../api/index.ts';
 import { defined, errorMessage } from '../../base/index.ts';
-import { defaultTenant } from '../../catalog/index.ts';
 import type { CliContext } from '../context.ts';
 import { convertRequest, type ConvertOptions } from '../convert-request.ts';
+import { defaultTenant } from '../default-tenant.ts';
 import { UsageError } from '../errors.ts';
 import { formatBytes, formatMs, formatTable } from '../format.ts';
 import { parseInteger } from '../parse-integer.ts';

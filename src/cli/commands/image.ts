@@ -5,11 +5,12 @@ import { resolve } from 'node:path';
 import { Option, type Command } from 'commander';
 
 import { byteString, byteStringFromPrintable, type ByteString } from '../../base/index.ts';
-import { defaultTenant, type ImageRecord } from '../../catalog/index.ts';
+import type { ImageRecord } from '../../catalog/index.ts';
 import type { ConvertResult } from '../../api/index.ts';
 import type { ImageFile } from '../../publish/index.ts';
 import type { CliContext } from '../context.ts';
 import { convertRequest, type ConvertOptions } from '../convert-request.ts';
+import { defaultTenant } from '../default-tenant.ts';
 import { UsageError } from '../errors.ts';
 import { formatImageFile, imageFileJson } from '../file-listing.ts';
 import { formatBytes, formatMs, formatTable, formatTime } from '../format.ts';

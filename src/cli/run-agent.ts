@@ -1,0 +1,40 @@
+/** `thaw agent`: answers the reads of the FUSE mount. */
+
+import { createChunkLoader } from '../cache/index.ts';
+import { createOpenPool, openManifest } from '../chunk/index.ts';
+import { runAgent } from '../device/index.ts';
+import { openLocalKeyring } from '../keys/index.ts';
+import { ManifestMissingError } from '../publish/index.ts';
+import { manifestObjectName, openDirectoryStore } from '../store/index.ts';
+import { pathsOf } from './config.ts';
+import type { CliContext } from './context.ts';
+
+export interface AgentFlags {
+  readonly exitWhenIdle?: boolean;
+}
+
+export async function serveReads(context: CliContext, options: AgentFlags): Promise<void> {
+  const { config, log } = context;
+  const paths = pathsOf(config);
+  const store = await openDirectoryStore(paths.store);
+  const keyService = await openLocalKeyring(paths.keyring);
+  await using opener = createOpenPool();
+  await runAgent({
+    runDir: paths.device,
+    manifests: {
+      fetch: async ({ rootId, manifestId }) => {
+        const sealed = await store.get(manifestObjectName(rootId, manifestId));
+        if (sealed === undefined) throw new ManifestMissingError(manifestId, rootId);
+        return sealed;
+      },
+      open: async ({ tenant, manifestId }, sealed) =>
+        await openManifest(sealed, { tenant, keyService, manifestId }),
+    },
+    loader: createChunkLoader({ store, opener }),
+    memoryBytes: config.cacheMemoryBytes,
+    readDeadlineMs: config.readDeadlineMs,
+    overlayDir: paths.overlays,
+    exitWhenIdle: options.exitWhenIdle === true,
+    log,
+  });
+}
