@@ -107,6 +107,22 @@ test('a process killed while two add images loses none that it reported, and the
   integrity.close();
 });
 
+test('images of a catalog from before there were codecs are plain ones', async () => {
+  await using directory = await temporaryDirectory();
+  const path = join(directory.path, 'catalog.db');
+  const image = imageRecord();
+  {
+    await using catalog = await openCatalog(path);
+    await catalog.addImage(image);
+  }
+  const database = new Database(path);
+  database.exec('alter table images drop column codec');
+  database.exec(`delete from kysely_migration where name = '0002-image-codec'`);
+  database.close();
+  await using catalog = await openCatalog(path);
+  assert.deepEqual(await catalog.listImages(image.tenant), [{ ...image, codec: 'none' }]);
+});
+
 test('openCatalog() refuses a catalog of a newer Thaw and leaves it as it is', async () => {
   await using directory = await temporaryDirectory();
   const path = join(directory.path, 'catalog.db');
