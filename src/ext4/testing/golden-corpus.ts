@@ -97,6 +97,39 @@ const stacked: readonly (readonly EntryInWords[])[] = Array.from({ length: 20 },
     .map((entry, index) => (index % 9 === layer % 9 ? { ...entry, seed: 5000 + layer } : entry)),
 );
 
+/** Of every name by which a file is taken for seldom read one file, among others. */
+const seldomRead: readonly EntryInWords[] = [
+  ...'doc docs man info test tests __tests__'.split(' ').map((name) => `usr/${name}/file`),
+  ...'esm esm5 es es6 es2015 dist-es module dist-types browser umd amd'
+    .split(' ')
+    .map((name) => `node_modules/package/${name}/file.js`),
+  ...'ts cts mts tsx flow pyi map tsbuildinfo md markdown rst txt'
+    .split(' ')
+    .map((extension) => `source/file.${extension}`),
+  'first',
+  'usr/zzz',
+].map((path, index) => ({ path, data: 5000, seed: 100 + index }));
+/** Packages of three files each: their times an hour less a second apart in fives, more between one five and the next. */
+const timed: readonly EntryInWords[] = Array.from({ length: 600 }, (_, index) => {
+  const group = index % 200;
+  const seconds = 1_600_000_000 + group * 3599 + Math.floor(group / 5);
+  return { path: `usr/share/${index}`, data: 9000, seed: 200 + index, seconds };
+});
+const sizes: readonly EntryInWords[] = [
+  100,
+  120,
+  127,
+  128,
+  129,
+  63 * 4096,
+  64 * 4096,
+  65 * 4096,
+].map((data, index) => ({ path: `size/${index}`, data, seed: 900 + index }));
+/** Layers that all want to lie in the same place. */
+const crowding: readonly (readonly EntryInWords[])[] = [1, 2, 3, 4].map((layer) => [
+  { path: 'same', data: 100_000 * layer, seed: 950 + layer },
+]);
+
 /** Images by name, each as its layers. Between them they use every part of the writer. */
 const corpus: Readonly<Record<string, readonly (readonly EntryInWords[])[]>> = {
   empty: [],
@@ -110,6 +143,10 @@ const corpus: Readonly<Record<string, readonly (readonly EntryInWords[])[]>> = {
   rearranged: [kinds, packages, rearranged],
   deleted: [kinds, [{ path: '.wh..wh..opq' }]],
   stacked,
+  seldomRead: [seldomRead],
+  timed: [timed],
+  sizes: [sizes],
+  crowding,
 };
 
 /** The digest of each image's disk. */
