@@ -44,7 +44,7 @@ export interface FunctionRecord {
 /**
  * Every call is one transaction: all of it happens or nothing, and a change that has resolved
  * survives a kill and a power failure. Tenants are made on first use. Only images and functions of
- * the given tenant are seen.
+ * the given tenant are seen, where one is given.
  *
  * Any call throws `ERR_CATALOG_BUSY` (retryable) when other processes keep the database locked for
  * seconds, `ERR_CATALOG_CORRUPT` and `ERR_CATALOG_UNAVAILABLE` (no space, no permission, a failing
@@ -76,6 +76,8 @@ export interface Catalog extends AsyncDisposable {
   ): Promise<ImageRecord | undefined>;
   /** Newest first. */
   listImages(tenant: string): Promise<readonly ImageRecord[]>;
+  /** Whether there is any image of that tenant, or in that root. */
+  hasImages(of: Pick<ImageRecord, 'tenant'> | Pick<ImageRecord, 'rootId'>): Promise<boolean>;
   /** False if there was none. Throws `ERR_CATALOG_IMAGE_IN_USE` while a function uses it. */
   removeImage(tenant: string, manifestId: string): Promise<boolean>;
 

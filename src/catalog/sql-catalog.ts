@@ -154,6 +154,17 @@ export class SqlCatalog implements Catalog {
     return this.#read(async (db) => (await newestImages(db, tenant).execute()).map(imageFromRow));
   }
 
+  hasImages(of: Pick<ImageRecord, 'tenant'> | Pick<ImageRecord, 'rootId'>): Promise<boolean> {
+    return this.#read(async (db) => {
+      const images = db.selectFrom('images').select('manifest_id').limit(1);
+      const found =
+        'tenant' in of
+          ? images.where('tenant', '=', of.tenant)
+          : images.where('root_id', '=', of.rootId);
+      return (await found.executeTakeFirst()) !== undefined;
+    });
+  }
+
   removeImage(tenant: string, manifestId: string): Promise<boolean> {
     return this.#change(async (db) => {
       const users = await db

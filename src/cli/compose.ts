@@ -45,10 +45,11 @@ export async function createWorker(
   await using made = new AsyncDisposableStack();
   await makeStateDirectory(config.root);
   await mkdir(paths.work, { recursive: true, mode: 0o700 });
+  const catalog = made.use(await openCatalog(paths.catalog));
   const publish: PublishDependencies = {
     store: await openDirectoryStore(paths.store),
-    keys: await openLocalKeyring(paths.keyring),
-    catalog: made.use(await openCatalog(paths.catalog)),
+    keys: await openLocalKeyring(paths.keyring, { isInUse: (user) => catalog.hasImages(user) }),
+    catalog,
     sealer: made.use(createSealPool()),
     clock: systemClock,
     workDir: paths.work,

@@ -94,6 +94,7 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_CHUNK_WORKER_LOST: 'bug',
 
   ERR_KEYS_INSECURE_FILE: 'refused',
+  ERR_KEYS_LOST: 'refused',
   ERR_KEYS_MALFORMED_FILE: 'refused',
   ERR_KEYS_UNAVAILABLE: 'environment',
   ERR_KEYS_UNWRAP_REFUSED: 'refused',
@@ -174,6 +175,7 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
 
   ERR_CLI_CONFIG: 'usage',
   ERR_CLI_ENVIRONMENT: 'environment',
+  ERR_CLI_INTERRUPTED: 'interrupted',
   ERR_CLI_USAGE: 'usage',
 };
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { formatBytes, formatMs, formatTable } from './format.ts';
+import { formatBytes, formatMs, formatTable, withoutControls } from './format.ts';
 import { absoluteSource, isImageSource } from './source.ts';
 
 test('formatBytes() picks the unit in which the number is short', () => {
@@ -56,4 +56,8 @@ test('isImageSource() tells sources from ids and names', () => {
     true,
   ]);
   assert.deepEqual(['a1b2c3d4', 'my:name', 'ocidir'].map(isImageSource), [false, false, false]);
+});
+
+test('withoutControls() leaves nothing by which a name could steer a terminal', () => {
+  assert.equal(withoutControls('é\n\u001b[2J\u009b1m\u202e'), 'é\n\\u{1b}[2J\\u{9b}1m\\u{202e}');
 });

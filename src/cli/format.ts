@@ -32,3 +32,10 @@ export function formatTable(head: readonly string[], rows: readonly (readonly st
     .map((line) => `${line.trimEnd()}\n`)
     .join('');
 }
+
+/** What a terminal may be shown of a text that holds names from anywhere; only line ends stay. */
+export function withoutControls(text: string): string {
+  return text.replaceAll(/(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (control) => {
+    return `\\u{${control.codePointAt(0)?.toString(16)}}`;
+  });
+}

@@ -2,16 +2,24 @@
 
 import { Command, CommanderError, Option } from 'commander';
 
-import { errorCode, errorMessage, ThawError } from '../base/index.ts';
+import { defined, errorCode, errorMessage, ThawError } from '../base/index.ts';
 import { commandGroups } from './commands/index.ts';
 import { CliContext } from './context.ts';
+import { UsageError } from './errors.ts';
 import { exitCauseOf, exitStatuses, type ExitCause } from './exit-status.ts';
+import { withoutControls } from './format.ts';
 
 function exitStatusHelp(): string {
   const rows = Object.values(exitStatuses).map(
     ({ status, meaning }) => `  ${String(status).padStart(3)}  ${meaning}`,
   );
   return `\nExit status:\n${rows.join('\n')}\n`;
+}
+
+/** As the commands understand it, also where they could not be told apart. */
+function wantsJson(): boolean {
+  const end = process.argv.indexOf('--');
+  return process.argv.slice(0, end === -1 ? undefined : end).includes('--json');
 }
 
 function buildProgram(context: CliContext): Command {
@@ -25,6 +33,7 @@ function buildProgram(context: CliContext): Command {
     .addHelpText('after', exitStatusHelp())
     .showSuggestionAfterError()
     .exitOverride()
+    .configureOutput(wantsJson() ? { writeErr: () => {} } : {})
     .hook('preAction', async (_program, action) => {
       await context.configure(action.optsWithGlobals());
     });
@@ -32,18 +41,49 @@ function buildProgram(context: CliContext): Command {
   return program;
 }
 
-function reportFailure(context: CliContext, thrown: unknown): ExitCause {
+function causeOf(thrown: unknown): ExitCause {
   if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 'ok' : 'usage';
-  const cause = exitCauseOf(thrown);
+  return exitCauseOf(thrown);
+}
+
+function reportFailure(context: CliContext, thrown: unknown): ExitCause {
+  const cause = causeOf(thrown);
+  if (cause === 'ok') return cause;
   context.bars.clear();
-  if (cause === 'interrupted') process.stderr.write('thaw: interrupted\n');
-  else process.stderr.write(`thaw: ${errorMessage(thrown)}\n`);
-  const isUnforeseen = cause === 'bug' && thrown instanceof Error;
-  if (isUnforeseen || context.isDebug) {
-    const code = thrown instanceof ThawError ? ` (${errorCode(thrown)})` : '';
-    process.stderr.write(`${thrown instanceof Error ? thrown.stack : ''}${code}\n`);
+  const stack = cause === 'bug' || context.isDebug ? stackOf(thrown) : undefined;
+  if (wantsJson()) process.stderr.write(`${JSON.stringify(failureJson(thrown, cause, stack))}\n`);
+  else if (!(thrown instanceof CommanderError)) {
+    const message = cause === 'interrupted' ? 'interrupted' : errorMessage(thrown);
+    process.stderr.write(`thaw: ${withoutControls(message)}\n`);
+    if (stack !== undefined) process.stderr.write(stack);
   }
   return cause;
+}
+
+function stackOf(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error)) return undefined;
+  const code = thrown instanceof ThawError ? ` (${errorCode(thrown)})` : '';
+  return `${thrown.stack}${code}\n`;
+}
+
+/** The documented, stable shape of an error with `--json`. */
+function failureJson(thrown: unknown, cause: ExitCause, stack: string | undefined): object {
+  const usage = thrown instanceof CommanderError ? new UsageError(usageMessage(thrown)) : thrown;
+  const code =
+    cause === 'interrupted' ? 'ERR_CLI_INTERRUPTED' : (errorCode(usage) ?? 'ERR_INTERNAL');
+  const retryable = usage instanceof ThawError && usage.retryable;
+  const { status } = exitStatuses[cause];
+  return {
+    error: { code, message: errorMessage(usage), status, retryable, ...defined({ stack }) },
+  };
+}
+
+/** Commander says "error: missing required argument 'id'". */
+function usageMessage({ message }: CommanderError): string {
+  const complaint = message.replace(/^error: /, '');
+  return complaint.startsWith('(')
+    ? 'Cannot tell what to do: name a command'
+    : `Cannot run this: ${complaint}`;
 }
 
 /** A reader that wants no more (`thaw … | head -1`) is no failure of ours; output that is lost otherwise is. */

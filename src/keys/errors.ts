@@ -34,6 +34,17 @@ export class KeysMalformedFileError extends ThawError {
   }
 }
 
+/** A key is to be made anew although something is sealed under the one that was. */
+export class KeysLostError extends ThawError {
+  constructor(path: string, whose: string) {
+    super({
+      code: 'ERR_KEYS_LOST',
+      fault: 'environment',
+      message: `Cannot find the key of ${whose} in the keyring "${path}", and there are images that need it: restore the keyring from a backup, remove those images, or start anew with another --root`,
+    });
+  }
+}
+
 export class KeysUnavailableError extends ThawError {
   constructor(path: string, cause: unknown) {
     super({

@@ -88,12 +88,12 @@ interface FileVersion {
 }
 
 export class KeyringFile {
-  readonly #path: string;
+  readonly path: string;
   #version: FileVersion | undefined;
   #secrets: KeyringSecrets = noSecrets;
 
   constructor(path: string) {
-    this.#path = path;
+    this.path = path;
   }
 
   /**
@@ -102,7 +102,7 @@ export class KeyringFile {
    */
   async read(): Promise<KeyringSecrets> {
     try {
-      const found = await stat(this.#path, { bigint: true });
+      const found = await stat(this.path, { bigint: true });
       const known = this.#version;
       const isKnown =
         known !== undefined &&
@@ -117,18 +117,22 @@ export class KeyringFile {
   }
 
   /**
-   * The secret of that name; `make` makes it if no process has. It is durable once this resolves.
+   * The secret of that name; `make` makes it if no process has, or throws. It is durable once this resolves.
    */
-  async getOrAdd(kind: SecretKind, name: string, make: () => Uint8Array): Promise<Uint8Array> {
+  async getOrAdd(
+    kind: SecretKind,
+    name: string,
+    make: () => Promise<Uint8Array>,
+  ): Promise<Uint8Array> {
     const found = (await this.read())[kind].get(name);
     if (found !== undefined) return found;
     try {
-      await makeDirectoryDurably(dirname(this.#path), 0o700);
-      return await withFileLock(`${this.#path}.lock`, async () => {
+      await makeDirectoryDurably(dirname(this.path), 0o700);
+      return await withFileLock(`${this.path}.lock`, async () => {
         const secrets = await this.read();
         const foundByNow = secrets[kind].get(name);
         if (foundByNow !== undefined) return foundByNow;
-        const secret = make();
+        const secret = await make();
         await this.#replace({ ...secrets, [kind]: new Map([...secrets[kind], [name, secret]]) });
         return secret;
       });
@@ -138,18 +142,18 @@ export class KeyringFile {
   }
 
   async #load(): Promise<KeyringSecrets> {
-    const handle = await open(this.#path, 'r');
+    const handle = await open(this.path, 'r');
     try {
       const found = await handle.stat({ bigint: true });
-      if (!found.isFile()) throw new KeysMalformedFileError(this.#path, 'it is not a file');
+      if (!found.isFile()) throw new KeysMalformedFileError(this.path, 'it is not a file');
       if ((found.mode & 0o077n) !== 0n) {
         const mode = (found.mode & 0o777n).toString(8);
-        throw new KeysInsecureFileError(this.#path, `others may use it, its mode is ${mode}`);
+        throw new KeysInsecureFileError(this.path, `others may use it, its mode is ${mode}`);
       }
       if (found.uid !== 0n && found.uid !== BigInt(process.geteuid?.() ?? 0)) {
-        throw new KeysInsecureFileError(this.#path, `it belongs to user ${found.uid}`);
+        throw new KeysInsecureFileError(this.path, `it belongs to user ${found.uid}`);
       }
-      this.#secrets = parseKeyring(this.#path, await handle.readFile('utf8'));
+      this.#secrets = parseKeyring(this.path, await handle.readFile('utf8'));
       this.#version = { ino: found.ino, ctimeNs: found.ctimeNs, size: found.size };
       return this.#secrets;
     } finally {
@@ -159,7 +163,7 @@ export class KeyringFile {
 
   /** Under the lock only. */
   async #replace(secrets: KeyringSecrets): Promise<void> {
-    const temporary = `${this.#path}.new`;
+    const temporary = `${this.path}.new`;
     await rm(temporary, { force: true }); // of a writer that died
     const handle = await open(temporary, 'wx', 0o600);
     try {
@@ -168,11 +172,11 @@ export class KeyringFile {
     } finally {
       await handle.close();
     }
-    await rename(temporary, this.#path);
-    await syncDirectory(dirname(this.#path));
+    await rename(temporary, this.path);
+    await syncDirectory(dirname(this.path));
   }
 
   #error(thrown: unknown): unknown {
-    return thrown instanceof ThawError ? thrown : new KeysUnavailableError(this.#path, thrown);
+    return thrown instanceof ThawError ? thrown : new KeysUnavailableError(this.path, thrown);
   }
 }

@@ -56,6 +56,27 @@ test('unwrapping for a tenant who has no key makes none', async () => {
   assert.deepEqual(await readdir(directory.path), []);
 });
 
+test('a key that something is sealed under is not made anew', async () => {
+  await using directory = await makeDirectory();
+  const { file } = directory;
+  await (await openLocalKeyring(file)).salt('root-1');
+  const asked: unknown[] = [];
+  const service = await openLocalKeyring(file, {
+    isInUse: async (user) => asked.push(user) > 0,
+  });
+  await service.salt('root-1');
+  assert.deepEqual(asked, [], 'it is there');
+  await rm(file);
+  const lost = { code: 'ERR_KEYS_LOST', message: /root "root-1" in the keyring .* restore/ };
+  await assert.rejects(service.salt('root-1'), lost);
+  await assert.rejects(service.generateDataKey('acme', context), {
+    code: 'ERR_KEYS_LOST',
+    message: /tenant "acme"/,
+  });
+  assert.deepEqual(asked, [{ rootId: 'root-1' }, { tenant: 'acme' }]);
+  await assert.rejects(stat(file), { code: 'ENOENT' });
+});
+
 test('a keyring opened again has the same keys', async () => {
   await using directory = await makeDirectory();
   const before = await openLocalKeyring(directory.file);

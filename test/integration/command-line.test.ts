@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
@@ -80,6 +80,41 @@ test('an image name is one line of text', async (t) => {
     await expectUsageError(thaw, ['image', 'convert', source, '--name', name], /name of an image/);
   }
   assert.deepEqual(await thaw.json('image', 'ls'), []);
+});
+
+test('a keyring that is lost while there are images is not made anew', async (t) => {
+  const thaw = await thawFor(t);
+  const source = await publishSmallImage(thaw);
+  await thaw.json('image', 'convert', source, '--name', 'one');
+  const keyring = join(thaw.root, 'keyring.json');
+  await rename(keyring, `${keyring}.away`);
+  for (const tenant of ['default', 'other']) {
+    const args = ['image', 'convert', source, '--name', 'two', '--tenant', tenant];
+    const { status, stderr } = await thaw.run(...args);
+    assert.equal(status, exitStatuses.refused.status, stderr);
+    assert.match(stderr, /Cannot find the key of .*keyring\.json.* restore the keyring/);
+  }
+  await assert.rejects(stat(keyring), { code: 'ENOENT' });
+  await rename(`${keyring}.away`, keyring);
+  await thaw.json('image', 'convert', source, '--name', 'two');
+});
+
+test('with --json an error is one line of JSON as well', async (t) => {
+  const thaw = await thawFor(t);
+  for (const [args, code, status] of [
+    [['image', 'inspect', 'none'], 'ERR_API_IMAGE_NOT_FOUND', exitStatuses.notFound.status],
+    [['image', 'cat', 'none', '/x'], 'ERR_API_IMAGE_NOT_FOUND', exitStatuses.notFound.status],
+    [['image', 'ls', '--no-such-option'], 'ERR_CLI_USAGE', exitStatuses.usage.status],
+    [['image', 'inspect'], 'ERR_CLI_USAGE', exitStatuses.usage.status],
+    [['image', 'ls', '--config', '/nonexistent'], 'ERR_CLI_CONFIG', exitStatuses.usage.status],
+  ] as const) {
+    const run = await thaw.run(...args, '--json');
+    const { error } = JSON.parse(run.stderr) as { error: Readonly<Record<string, unknown>> };
+    assert.deepEqual([error['code'], error['status'], run.status], [code, status, status]);
+    assert.match(String(error['message']), /^[A-Z]/);
+    assert.equal(run.stderr.split('\n').length, 2);
+    assert.equal(run.stdout, '');
+  }
 });
 
 test('the files of an image are listed and read, whatever their names, and the reader may stop early', async (t) => {

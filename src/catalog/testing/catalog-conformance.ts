@@ -48,6 +48,21 @@ function imageTests(inFresh: (work: (catalog: Catalog) => Promise<void>) => () =
   );
 
   test(
+    'hasImages() tells whether a tenant has any, or a root',
+    inFresh(async (catalog) => {
+      const image = imageRecord();
+      const [{ tenant }, { rootId }] = [image, image];
+      assert.equal(await catalog.hasImages({ tenant }), false);
+      assert.equal(await catalog.hasImages({ rootId }), false);
+      await catalog.addImage(image);
+      assert.equal(await catalog.hasImages({ tenant }), true);
+      assert.equal(await catalog.hasImages({ rootId }), true);
+      assert.equal(await catalog.hasImages({ tenant: 'other' }), false);
+      assert.equal(await catalog.hasImages({ rootId: 'other' }), false);
+    }),
+  );
+
+  test(
     'addImage() refuses a root that it does not know',
     inFresh(async (catalog) => {
       const adding = catalog.addImage(imageRecord({ rootId: 'r9' }));
