@@ -1,8 +1,8 @@
 /**
  * Publishing images of real package files whose layers lie on local disk, against what one would do without Thaw to get an ext4 disk
  * of them: unpack with umoci, then `mke2fs -d`. Thaw's time includes hashing, encryption and durable storage, the others' does
- * not. Thaw's memory is the peak of its process. `npm run bench -- publish [250MB] [600MB] [2GB] [10GB]`, by default the
- * smallest. Needs root, umoci and mke2fs, and what the corpus needs.
+ * not. Thaw's memory is the peak of its process. `npm run bench -- publish [250MB] [600MB] [2GB] [10GB] [1Mfiles]`, by default
+ * the smallest. Needs root, umoci and mke2fs, and what the corpus needs.
  */
 
 import { execFile } from 'node:child_process';
@@ -16,8 +16,15 @@ import { spread, type Report, type Table } from './harness.ts';
 import { imageSizes, largeImage, type ImageSize, type LargeImage } from './publish/large-images.ts';
 import type { Published } from './publish/publish-once.ts';
 
-const rounds: Readonly<Record<ImageSize, number>> = { '250MB': 3, '600MB': 3, '2GB': 2, '10GB': 1 };
-const publishOncePath = join(import.meta.dirname, 'publish/publish-once.ts');
+const rounds: Readonly<Record<ImageSize, number>> = {
+  '250MB': 3,
+  '600MB': 3,
+  '2GB': 2,
+  '10GB': 1,
+  '1Mfiles': 1,
+};
+const launchPath = join(import.meta.dirname, '../scripts/launch');
+const publishOncePath = 'bench/publish/publish-once.ts';
 const timeoutMs = 3_600_000;
 
 /** The goals of peak memory: so much, and so much for each file. */
@@ -103,7 +110,7 @@ async function timed(command: string, args: readonly string[]): Promise<number> 
 async function publish(way: string, state: string, source: string): Promise<Run> {
   await runCommand('sync', [], { timeoutMs });
   const args = [publishOncePath, state, source];
-  const { stdout } = await promisify(execFile)(process.execPath, args);
+  const { stdout } = await promisify(execFile)(launchPath, args);
   const published = JSON.parse(stdout) as Published;
   return { way, elapsedMs: published.elapsedMs, published };
 }

@@ -6,7 +6,7 @@
 
 import { access, mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { byteStringToBytes, RandomAccessFile, type ByteString } from '../../src/base/index.ts';
 import { scanTar, type TarEntry } from '../../src/oci/index.ts';
@@ -17,9 +17,14 @@ import { corpusLayer } from '../corpus/index.ts';
 const blockBytes = 4096;
 const megabyte = 1_000_000;
 
-/** Sizes that can be asked for; what the image has is within a layer of it. */
-export const imageSizes = { '250MB': 250, '600MB': 600, '2GB': 2000, '10GB': 10_000 } as const;
+/** In MB. What the image has is within a layer of it. */
+const contentSizes = { '250MB': 250, '600MB': 600, '2GB': 2000, '10GB': 10_000 } as const;
+/** Of an image of nothing but small files, which are generated. */
+const manyFiles = { '1Mfiles': 1_000_000 } as const;
 
+export const imageSizes = { ...contentSizes, ...manyFiles } as const;
+
+/** What can be asked for. */
 export type ImageSize = keyof typeof imageSizes;
 
 export interface LargeImage {
@@ -40,7 +45,8 @@ export async function largeImage(size: ImageSize): Promise<LargeImage> {
   const making = join(directory, `.making-${size}-${process.pid}`);
   await mkdir(making, { recursive: true });
   try {
-    const layers = await lowerLayers(size, making);
+    const layers =
+      size === '1Mfiles' ? [await writeManyFiles(making)] : await lowerLayers(size, making);
     await writeImages(join(making, 'layout'), layers, tags);
     await rename(join(making, 'layout'), layoutDir);
   } finally {
@@ -57,8 +63,11 @@ async function isThere(path: string): Promise<boolean> {
 }
 
 /** Tar files, the lowest first. */
-async function lowerLayers(size: ImageSize, work: string): Promise<readonly string[]> {
-  const wantedBytes = imageSizes[size] * megabyte;
+async function lowerLayers(
+  size: keyof typeof contentSizes,
+  work: string,
+): Promise<readonly string[]> {
+  const wantedBytes = contentSizes[size] * megabyte;
   const kinds =
     size === '250MB'
       ? (['base', 'apt-node'] as const)
@@ -76,6 +85,23 @@ async function lowerLayers(size: ImageSize, work: string): Promise<readonly stri
     bytes += (await stat(path)).size;
   }
   return layers;
+}
+
+/** A layer of a million files of up to 3 KB, fifty in a directory, with paths as npm packages have them. */
+async function writeManyFiles(work: string): Promise<string> {
+  const path = join(work, 'files.tar');
+  await using file = await open(path, 'w');
+  for (let directory = 0; directory < manyFiles['1Mfiles'] / 50; directory += 1) {
+    const entries = Array.from({ length: 50 }, (_, index) => ({
+      path: `srv/node_modules/package-${directory}/lib/module-${index}.js`,
+      content: `export const value = ${directory * 50 + index};\n`.repeat(
+        ((directory * 31 + index * 17) % 80) + 1,
+      ),
+    }));
+    await file.writeFile(buildTar(entries, { end: false }));
+  }
+  await file.writeFile(buildTar([]));
+  return path;
 }
 
 /** The same tree under a directory of its own, with other bytes. */
@@ -113,7 +139,11 @@ async function writeImages(
   await mkdir(layoutDir);
   const writer = await OciLayoutWriter.open(layoutDir);
   const written = [];
-  for (const tar of tars) written.push(await writer.addLayer({ tar }));
+  for (const tar of tars) {
+    // Copies are quickly made rather than well: what matters is that both ways read the same.
+    const gzipLevel = tar.startsWith(dirname(layoutDir)) ? 1 : 6;
+    written.push(await writer.addLayer({ tar, gzipLevel }));
+  }
   for (const tag of tags) {
     const app = { tar: buildTar([{ path: 'app/main.js', content: `// ${tag}\n`.repeat(500) }]) };
     const { descriptor } = await writer.addImage({ layers: [...written, app] });

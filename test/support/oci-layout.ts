@@ -20,6 +20,8 @@ export interface LayerInput {
   readonly tar: Uint8Array | string;
   /** Default `gzip`. */
   readonly compression?: LayerCompression;
+  /** Of gzip, 1 to 9. Default 6. */
+  readonly gzipLevel?: number;
 }
 
 /** The `config` object of an image's configuration, spelled as in config.md. */
@@ -136,7 +138,7 @@ export class OciLayoutWriter {
 
   /** Compresses and stores one layer, in a stream, whatever its size. */
   async addLayer(input: LayerInput, dialect: 'oci' | 'docker' = 'oci'): Promise<WrittenLayer> {
-    const { tar, compression = 'gzip' } = input;
+    const { tar, compression = 'gzip', gzipLevel = 6 } = input;
     const tarHash = createHash('sha256');
     const blobHash = createHash('sha256');
     let size = 0;
@@ -158,7 +160,7 @@ export class OciLayoutWriter {
       }
     };
     try {
-      const compress = { gzip: createGzip, zstd: createZstdCompress };
+      const compress = { gzip: () => createGzip({ level: gzipLevel }), zstd: createZstdCompress };
       if (compression === 'none') await pipeline(tarStream(tar), hashTar, store);
       else await pipeline(tarStream(tar), hashTar, compress[compression](), store);
     } finally {
