@@ -38,8 +38,7 @@ process.execve(process.execPath, [
   '--test-reporter-destination=stdout',
   `--test-concurrency=${filesAtATime}`,
   `--test-timeout=${timeoutMs}`,
-  // A file whose tests have all ended ends, whatever a failed one of them left open.
-  '--test-force-exit',
+  `--import=${join(import.meta.dirname, 'leak-watch.ts')}`,
   ...options,
   ...(patterns.length > 0 ? patterns : ['src/**/*.test.ts', 'test/**/*.test.ts']),
 ]);

@@ -12,6 +12,7 @@ import { projectRoot } from './support/source-files.ts';
 interface Run {
   readonly status: number | null;
   readonly lines: string[];
+  readonly errors: string;
 }
 
 function runTests(t: TestContext, text: string, requireAll: '0' | '1' = '0'): Run {
@@ -21,7 +22,7 @@ function runTests(t: TestContext, text: string, requireAll: '0' | '1' = '0'): Ru
   writeFileSync(file, `import { test } from 'node:test';\n${text}`);
   // What Node's runner tells the files that it runs would keep the inner runner from running at all.
   const { NODE_TEST_CONTEXT: _ours, ...environment } = process.env;
-  const { status, stdout } = spawnSync(
+  const { status, stdout, stderr } = spawnSync(
     process.execPath,
     [join(projectRoot, 'scripts/test.ts'), file],
     {
@@ -29,7 +30,7 @@ function runTests(t: TestContext, text: string, requireAll: '0' | '1' = '0'): Ru
       env: { ...environment, THAW_TEST_REQUIRE_ALL: requireAll },
     },
   );
-  return { status, lines: stdout.split('\n') };
+  return { status, lines: stdout.split('\n'), errors: `${stdout}${stderr}` };
 }
 
 const skipping = `
@@ -64,12 +65,17 @@ test('where every component is required, a test that needs one fails the run; ot
   assert.equal(runTests(t, "test('x', { skip: 'only on Fridays' }, () => {});", '1').status, 0);
 });
 
-test('a failing test fails the run and is shown, also where it left a server open', (t) => {
-  const { status, lines } = runTests(
-    t,
-    `import { createServer } from 'node:http';
-     test('fails', () => { createServer().listen(0, '127.0.0.1'); throw new Error('as it must'); });`,
-  );
+test('a file that leaves something open fails, and is told what, though its tests pass', (t) => {
+  const leaking = `import { createServer } from 'node:http';
+     test('passes', () => { createServer().listen(0, '127.0.0.1'); });`;
+  const { status, lines, errors } = runTests(t, leaking);
+  assert.equal(status, 1);
+  assert.match(errors, /a\.test\.mjs has ended its tests and left open: .*TCPServerWrap/);
+  assert.ok(lines.includes('ℹ fail 1'));
+});
+
+test('a failing test fails the run and is shown', (t) => {
+  const { status, lines } = runTests(t, "test('fails', () => { throw new Error('as it must'); });");
   assert.equal(status, 1);
   assert.ok(lines.includes('ℹ fail 1'));
   assert.ok(lines.some((line) => line.includes('as it must')));
