@@ -11,6 +11,8 @@ import { runCommand } from '../../src/base/index.ts';
 
 const blkioRoot = '/sys/fs/cgroup/blkio';
 const memoryDirectory = '/dev/shm';
+/** Files keep the time of every read. */
+const mountOptions = ['-o', 'strictatime'] as const;
 
 /** Why there can be none here; undefined if there can. */
 export function shapingObstacle(): string | undefined {
@@ -50,7 +52,7 @@ export class ShapedDisk implements AsyncDisposable {
     const { stdout } = await runCommand('losetup', ['--find', '--show', file]);
     const device = stdout.trim();
     made.defer(async () => void (await runCommand('losetup', ['--detach', device])));
-    await runCommand('mount', [device, path]);
+    await runCommand('mount', [...mountOptions, device, path]);
     made.defer(async () => void (await runCommand('umount', [path])));
     const group = join(blkioRoot, name);
     await mkdir(group);
@@ -71,7 +73,7 @@ export class ShapedDisk implements AsyncDisposable {
   /** Makes the kernel forget what it has read. Nobody may have a file of it open. */
   async forget(): Promise<void> {
     await runCommand('umount', [this.path]);
-    await runCommand('mount', [this.#device, this.path]);
+    await runCommand('mount', [...mountOptions, this.#device, this.path]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
