@@ -74,14 +74,14 @@ export function isZeroBlock(block: Buffer): boolean {
 
 /** A decimal number of a pax record; undefined where it is none. */
 export function parseDecimal(text: string): number | undefined {
-  if (!/^[+-]?[0-9]{1,19}$/.test(text)) return undefined;
+  if (!/^[+-]?[0-9]+$/.test(text)) return undefined;
   const value = Number(text);
   return Number.isSafeInteger(value) ? value : undefined;
 }
 
 /** A pax time: decimal seconds, maybe negative, with any number of decimals, of which nine count. */
 export function parseTime(text: string): Timestamp | undefined {
-  const parts = /^([+-]?[0-9]{1,19})(?:\.([0-9]*))?$/.exec(text);
+  const parts = /^([+-]?[0-9]+)(?:\.([0-9]*))?$/.exec(text);
   if (parts === null) return undefined;
   const whole = Number(parts[1]);
   const nanoseconds = Number((parts[2] ?? '').slice(0, 9).padEnd(9, '0'));

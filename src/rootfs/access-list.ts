@@ -35,11 +35,16 @@ function* entriesOf(list: Uint8Array): Generator<Entry> {
   }
 }
 
+/** Whether it is of the one version that Linux knows; it says that it does not support others. */
+export function isKnownAccessList(list: Uint8Array): boolean {
+  return list.byteLength < headerBytes || viewOf(list).readUInt32LE(0) === version;
+}
+
 /** Whether Linux takes it. One without any entries is valid: it stands for none. */
 export function isValidAccessList(list: Uint8Array): boolean {
+  if (list.byteLength === 0) return true;
   const isWhole = (list.byteLength - headerBytes) % entryBytes === 0;
-  if (list.byteLength < headerBytes || !isWhole || viewOf(list).readUInt32LE(0) !== version)
-    return false;
+  if (list.byteLength < headerBytes || !isWhole) return false;
   const entries = [...entriesOf(list)];
   if (entries.length === 0) return true;
   const isOrdered = entries.every(({ tag, permissions }, index) => {
@@ -55,7 +60,7 @@ export function isValidAccessList(list: Uint8Array): boolean {
 }
 
 export function isEmptyAccessList(list: Uint8Array): boolean {
-  return list.byteLength === headerBytes;
+  return list.byteLength <= headerBytes;
 }
 
 /** Whether it says nothing that a mode could not. */

@@ -5,6 +5,7 @@ import type { TarEntry, Timestamp } from '../oci/index.ts';
 import {
   accessListOfMode,
   isEmptyAccessList,
+  isKnownAccessList,
   isMinimalAccessList,
   isValidAccessList,
 } from './access-list.ts';
@@ -84,7 +85,9 @@ function keptXattrs(
   fail: (problem: string) => never,
 ): Xattrs {
   if (xattrs.size === 0) return noXattrs;
-  const kept = [...xattrs].filter(([name]) => isKept(name, inodeType));
+  const kept = [...xattrs].filter(
+    ([name, value]) => isKept(name, inodeType) && (!isList(name) || isKnownAccessList(value)),
+  );
   for (const [name, value] of kept) {
     const problem = problemOf(name, value);
     const shown = JSON.stringify(byteStringToDisplay(name).slice(0, 200));
@@ -106,11 +109,14 @@ function isKept(name: ByteString, inodeType: Node['type']): boolean {
 function problemOf(name: ByteString, value: Uint8Array): string | undefined {
   if (name.length > xattrNameBytesMax || name.endsWith('.')) return 'has no valid name';
   if (value.byteLength > xattrValueBytesMax) return `is larger than ${xattrValueBytesMax} bytes`;
-  const isList = name === accessList || name === defaultList;
-  if (isList && !isValidAccessList(value)) return 'is no valid access control list';
+  if (isList(name) && !isValidAccessList(value)) return 'is no valid access control list';
   const isCapability = capabilityBytes.get(value[3] ?? 0) === value.byteLength;
   if (name === capability && !isCapability) return 'is no set of capabilities of Linux';
   return undefined;
+}
+
+function isList(name: ByteString): boolean {
+  return name === accessList || name === defaultList;
 }
 
 function saysNothing(name: ByteString, value: Uint8Array): boolean {

@@ -14,6 +14,8 @@ export interface LayerOptions {
   readonly withHardLinks: boolean;
   /** Default true. */
   readonly withSymlinks?: boolean;
+  /** Whether there are access control lists, capabilities and attributes of namespaces that are not kept. */
+  readonly withMoreXattrs?: boolean;
   /** Whether the text of links may go up after it has gone down. */
   readonly withTangledLinks?: boolean;
 }
@@ -45,6 +47,14 @@ export async function withoutRefused(layers: readonly Layer[]): Promise<Layer[]>
   return kept;
 }
 
+/**
+ * Where whiteouts come after other entries of their layer, containerd removes those too, which the specification forbids,
+ * and umoci lets a directory that is hidden but has something new in it keep its old metadata.
+ */
+export function whiteoutsFirst(layer: Layer): Layer {
+  return [...layer.filter(isMarker), ...layer.filter((entry) => !isMarker(entry))];
+}
+
 export function isMarker({ path }: TarBuilderEntry): boolean {
   return path.toString().includes('.wh.');
 }
@@ -71,6 +81,27 @@ const modified = record({
   nanoseconds: fc.nat(999_999_999),
 });
 const attributes = record({ mode: fc.nat(0o7777), uid: owner, gid: owner, modified });
+const accessList = Buffer.from(
+  '0200000001000600ffffffff02000700e803000004000400ffffffff10000600ffffffff20000000ffffffff',
+  'hex',
+);
+const moreXattrs = fc.constantFrom<Record<string, string | Buffer>>(
+  { 'user.empty': '' },
+  { 'user.long': 'x'.repeat(3000), 'user.a': 'b' },
+  { 'security.capability': Buffer.from('0100000200040000000000000000000000000000', 'hex') },
+  { 'security.capability': 'none' },
+  { 'system.posix_acl_access': accessList, 'user.a': 'b' },
+  // No more than a mode.
+  {
+    'system.posix_acl_access': Buffer.concat([
+      accessList.subarray(0, 12),
+      accessList.subarray(20, 28),
+      accessList.subarray(36),
+    ]),
+  },
+  { 'system.posix_acl_access': 'none' },
+  { 'trusted.x': 'y', 'com.apple.provenance': 'z' },
+);
 /** umoci loses empty ones; containerd, and so we, do not. */
 const xattrs = fc.constantFrom<Record<string, string>>({}, {}, { 'user.x': 'y', 'user.é': '=\n' });
 
@@ -86,7 +117,11 @@ function randomEntry(options: LayerOptions): fc.Arbitrary<TarBuilderEntry> {
     // In a directory with the set-group-id bit Linux gives its group to the parents made without an entry.
     return { path, ...inode, mode: inode.mode & ~0o2000, type: 'directory' };
   });
-  const content = record({ content: fc.constantFrom('', 'x', 'content'), xattrs });
+  const anyXattrs = options.withMoreXattrs === true ? fc.oneof(xattrs, moreXattrs) : xattrs;
+  const content = record({
+    content: fc.constantFrom('', 'x', 'content', 'c'.repeat(5000)),
+    xattrs: anyXattrs,
+  });
   const device = record({ deviceMajor: fc.nat(4095), deviceMinor: fc.nat(1_048_575) });
   return fc.oneof(
     { weight: 6, arbitrary: leaf('file', content) },

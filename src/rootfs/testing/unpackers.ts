@@ -4,13 +4,24 @@ import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 
-import { CommandFailedError, randomAccessOf, runCommand } from '../../base/index.ts';
+import {
+  CommandFailedError,
+  byteString,
+  type RandomAccess,
+  randomAccessOf,
+  runCommand,
+} from '../../base/index.ts';
+import { TarFormatError } from '../../oci/index.ts';
 import { type AllFacts, factsOfDirectory, factsOfTree } from '../../../test/support/file-facts.ts';
 import { buildTar } from '../../../test/support/tar-builder.ts';
 import { unpackWithUmoci } from '../../../test/support/umoci.ts';
 import { ApplyError, type DirectoryNode, type Node, type RootTree, walkTree } from '../index.ts';
-import { applyTars } from './apply.ts';
+import { cleanNames } from '../entry-path.ts';
+import type { MutableDirectory } from '../mutable-tree.ts';
+import { resolveDirectory } from '../resolve-path.ts';
+import { apply, applyTars } from './apply.ts';
 import type { Layer } from './random-layers.ts';
 
 export interface Unpacker {
@@ -54,11 +65,27 @@ export function containerd(program: string): Unpacker {
   };
 }
 
+/** How our side is looked at: the tree itself, or what is made of it. */
+export type TreeView = (tree: RootTree, layers: readonly RandomAccess[]) => Promise<AllFacts>;
+
 /** Holds our tree against the unpacker's directory, or our refusal against its. */
-export async function checkAgainst(unpacker: Unpacker, layers: readonly Layer[]): Promise<void> {
+export async function checkAgainst(
+  unpacker: Unpacker,
+  layers: readonly Layer[],
+  view: TreeView = factsOfTree,
+): Promise<void> {
   const tars = layers.map((entries) => buildTar(entries));
+  await checkTarsAgainst(unpacker, tars, view);
+}
+
+/** The same for layers that are tars already. Returns whether both took them. */
+export async function checkTarsAgainst(
+  unpacker: Unpacker,
+  tars: readonly Buffer[],
+  view: TreeView = factsOfTree,
+): Promise<boolean> {
   const readers = tars.map((tar) => randomAccessOf(tar));
-  const ours = await orRefusal(applyTars(readers), (thrown) => thrown instanceof ApplyError);
+  const ours = await orRefusal(applyTars(readers), isOurRefusal);
   const work = mkdtempSync(join(tmpdir(), 'thaw-unpack-'));
   try {
     const theirs = await orRefusal(
@@ -67,16 +94,19 @@ export async function checkAgainst(unpacker: Unpacker, layers: readonly Layer[])
     );
     if (ours === 'refused' || theirs === 'refused') {
       assert.equal(ours === 'refused' ? ours : 'taken', theirs === 'refused' ? theirs : 'taken');
-      return;
+      return false;
     }
     const adjust = adjustmentFor(unpacker, ours);
-    assert.deepEqual(
-      adjust(await factsOfTree(ours, readers)),
-      adjust(await factsOfDirectory(theirs)),
-    );
+    assert.deepEqual(adjust(await view(ours, readers)), adjust(await factsOfDirectory(theirs)));
+    return true;
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
+}
+
+/** Of an archive, or of what is in it. */
+function isOurRefusal(thrown: unknown): boolean {
+  return thrown instanceof ApplyError || thrown instanceof TarFormatError;
 }
 
 async function orRefusal<Value>(
@@ -118,4 +148,23 @@ function isEmptyShell(node: Node): boolean {
     isImplicit(node) &&
     [...node.entries.values()].every((below) => isEmptyShell(below))
   );
+}
+
+/**
+ * Whether each directory entry is still there, with its time, at the end of its layer: only then does containerd set the time of
+ * what the entry made, and not of something else that its path has come to mean.
+ */
+export async function keepsItsDirectories(layers: readonly Layer[]): Promise<boolean> {
+  for (const [index, layer] of layers.entries()) {
+    const tree = await apply(...layers.slice(0, index + 1)).catch(() => undefined);
+    if (tree === undefined) return true;
+    const root = tree.root as unknown as MutableDirectory;
+    for (const { path, type, modified } of layer) {
+      if (type !== 'directory') continue;
+      const found = resolveDirectory(root, cleanNames(byteString(path.toString())));
+      if (typeof found === 'string' || found.missing.length > 0) return false;
+      if (!isDeepStrictEqual(found.chain.at(-1)?.metadata.modified, modified)) return false;
+    }
+  }
+  return true;
 }
