@@ -2,7 +2,7 @@
 
 import type { RandomAccess } from '../../src/base/index.ts';
 import { openFilesystem, type Ext4Reader, type Extent } from '../../src/ext4/index.ts';
-import { walkTree } from '../../src/rootfs/index.ts';
+import { walkTree, type Node, type RootTree } from '../../src/rootfs/index.ts';
 import { blockSizeBytes, blocksPerChunk, type Disk, type StoredChunk } from './disk-chunks.ts';
 import type { LayeredImage } from './layered-image.ts';
 
@@ -34,7 +34,7 @@ export interface DiskUse {
   layerOf(chunk: StoredChunk, block: number): number;
   /** The file or directory whose data it holds. */
   pathOf(chunk: StoredChunk, block: number): string | undefined;
-  /** By path. */
+  /** By path, of several the first in `walkTree`. */
   readonly files: ReadonlyMap<string, FileBlocks>;
 }
 
@@ -92,19 +92,14 @@ async function markAll(
   { tree, layers }: LayeredImage,
   mark: Mark,
 ): Promise<Map<string, FileBlocks>> {
-  const nodes = new Map<string, { layer: number; contentLayer: number }>();
-  for (const { path, node } of walkTree(tree.root)) {
-    const { layer } = node;
-    let contentLayer = layer;
-    if (node.type === 'file') contentLayer = node.content.layer;
-    if (node.type === 'directory') contentLayer = node.changedByLayers.at(-1) ?? layer;
-    nodes.set(path, { layer, contentLayer });
-  }
+  const owners = ownersByPath(tree);
   const frame = await readFrame(disk);
   const files = new Map<string, FileBlocks>();
   const reader: Ext4Reader = await openFilesystem(cached(disk));
   for await (const { path, inode } of reader.walk()) {
-    const owner = nodes.get(path) ?? { layer: layers.length, contentLayer: layers.length };
+    const nobody = { path, layer: layers.length, contentLayer: layers.length };
+    const owner = owners.get(path) ?? nobody;
+    if (files.has(owner.path)) continue; // another name of a file
     mark(await frame.inodeBlock(inode.number), 'inode table', owner.layer);
     if (inode.xattrBlock !== 0) mark(inode.xattrBlock, 'other metadata', owner.layer);
     if (inode.type !== 'file' && inode.type !== 'directory') continue;
@@ -112,12 +107,34 @@ async function markAll(
     const kind = kindOf(inode);
     for (const { physicalBlock, blockCount } of extents) {
       for (let at = 0; at < blockCount; at += 1) {
-        mark(physicalBlock + at, kind, owner.contentLayer, path);
+        mark(physicalBlock + at, kind, owner.contentLayer, owner.path);
       }
     }
-    if (inode.type === 'file') files.set(path, { sizeBytes: inode.sizeBytes, extents });
+    if (inode.type === 'file') files.set(owner.path, { sizeBytes: inode.sizeBytes, extents });
   }
   return files;
+}
+
+interface Owner {
+  /** The first of a file's names. */
+  readonly path: string;
+  readonly layer: number;
+  readonly contentLayer: number;
+}
+
+function ownersByPath({ root }: RootTree): ReadonlyMap<string, Owner> {
+  const byNode = new Map<Node, Owner>();
+  const byPath = new Map<string, Owner>();
+  for (const { path, node } of walkTree(root)) {
+    const { layer } = node;
+    let contentLayer = layer;
+    if (node.type === 'file') contentLayer = node.content.layer;
+    if (node.type === 'directory') contentLayer = node.changedByLayers.at(-1) ?? layer;
+    const owner = byNode.get(node) ?? { path, layer, contentLayer };
+    byNode.set(node, owner);
+    byPath.set(path, owner);
+  }
+  return byPath;
 }
 
 function kindOf({ type, sizeBytes }: { type: string; sizeBytes: number }): BlockKind {
