@@ -71,8 +71,10 @@ for (const [kind, setup] of Object.entries(setups)) {
 
     assert.deepEqual(await worker.listImages({ tenant }), [image]);
     assert.deepEqual(await worker.listImages({ tenant: 'other' }), []);
-    const { document } = await worker.inspectImage({ tenant, id: 'n' });
+    const { document, chunksByCodec } = await worker.inspectImage({ tenant, id: 'n' });
     assert.equal(document.imageDigest, image.imageDigest);
+    const { chunkCount, storedBytes } = image;
+    assert.deepEqual(chunksByCodec, { none: { chunks: chunkCount, storedBytes } });
     const report = await worker.checkImage({ tenant, id: image.manifestId.slice(0, 8) });
     assert.deepEqual(report.problems, []);
     await worker.removeImage({ tenant, id: 'n' });
@@ -117,6 +119,9 @@ for (const [kind, setup] of Object.entries(setups)) {
     });
     await assert.rejects(worker.convertImage({ source: 'what:ever', tenant }), {
       code: 'ERR_OCI_BAD_REFERENCE',
+    });
+    await assert.rejects(worker.convertImage({ source, tenant, compress: 'lz4' as 'zstd' }), {
+      code: 'ERR_API_BAD_COMPRESSION',
     });
     await worker.convertImage({ source, tenant, name: 'n' });
     await assert.rejects(worker.inspectImage({ tenant: 'other', id: 'n' }), {

@@ -5,6 +5,7 @@ import * as fc from 'fast-check';
 
 import { errorToJson } from '../base/index.ts';
 import { sealChunk, type SealedChunk } from './codec.ts';
+import type { ChunkCodec } from './manifest.ts';
 import { createSealPool, type SealPool } from './seal-pool.ts';
 
 const salt = Buffer.alloc(32, 0xa5);
@@ -13,16 +14,16 @@ const failingEntry = new URL('testing/failing-seal-worker.ts', import.meta.url);
 /** As plain data: a thread gives `Uint8Array` where the codec gives `Buffer`. */
 function outcomeOf(sealed: SealedChunk | undefined): unknown {
   if (sealed === undefined) return 'zeros';
-  const { ciphertext, ciphertextDigest, key, storedLengthBytes } = sealed;
+  const { ciphertext, ciphertextDigest, key, codec, storedLengthBytes } = sealed;
   const hex = [ciphertext, ciphertextDigest, key].map((bytes) =>
     Buffer.from(bytes).toString('hex'),
   );
-  return [...hex, storedLengthBytes];
+  return [...hex, codec, storedLengthBytes];
 }
 
-function syncOutcome(plaintext: Uint8Array, under: Uint8Array): unknown {
+function syncOutcome(plaintext: Uint8Array, under: Uint8Array, codec?: ChunkCodec): unknown {
   try {
-    return outcomeOf(sealChunk(plaintext, under));
+    return outcomeOf(sealChunk(plaintext, under, codec));
   } catch (thrown) {
     return errorToJson(thrown);
   }
@@ -32,8 +33,9 @@ async function poolOutcome(
   pool: SealPool,
   plaintext: Uint8Array,
   under: Uint8Array,
+  codec?: ChunkCodec,
 ): Promise<unknown> {
-  return pool.seal(plaintext, under).then(outcomeOf, errorToJson);
+  return pool.seal(plaintext, under, codec).then(outcomeOf, errorToJson);
 }
 
 test('seal() gives what sealChunk() gives, byte for byte, errors included', async () => {
@@ -42,19 +44,24 @@ test('seal() gives what sealChunk() gives, byte for byte, errors included', asyn
     fc.uint8Array({ minLength: 4096, maxLength: 4096 }),
     fc.integer({ min: 0, max: 3 }).map((blocks) => new Uint8Array(blocks * 4096)),
     fc.nat(9000).map((length) => new Uint8Array(length).fill(7)),
+    fc.integer({ min: 4, max: 20 }).map((blocks) => new Uint8Array(blocks * 4096).fill(7)),
   );
+  const codecs = fc.constantFrom<ChunkCodec>('none', 'zstd-v1');
   const salts = fc.oneof(
     { weight: 9, arbitrary: fc.uint8Array({ minLength: 32, maxLength: 32 }) },
     fc.uint8Array({ maxLength: 40 }),
   );
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.tuple(plaintexts, salts), { maxLength: 8 }), async (jobs) => {
-      const expected = jobs.map(([plaintext, under]) => syncOutcome(plaintext, under));
-      const outcomes = jobs.map(([plaintext, under]) =>
-        poolOutcome(pool, plaintext.slice(), under),
-      );
-      assert.deepEqual(await Promise.all(outcomes), expected);
-    }),
+    fc.asyncProperty(
+      fc.array(fc.tuple(plaintexts, salts, codecs), { maxLength: 8 }),
+      async (jobs) => {
+        const expected = jobs.map((job) => syncOutcome(...job));
+        const outcomes = jobs.map(([plaintext, ...rest]) =>
+          poolOutcome(pool, plaintext.slice(), ...rest),
+        );
+        assert.deepEqual(await Promise.all(outcomes), expected);
+      },
+    ),
   );
 });
 
