@@ -48,7 +48,7 @@ function caseTable(group: string, results: readonly CaseResult[]): Table {
 function whyTable({ case: { group, name }, layerNames, uses }: CaseResult): Table {
   return {
     title: `Not shared: ${group}: ${name}`,
-    columns: ['layer', 'use', 'stored', 'not shared', 'of it', 'new content'],
+    columns: ['layer', 'use', 'stored', 'not shared', 'of it', 'really new'],
     rows: uses
       .filter(({ bytes }) => bytes.unshared > 0)
       .map(({ layer, kind, bytes, newBytes }) => [
@@ -57,7 +57,7 @@ function whyTable({ case: { group, name }, layerNames, uses }: CaseResult): Tabl
         megabytes(bytes.total),
         megabytes(bytes.unshared),
         percent(bytes.unshared / bytes.total),
-        kind.endsWith('file') ? megabytes(newBytes) : '',
+        /file|inode/.test(kind) ? megabytes(newBytes) : '',
       ]),
   };
 }

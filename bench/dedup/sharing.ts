@@ -10,6 +10,9 @@ import {
 } from './disk-chunks.ts';
 import type { ImageEntry } from './layered-image.ts';
 
+/** Of an inode of ext4 with nanoseconds. */
+const inodeSizeBytes = 256;
+
 export interface Amount {
   total: number;
   /** Of these not in the first image. */
@@ -46,7 +49,7 @@ export interface UseRow {
   readonly kind: BlockKind;
   /** Stored bytes. */
   readonly bytes: Amount;
-  /** Stored bytes that belong to files whose content the first image does not have. */
+  /** Of files whose content the first image does not have, or of inodes that it has otherwise or not at all. */
   newBytes: number;
 }
 
@@ -69,6 +72,11 @@ export function attribute(
       add(row.bytes, blockSizeBytes, isUnshared);
       if (isNew.has(use.pathOf(chunk, block))) row.newBytes += blockSizeBytes;
     }
+  }
+  const facts = new Map(first.entries.map((entry) => [entry.path, entry.facts]));
+  for (const entry of second.entries) {
+    const row = rows.get(`${entry.layer} inode table`);
+    if (row !== undefined && facts.get(entry.path) !== entry.facts) row.newBytes += inodeSizeBytes;
   }
   return [...rows.values()].sort((a, b) => a.layer - b.layer || a.kind.localeCompare(b.kind));
 }
@@ -160,9 +168,6 @@ export function equalFiles(
   }
   return sum;
 }
-
-/** Of an inode of ext4 with nanoseconds. */
-const inodeSizeBytes = 256;
 
 /**
  * What no writer of ext4 can share: blocks of files of `layers` whose content no file of `first` has, and inodes of what `first`
