@@ -27,6 +27,7 @@ export class ShapedDisk implements AsyncDisposable {
   readonly #device: string;
   readonly #group: string;
   readonly #resources: AsyncDisposableStack;
+  #bitsPerSecond = 0; // no limit
 
   private constructor(
     path: string,
@@ -65,15 +66,18 @@ export class ShapedDisk implements AsyncDisposable {
 
   /** From now on. */
   async shape(bitsPerSecond: number): Promise<void> {
-    const numbers = await readFile(`/sys/block/${basename(this.#device)}/dev`, 'utf8');
-    const rule = `${numbers.trim()} ${bitsPerSecond / 8}`;
-    await writeFile(join(this.#group, 'blkio.throttle.read_bps_device'), rule);
+    this.#bitsPerSecond = bitsPerSecond;
+    await this.forget();
   }
 
   /** Makes the kernel forget what it has read. Nobody may have a file of it open. */
   async forget(): Promise<void> {
     await runCommand('umount', [this.path]);
     await runCommand('mount', [...mountOptions, this.#device, this.path]);
+    // Given before the mount the kernel did not heed it (Linux 6.18).
+    const numbers = await readFile(`/sys/block/${basename(this.#device)}/dev`, 'utf8');
+    const rule = `${numbers.trim()} ${this.#bitsPerSecond / 8}`;
+    await writeFile(join(this.#group, 'blkio.throttle.read_bps_device'), rule);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
