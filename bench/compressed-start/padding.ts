@@ -44,6 +44,12 @@ function entropyBits(values: readonly number[]): number {
 
 const kibibytes = [4, 8, 16, 32, 64];
 
+/** Source: Nikitin et al., Reducing Metadata Leakage from Encrypted Files and Communication with PURBs, PETS'19, section 4. */
+function padmeStep(lengthBytes: number): number {
+  const exponent = Math.floor(Math.log2(lengthBytes));
+  return 2 ** (exponent - Math.floor(Math.log2(exponent)) - 1);
+}
+
 function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
@@ -59,17 +65,25 @@ export function paddingTable(name: string, lengths: readonly ChunkLengths[]): Ta
     String(new Set(values).size),
     entropyBits(values).toFixed(1),
   ];
-  const padded = (step: number): number[] =>
-    lengths.map(({ plainBytes, exactBytes }) =>
-      exactBytes === plainBytes ? plainBytes : Math.ceil(exactBytes / step) * step,
-    );
+  const padded = (stepOf: (lengthBytes: number) => number): number[] =>
+    lengths.map(({ plainBytes, exactBytes }) => {
+      if (exactBytes === plainBytes) return plainBytes;
+      const step = stepOf(exactBytes);
+      return Math.ceil(exactBytes / step) * step;
+    });
   return {
     title: `What the lengths of the ${lengths.length} chunks of "${name}" say`,
     columns: ['stored', 'plain : stored', 'over exact', 'lengths', 'bits per chunk'],
     rows: [
       row('plain', plain),
       row('zstd, exact', exact),
-      ...kibibytes.map((step) => row(`zstd, step ${step} KiB`, padded(step * 1024))),
+      ...kibibytes.map((step) =>
+        row(
+          `zstd, step ${step} KiB`,
+          padded(() => step * 1024),
+        ),
+      ),
+      row('zstd, Padmé', padded(padmeStep)),
     ],
   };
 }
