@@ -20,6 +20,7 @@ import { openDirectoryStore } from '../store/index.ts';
 import { checkRunDir, pathsOf, type Config } from './config.ts';
 import { obstacleToMounts } from './doctor.ts';
 import { EnvironmentError } from './errors.ts';
+import { exitStatuses } from './exit-status.ts';
 import { createOwnRoots } from './own-roots.ts';
 import { makeStateDirectory } from './state-directory.ts';
 import { thawCommand } from './thaw-command.ts';
@@ -135,5 +136,6 @@ function holderCommand(config: Config, life: AgentLife): HolderCommand {
   return {
     command: thawCommand(config, ['holder', ...flags[life]]),
     mode: life === 'own' ? 'child' : 'detached',
+    takenStatus: exitStatuses.conflict.status,
   };
 }

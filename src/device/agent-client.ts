@@ -23,6 +23,8 @@ export interface HolderCommand {
    * `child`: ends with this process; its log goes to this one's stderr. The holder must be told to `stopAtEndOfInput`.
    */
   readonly mode: 'detached' | 'child';
+  /** The status with which it ends when it finds another holder at work (`ERR_DEVICE_HOLDER_RUNNING`). */
+  readonly takenStatus: number;
 }
 
 export interface ConnectOptions {
@@ -55,7 +57,7 @@ export class AgentClient {
   readonly #starts = new SingleFlight<'start', void>();
   #holder: ChildProcess | undefined;
   #nextStartMs = 0;
-  /** Holders that we started and that have ended, since an agent last answered. */
+  /** Holders that we started and that have failed, since an agent last answered. */
   #holderEnds = 0;
 
   constructor(options: ConnectOptions) {
@@ -153,8 +155,8 @@ export class AgentClient {
     });
     if (logFd !== undefined) closeSync(logFd);
     this.#holder = holder;
-    holder.once('exit', () => {
-      this.#holderEnds += 1;
+    holder.once('exit', (status) => {
+      if (status !== command.takenStatus) this.#holderEnds += 1;
     });
     await new Promise<void>((resolve, reject) => {
       holder.once('spawn', resolve);

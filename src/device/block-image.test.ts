@@ -8,13 +8,7 @@ import fc from 'fast-check';
 
 import { errorCode, runCommand } from '../base/index.ts';
 import { createRootMounts } from './index.ts';
-import {
-  WorkerFixture,
-  chunkSizeBytes,
-  makeReferenceDisk,
-  missingHere,
-  writeSampleTree,
-} from './testing/worker-fixture.ts';
+import { WorkerFixture, chunkSizeBytes, missingHere } from './testing/worker-fixture.ts';
 
 const missing = missingHere();
 const user = 'test';
@@ -38,10 +32,7 @@ describe('a block image', { skip: missing }, () => {
 
   before(async () => {
     worker = await WorkerFixture.create({ memoryBytes: 8 * chunkSizeBytes, readDeadlineMs: 400 });
-    tree = join(worker.dir, 'tree');
-    await writeSampleTree(tree, 60);
-    await makeReferenceDisk(tree, join(worker.dir, 'disk.img'), '64M');
-    disk = await readFile(join(worker.dir, 'disk.img'));
+    ({ tree, disk } = await worker.sampleDisk(60, '64M'));
   });
   after(async () => worker[Symbol.asyncDispose]());
 

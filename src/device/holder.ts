@@ -28,6 +28,8 @@ export interface HolderOptions {
   readonly stopAtEndOfInput?: boolean;
   /** An agent that says nothing for so long is killed and replaced. Default 10,000. */
   readonly silenceMaxMs?: number;
+  /** The same before its first word: it starts, on a machine that may be busy. Default 60,000. */
+  readonly startMaxMs?: number;
   /** When no agent could be kept alive for so long, the mount is given up. Default 30,000. */
   readonly giveUpAfterMs?: number;
   readonly log: Log;
@@ -84,7 +86,8 @@ class Holder {
   #failingSinceMs = performance.now();
   #respawnDelayMs = 0;
   #startedMs = 0;
-  #lastHeardMs = 0;
+  /** Of the agent that runs now; undefined until its first word. */
+  #lastHeardMs: number | undefined;
 
   constructor(options: HolderOptions, fuseFd: number) {
     this.#options = options;
@@ -112,7 +115,7 @@ class Holder {
     const [program, ...args] = this.#options.agentCommand;
     const { compileCacheDir } = runPaths(this.#options.runDir);
     const startedMs = performance.now();
-    this.#lastHeardMs = startedMs;
+    this.#lastHeardMs = undefined;
     const agent = spawn(program, args, {
       stdio: ['ignore', 'inherit', 'inherit', this.#fuseFd, 'ipc'],
       env: { NODE_COMPILE_CACHE: compileCacheDir, ...process.env },
@@ -163,13 +166,20 @@ class Holder {
     if (agent?.pid === undefined || this.#isStopping) return;
     if (await isDying(agent.pid)) {
       this.#replace(agent, 'killed');
-    } else if (performance.now() - this.#lastHeardMs > (this.#options.silenceMaxMs ?? 10_000)) {
+    } else if (this.#isSilent()) {
       agent.kill('SIGKILL');
       this.#replace(agent, 'silent');
     } else {
       const ping: HolderMessage = { kind: 'ping' };
       if (agent.connected) agent.send(ping, () => {});
     }
+  }
+
+  #isSilent(): boolean {
+    const { silenceMaxMs = 10_000, startMaxMs = 60_000 } = this.#options;
+    const nowMs = performance.now();
+    if (this.#lastHeardMs === undefined) return nowMs - this.#startedMs > startMaxMs;
+    return nowMs - this.#lastHeardMs > silenceMaxMs;
   }
 
   /** Unmounts; then the agent's threads, and with them the agent, end. */

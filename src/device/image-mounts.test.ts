@@ -8,12 +8,7 @@ import { runCommand } from '../base/index.ts';
 import { mountImageFile } from './attach.ts';
 import { mountImage, unmountImage, type AgentClient, type ImageRef } from './index.ts';
 import { listLoopDevices, unmount } from './mounts.ts';
-import {
-  WorkerFixture,
-  makeReferenceDisk,
-  missingHere,
-  writeSampleTree,
-} from './testing/worker-fixture.ts';
+import { WorkerFixture, missingHere, writeSampleTree } from './testing/worker-fixture.ts';
 
 describe('an image mounted for a person', { skip: missingHere() }, () => {
   let worker: WorkerFixture;
@@ -24,12 +19,11 @@ describe('an image mounted for a person', { skip: missingHere() }, () => {
 
   before(async () => {
     worker = await WorkerFixture.create();
-    tree = join(worker.dir, 'tree');
     dir = join(worker.dir, 'mnt');
     await mkdir(dir);
-    await writeSampleTree(tree, 20);
-    await makeReferenceDisk(tree, join(worker.dir, 'disk.img'), '32M');
-    image = await worker.publish(await readFile(join(worker.dir, 'disk.img')));
+    const sample = await worker.sampleDisk(20, '32M');
+    ({ tree } = sample);
+    image = await worker.publish(sample.disk);
     agent = await worker.agent();
   });
   after(async () => worker[Symbol.asyncDispose]());

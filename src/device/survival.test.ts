@@ -3,20 +3,19 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { hash } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { connectAgent, createRootMounts, type AgentClient } from './index.ts';
 import { listLoopDevices, listMounts } from './mounts.ts';
-import { processCommand } from './testing/processes.ts';
+import { processCommand, takenStatus } from './testing/processes.ts';
 import {
   WorkerFixture,
   chunkSizeBytes,
-  makeReferenceDisk,
   missingHere,
-  writeSampleTree,
+  startTimeoutMs,
 } from './testing/worker-fixture.ts';
 
 const missing = missingHere();
@@ -71,11 +70,9 @@ describe('readers of an image', { skip: missing }, () => {
 
   before(async () => {
     worker = await WorkerFixture.create({ memoryBytes: 4 * chunkSizeBytes });
-    const tree = join(worker.dir, 'tree');
-    await writeSampleTree(tree, 60);
-    await makeReferenceDisk(tree, join(worker.dir, 'disk.img'), '64M');
-    disk = await readFile(join(worker.dir, 'disk.img'));
-    const { exited } = run('sh', ['-c', `cd ${tree} && find . -type f | sort | xargs cat`]);
+    const sample = await worker.sampleDisk(60, '64M');
+    ({ disk } = sample);
+    const { exited } = run('sh', ['-c', `cd ${sample.tree} && find . -type f | sort | xargs cat`]);
     digest = hash('sha256', (await exited).output);
     agent = await worker.agent();
   });
@@ -135,10 +132,7 @@ describe('a worker', { skip: missing }, () => {
   let disk: Buffer;
   before(async () => {
     await using made = await WorkerFixture.create();
-    await mkdir(join(made.dir, 'tree'));
-    await writeSampleTree(join(made.dir, 'tree'), 10);
-    await makeReferenceDisk(join(made.dir, 'tree'), join(made.dir, 'disk.img'), '32M');
-    disk = await readFile(join(made.dir, 'disk.img'));
+    ({ disk } = await made.sampleDisk(10, '32M'));
   });
 
   test('gives readers errors at once when its holder is killed, and the next holder cleans up', async () => {
@@ -210,7 +204,7 @@ describe('a worker', { skip: missing }, () => {
     const none = { runDir: worker.runDir, connectTimeoutMs: 100 };
     const unreachable = { code: 'ERR_DEVICE_AGENT_UNREACHABLE', message: /agent\.log/ };
     await assert.rejects(connectAgent(none), unreachable);
-    const spawn = { command: ['false'] as [string], mode: 'detached' as const };
+    const spawn = { command: ['false'] as [string], mode: 'detached' as const, takenStatus };
     await assert.rejects(connectAgent({ ...none, spawn }), unreachable);
   });
 
@@ -219,8 +213,10 @@ describe('a worker', { skip: missing }, () => {
     const command = processCommand('holder', worker.runDir, worker.originDir);
     const script = `
       const { connectAgent } = await import(${JSON.stringify(import.meta.resolve('./index.ts'))});
-      const spawn = { command: ${JSON.stringify(command)}, mode: 'child' };
-      const agent = await connectAgent({ runDir: ${JSON.stringify(worker.runDir)}, spawn });
+      const spawn = { command: ${JSON.stringify(command)}, mode: 'child', takenStatus: ${takenStatus} };
+      const agent = await connectAgent({
+        runDir: ${JSON.stringify(worker.runDir)}, spawn, connectTimeoutMs: ${startTimeoutMs},
+      });
       console.log((await agent.status()).pid);
     `;
     const { status, output } = await run(process.execPath, ['--input-type=module', '-e', script])
@@ -232,9 +228,7 @@ describe('a worker', { skip: missing }, () => {
 
   test('has one agent, however many start one at the same time', async () => {
     await using worker = await WorkerFixture.create();
-    const command = processCommand('holder', worker.runDir, worker.originDir);
-    const options = { runDir: worker.runDir, spawn: { command, mode: 'child' as const } };
-    const clients = await Promise.all(Array.from({ length: 3 }, () => connectAgent(options)));
+    const clients = await Promise.all(Array.from({ length: 3 }, () => worker.connect()));
     const pids = await Promise.all(clients.map(async (client) => (await client.status()).pid));
     assert.equal(new Set(pids).size, 1);
     await clients[0]?.shutdown();

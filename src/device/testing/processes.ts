@@ -95,6 +95,9 @@ function originStore(originDir: string): Pick<ObjectStore, 'get'> {
   };
 }
 
+/** With which a holder of the tests ends that finds another at work. */
+export const takenStatus = 8;
+
 async function main(role: string, runDir: string, originDir: string): Promise<void> {
   const log = createLog({ level: 'warn' });
   const settings = await readSettings<AgentSettings>(originDir, 'agent.json');
@@ -105,8 +108,8 @@ async function main(role: string, runDir: string, originDir: string): Promise<vo
     const limits = { silenceMaxMs: 3000, giveUpAfterMs };
     await runHolder({ runDir, agentCommand, stopAtEndOfInput, ...limits, log }).catch(
       (thrown: unknown) => {
-        const expected = ['ERR_DEVICE_HOLDER_RUNNING', 'ERR_DEVICE_AGENT_FAILING'];
-        if (!expected.includes(errorCode(thrown) ?? '')) throw thrown;
+        if (errorCode(thrown) === 'ERR_DEVICE_HOLDER_RUNNING') process.exitCode = takenStatus;
+        else if (errorCode(thrown) !== 'ERR_DEVICE_AGENT_FAILING') throw thrown;
       },
     );
     return;

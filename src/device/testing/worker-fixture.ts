@@ -2,7 +2,7 @@
 
 import { hash, randomBytes } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
-import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -10,16 +10,19 @@ import { needsPrograms } from '../../../test/support/programs.ts';
 import { runCommand, toHex } from '../../base/index.ts';
 import { sealChunk, type Manifest, type ManifestChunk } from '../../chunk/index.ts';
 import { chunkObjectName, manifestObjectName } from '../../store/index.ts';
-import { connectAgent, type AgentClient } from '../agent-client.ts';
+import { AgentClient } from '../agent-client.ts';
 import type { ImageRef } from '../block-images.ts';
 import {
   encodeManifest,
   processCommand,
+  takenStatus,
   type AgentSettings,
   type OriginSettings,
 } from './processes.ts';
 
 export const chunkSizeBytes = 512 * 1024;
+/** How long the start of an agent may take. Two Nodes start one after the other, on a machine that may be very busy. */
+export const startTimeoutMs = 120_000;
 const rootId = 'test-root';
 const salt = Buffer.alloc(32, 7);
 
@@ -58,7 +61,7 @@ export class WorkerFixture implements AsyncDisposable {
   readonly dir: string;
   readonly runDir: string;
   readonly originDir: string;
-  #agent: AgentClient | undefined;
+  readonly #clients: AgentClient[] = [];
 
   private constructor(dir: string) {
     this.dir = dir;
@@ -84,11 +87,28 @@ export class WorkerFixture implements AsyncDisposable {
       giveUpAfterMs: 60_000,
       ...settings,
     };
-    await writeFile(join(this.originDir, 'agent.json'), JSON.stringify(agent));
+    await this.#set('agent.json', agent);
   }
 
   async setOrigin(settings: OriginSettings): Promise<void> {
-    await writeFile(join(this.originDir, 'settings.json'), JSON.stringify(settings));
+    await this.#set('settings.json', settings);
+  }
+
+  /** As a whole: a process may be reading it. */
+  async #set(name: string, settings: object): Promise<void> {
+    const path = join(this.originDir, name);
+    await writeFile(`${path}.new`, JSON.stringify(settings));
+    await rename(`${path}.new`, path);
+  }
+
+  /** A disk of a sample tree, which stays in the fixture's directory. */
+  async sampleDisk(files: number, size: string): Promise<{ tree: string; disk: Buffer }> {
+    const tree = join(this.dir, 'tree');
+    const path = join(this.dir, 'disk.img');
+    await mkdir(tree);
+    await writeSampleTree(tree, files);
+    await makeReferenceDisk(tree, path, size);
+    return { tree, disk: await readFile(path) };
   }
 
   /** Seals the disk into the origin; what opens it. */
@@ -116,9 +136,20 @@ export class WorkerFixture implements AsyncDisposable {
 
   /** The agent of this worker; started on the first call. */
   async agent(mode: 'child' | 'detached' = 'child'): Promise<AgentClient> {
+    return this.#clients[0] ?? (await this.connect(mode));
+  }
+
+  /** Another client of the agent, which it starts if there is none. */
+  async connect(mode: 'child' | 'detached' = 'child'): Promise<AgentClient> {
     const command = processCommand('holder', this.runDir, this.originDir);
-    this.#agent ??= await connectAgent({ runDir: this.runDir, spawn: { command, mode } });
-    return this.#agent;
+    const client = new AgentClient({
+      runDir: this.runDir,
+      spawn: { command, mode, takenStatus },
+      connectTimeoutMs: startTimeoutMs,
+    });
+    this.#clients.push(client); // also if it fails: what it has started must end
+    await client.status();
+    return client;
   }
 
   /** Names of the objects fetched so far, in order. */
@@ -128,7 +159,7 @@ export class WorkerFixture implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#agent?.shutdown();
+    for (const client of this.#clients) await client.shutdown();
     // A process that is just ending may still write there.
     await rm(this.dir, { recursive: true, force: true, maxRetries: 10 });
   }
