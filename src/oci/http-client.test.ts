@@ -1,31 +1,17 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdtempDisposable } from 'node:fs/promises';
-import { createServer as createHttpServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { getCACertificates, setDefaultCACertificates } from 'node:tls';
 
 import { makeCertificate } from '../../test/support/certificate.ts';
+import { serveLocally } from '../../test/support/local-server.ts';
 import { needsPrograms } from '../../test/support/programs.ts';
 import { errorCode } from '../base/index.ts';
 import { HttpClient, type HttpClientOptions } from './http-client.ts';
-
-async function listen(server: Server) {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return {
-    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    [Symbol.asyncDispose]: async () => {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
-  };
-}
 
 function clientWith(extra: Partial<HttpClientOptions> = {}): HttpClient {
   return new HttpClient({
@@ -52,7 +38,9 @@ async function withTls(
   const usual = getCACertificates('default');
   if (isTrusted) setDefaultCACertificates([...usual, certificate]);
   try {
-    await using server = await listen(createHttpsServer({ key, cert: certificate }, listener));
+    await using server = await serveLocally(
+      createHttpsServer({ key, cert: certificate }, listener),
+    );
     await work(server.host);
   } finally {
     setDefaultCACertificates(usual);
@@ -82,7 +70,7 @@ describe('over TLS', { skip: needsPrograms('openssl') }, () => {
       asked += 1;
       response.end();
     });
-    await using plain = await listen(elsewhere);
+    await using plain = await serveLocally(elsewhere);
     const listener: RequestListener = (_, response) => {
       response.writeHead(302, { location: `http://${plain.host}/` }).end();
     };
@@ -102,13 +90,13 @@ test('HttpClient refuses plain HTTP that was not allowed, without a connection',
 test('HttpClient keeps credentials on redirects within a host, and drops them for good outside', async () => {
   const seen: (string | undefined)[] = [];
   let firstHost = '';
-  await using second = await listen(
+  await using second = await serveLocally(
     createHttpServer((request, response) => {
       seen.push(`second ${request.headers.authorization}`);
       response.writeHead(307, { location: `http://${firstHost}/end` }).end();
     }),
   );
-  await using first = await listen(
+  await using first = await serveLocally(
     createHttpServer((request, response) => {
       seen.push(`first ${request.headers.authorization}`);
       const location = request.url === '/' ? '/next' : `http://${second.host}/`;
@@ -129,7 +117,7 @@ test('HttpClient keeps credentials on redirects within a host, and drops them fo
 });
 
 test('HttpClient gives up a server that trickles, but not one whose reader takes its time', async () => {
-  await using server = await listen(
+  await using server = await serveLocally(
     createHttpServer((request, response) => {
       if (request.url === '/burst') {
         response.end(Buffer.alloc(200_000));
@@ -155,7 +143,7 @@ test('HttpClient gives up a server that trickles, but not one whose reader takes
 });
 
 test('HttpClient does not give up a download that is slow but steady', async () => {
-  await using server = await listen(
+  await using server = await serveLocally(
     createHttpServer((_, response) => {
       let left = 75;
       const timer = setInterval(() => {
@@ -173,7 +161,7 @@ test('HttpClient does not give up a download that is slow but steady', async () 
 });
 
 test('HttpClient asks for the bytes as they are stored', async () => {
-  await using server = await listen(
+  await using server = await serveLocally(
     createHttpServer((request, response) => response.end(request.headers['accept-encoding'])),
   );
   const response = await get(clientWith({ isPlainHttpAllowed: true }), `http://${server.host}/`);
@@ -181,7 +169,7 @@ test('HttpClient asks for the bytes as they are stored', async () => {
 });
 
 test('HttpClient ends a body that is larger than its limit', async () => {
-  await using server = await listen(
+  await using server = await serveLocally(
     createHttpServer((_, response) => response.end(Buffer.alloc(5000))),
   );
   const response = await get(clientWith({ isPlainHttpAllowed: true }), `http://${server.host}/`);

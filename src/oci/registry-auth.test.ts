@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdtemp, mkdtempDisposable, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -10,6 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 
 import { startFaultProxy } from '../../test/support/fault-proxy.ts';
+import { serveLocally } from '../../test/support/local-server.ts';
 import { OciLayoutWriter, writeOciLayout } from '../../test/support/oci-layout.ts';
 import { registryMissing, startRegistry } from '../../test/support/registry.ts';
 import { buildTar } from '../../test/support/tar-builder.ts';
@@ -120,16 +119,7 @@ async function startServer(
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => answer(request, response, Buffer.concat(chunks).toString()));
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return {
-    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    [Symbol.asyncDispose]: async () => {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
-  };
+  return await serveLocally(server);
 }
 
 /** A layout served as a registry would, as far as a pull goes; `guard` answers first if it likes to. */

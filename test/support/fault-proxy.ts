@@ -7,7 +7,8 @@ import {
   type IncomingMessage,
   type ServerResponse,
 } from 'node:http';
-import type { AddressInfo } from 'node:net';
+
+import { serveLocally } from './local-server.ts';
 
 export type Fault =
   /** The connection breaks after so many bytes of the body. */
@@ -128,15 +129,5 @@ export async function startFaultProxy(
     if (fault?.kind === 'hold') void fault.until.then(pass);
     else pass();
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return {
-    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    requests,
-    [Symbol.asyncDispose]: async () => {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
-  };
+  return { ...(await serveLocally(server)), requests };
 }

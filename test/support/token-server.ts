@@ -4,11 +4,10 @@
  */
 
 import { createPrivateKey, randomUUID, sign, X509Certificate } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 
 import { makeCertificate } from './certificate.ts';
+import { serveLocally } from './local-server.ts';
 
 export interface TokenServer {
   readonly realm: string;
@@ -75,22 +74,15 @@ export async function startTokenServer(
     response.end(JSON.stringify({ token, expires_in: lifeSeconds }));
   };
 
-  const server: Server = createServer(answer);
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
+  const server = await serveLocally(createServer(answer));
   return {
-    realm: `http://127.0.0.1:${port}/token`,
+    realm: `http://${server.host}/token`,
     service,
     issuer,
     certificatePath,
     get issuedCount() {
       return issuedCount;
     },
-    stop: async () => {
-      server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
+    stop: () => Promise.resolve(server[Symbol.asyncDispose]()),
   };
 }
