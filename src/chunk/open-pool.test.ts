@@ -131,9 +131,15 @@ test('a pool whose threads cannot be loaded opens chunks all the same', async ()
   }
 });
 
-test('a process ends by itself while its pool has threads', () => {
+test('a process ends by itself while its pool has threads, and not before a pool is closed', () => {
   const program = join(import.meta.dirname, 'testing/open-and-end.ts');
-  const { status, stdout, stderr } = spawnSync(process.execPath, [program], { timeout: 60_000 });
-  assert.equal(status, 0, stderr.toString());
-  assert.equal(stdout.toString(), 'opened\n');
+  for (const [args, output] of [
+    [[], 'opened\n'],
+    [['close'], 'closed\n'],
+  ] as const) {
+    const options = { timeout: 60_000 };
+    const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], options);
+    assert.equal(status, 0, stderr.toString());
+    assert.equal(stdout.toString(), output);
+  }
 });

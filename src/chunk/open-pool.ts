@@ -68,7 +68,11 @@ class ThreadedOpenPool implements OpenPool {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#threads].map(({ worker }) => worker.terminate()));
+    const ends = [...this.#threads].map(async ({ worker }) => {
+      worker.removeAllListeners('message'); // a late one would let the process end before the thread has
+      await worker.terminate();
+    });
+    await Promise.all(ends);
   }
 
   #openOn(thread: Thread, ref: SealedChunkRef, ciphertext: Uint8Array): Promise<Uint8Array> {
