@@ -98,7 +98,7 @@ async function unpackAndMake(image: string, work: string): Promise<Run> {
   const elapsedMs = unpackMs + (await timed('mke2fs', [...flags, disk, `${sizeKb}k`]));
   await rm(root, { recursive: true });
   await rm(disk);
-  return { way: 'umoci raw unpack + mke2fs -d', elapsedMs };
+  return told({ way: 'umoci raw unpack + mke2fs -d', elapsedMs });
 }
 
 async function timed(command: string, args: readonly string[]): Promise<number> {
@@ -112,7 +112,14 @@ async function publish(way: string, state: string, source: string): Promise<Run>
   const args = [publishOncePath, state, source];
   const { stdout } = await promisify(execFile)(launchPath, args);
   const published = JSON.parse(stdout) as Published;
-  return { way, elapsedMs: published.elapsedMs, published };
+  return told({ way, elapsedMs: published.elapsedMs, published });
+}
+
+/** The largest images take a while. */
+function told(run: Run): Run {
+  const memory = run.published === undefined ? '' : `, ${run.published.peakBytes / 1e6} MB`;
+  process.stderr.write(`  ${run.way}: ${(run.elapsedMs / 1000).toFixed(1)} s${memory}\n`);
+  return run;
 }
 
 function tableOf(size: ImageSize, runs: readonly (readonly Run[])[]): Table {

@@ -8,6 +8,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 
 import {
   defined,
@@ -98,7 +99,8 @@ export interface PublishResult {
 }
 
 const contentMaxDefaultBytes = 10 * 2 ** 30;
-const openLayersAtATime = 3;
+/** Decompressing a layer keeps one core busy, at some 270 MB/s; three overlap each other's waiting even on fewer. */
+const openLayersAtATime = Math.min(Math.max(3, availableParallelism()), 8);
 
 /**
  * Publishes one image for one tenant. The same image published again for the same tenant stores nothing and reads no
