@@ -43,19 +43,52 @@ export async function readDataBlocks(
   content: ContentReader,
 ): Promise<void> {
   const wantedEnd = dataBlock + target.byteLength / blockSizeBytes;
-  let runStart = 0;
-  for (const run of dataRuns(file)) {
-    const from = Math.max(dataBlock, runStart);
-    const to = Math.min(wantedEnd, runStart + run.blockCount);
-    if (from < to) {
-      const fileOffset = (run.logicalBlock + from - runStart) * blockSizeBytes;
-      const at = (from - dataBlock) * blockSizeBytes;
-      const part = target.subarray(at, at + (to - from) * blockSizeBytes);
-      await readSegments(file, fileOffset, part, content);
-    }
-    runStart += run.blockCount;
-    if (runStart >= wantedEnd) break;
+  const runs = countedRuns(file);
+  for (let index = firstRunEndingAfter(runs, dataBlock); ; index += 1) {
+    const run = runs[index];
+    if (run === undefined || run.firstDataBlock >= wantedEnd) return;
+    const from = Math.max(dataBlock, run.firstDataBlock);
+    const to = Math.min(wantedEnd, run.firstDataBlock + run.blockCount);
+    const fileOffset = (run.logicalBlock + from - run.firstDataBlock) * blockSizeBytes;
+    const at = (from - dataBlock) * blockSizeBytes;
+    const part = target.subarray(at, at + (to - from) * blockSizeBytes);
+    await readSegments(file, fileOffset, part, content);
   }
+}
+
+/** A run and how many blocks of data the file has before it. */
+interface CountedRun extends LogicalRun {
+  readonly firstDataBlock: number;
+}
+
+/** Of files with many runs, which are read a chunk at a time and should not be counted anew for each. */
+const countedBefore = new WeakMap<FileContent, readonly CountedRun[]>();
+const fewSegments = 64;
+
+function countedRuns(file: FileContent): readonly CountedRun[] {
+  const known = countedBefore.get(file);
+  if (known !== undefined) return known;
+  let firstDataBlock = 0;
+  const runs = dataRuns(file).map((run): CountedRun => {
+    const counted = { ...run, firstDataBlock };
+    firstDataBlock += run.blockCount;
+    return counted;
+  });
+  if (file.segments.length > fewSegments) countedBefore.set(file, runs);
+  return runs;
+}
+
+/** By bisection. */
+function firstRunEndingAfter(runs: readonly CountedRun[], dataBlock: number): number {
+  let low = 0;
+  let high = runs.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const run = runs[middle];
+    if (run !== undefined && run.firstDataBlock + run.blockCount <= dataBlock) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Fills `target`, which is all zeros, with the file's bytes from `offset` on. */

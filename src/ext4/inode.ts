@@ -24,6 +24,8 @@ export const fastSymlinkBytesMax = 59;
 const symlinkBytesMax = blockSizeBytes - 1;
 /** A directory with more, because of its subdirectories, says 1, which stands for "many". */
 const linksMax = 65_000;
+/** An extent counts a file's blocks in 32 bits, and the kernel keeps the last number for itself. */
+const fileBytesMax = (2 ** 32 - 1) * blockSizeBytes;
 const sectorsPerBlock = blockSizeBytes / 512;
 
 /** Blocks that have, or will have, a place on the disk. */
@@ -68,6 +70,11 @@ export function checkLimits({ node, path, linkCount }: PlannedInode): void {
   if (node.type === 'symlink' && (node.target === '' || node.target.length > symlinkBytesMax)) {
     throw new Ext4LimitError(
       `Cannot store symlink "${name}": its text is ${node.target.length} bytes long, ext4 holds 1 to ${symlinkBytesMax}`,
+    );
+  }
+  if (node.type === 'file' && node.content.sizeBytes > fileBytesMax) {
+    throw new Ext4LimitError(
+      `Cannot store "${name}": it is ${node.content.sizeBytes} bytes long, ext4 holds ${fileBytesMax}`,
     );
   }
   if ('deviceMajor' in node && (node.deviceMajor > 0xfff || node.deviceMinor > 0xfffff)) {

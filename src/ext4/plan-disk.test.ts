@@ -298,3 +298,18 @@ test('a planned disk reads as the tree without being written anywhere', async ()
   const image = await testImage([everyKind, upperLayer]);
   await expectReaderFinds(planAsDisk(planDisk(image.tree), image.content), image);
 });
+
+test('a file may be as long as ext4 can count, and no longer', async () => {
+  const longest = (2 ** 32 - 1) * 4096;
+  const planOf = async (data: number) =>
+    planDisk((await testImage([[{ path: 'long', data, parts: [[data - 1, 1]] }]])).tree);
+  assert.equal((await planOf(longest)).contentBytes, longest);
+  await assert.rejects(planOf(longest + 1), { code: 'ERR_EXT4_LIMIT', message: /"long"/ });
+});
+
+test('a sparse file may have very many pieces', async () => {
+  const count = 40_000;
+  const parts = Array.from({ length: count }, (_, index) => [index * 8192, 4096] as const);
+  const image = await testImage([[{ path: 'pieces', data: count * 8192, seed: 3, parts }]]);
+  await expectReaderFinds(planAsDisk(planDisk(image.tree), image.content), image);
+});
