@@ -7,12 +7,15 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { runCommand } from '../../src/base/index.ts';
+import { programPath, runCommand } from '../../src/base/index.ts';
 import { needsPrograms } from './programs.ts';
+
+const goMissing =
+  programPath('go') === undefined && 'compares with containerd only where Go is at hand';
 
 /** For a test's `skip`. */
 export const containerdMissing =
-  process.getuid?.() === 0 ? needsPrograms('go', 'getfattr') : 'needs root';
+  process.getuid?.() === 0 ? needsPrograms('getfattr') || goMissing : 'needs root';
 
 export interface ContainerdApply extends AsyncDisposable {
   /** Path of the program: `PROGRAM ROOT TAR...`. */
