@@ -3,9 +3,16 @@
  * the layers that changed them.
  */
 
-import { assert, byteStringToDisplay, present, type ByteString } from '../base/index.ts';
+import {
+  assert,
+  byteStringToDisplay,
+  compareStrings,
+  present,
+  type ByteString,
+} from '../base/index.ts';
 import type { DirectoryNode, LayerContent, Node, RootTree } from '../rootfs/index.ts';
 import { Ext4LimitError } from './errors.ts';
+import { topDirectoriesMax } from './geometry.ts';
 import { inlineDataOf } from './inline-data.ts';
 import { PlannedInode, checkLimits, sortedNames } from './inode.ts';
 import { nameBytesMax } from './layout.ts';
@@ -13,7 +20,7 @@ import { nameBytesMax } from './layout.ts';
 /** What one layer has in the disk. */
 export interface LayerCensus {
   readonly content: LayerContent;
-  /** Inodes that it made and that are still in the tree, the root left out. */
+  /** Inodes that it made and that are still in the tree, those in the head left out. */
   readonly directories: PlannedInode[];
   readonly others: PlannedInode[];
   /** Directories that it changed; `last` if no layer above did. */
@@ -24,6 +31,11 @@ export interface LayerCensus {
 
 export interface Census {
   readonly root: PlannedInode;
+  /**
+   * The directories in the root, those of lower layers first. Their inodes lie in the head, as the root's does, because any
+   * layer may change them; none do if there are too many.
+   */
+  readonly topDirectories: readonly PlannedInode[];
   readonly layers: readonly LayerCensus[];
   readonly inodeOf: (node: Node | undefined) => PlannedInode;
   readonly inodeCount: number;
@@ -45,6 +57,9 @@ export function takeCensus(tree: RootTree): Census {
   const inodes = collectInodes(tree.root);
   const inodeOf: Census['inodeOf'] = (node) =>
     present(node && inodes.get(node), 'the inode of a node');
+  const root = present(inodes.get(tree.root), 'the root directory');
+  const topDirectories = findTopDirectories(inodes.values(), root);
+  const inHead = new Set([root, ...topDirectories]);
   let contentBytes = 0;
   for (const inode of inodes.values()) {
     checkLimits(inode);
@@ -52,11 +67,14 @@ export function takeCensus(tree: RootTree): Census {
     if (node.type === 'file') contentBytes += node.content.sizeBytes;
     if (inode.parent === inode) continue;
     inode.inline = inlineDataOf(inode, inodeOf);
-    if (node.type === 'directory') addDirectory(inode, node, layerAt);
-    else layerAt(node.layer).others.push(inode);
+    if (node.type === 'directory') {
+      if (!inHead.has(inode)) layerAt(node.layer).directories.push(inode);
+      noteChanges(inode, node, layerAt);
+    } else layerAt(node.layer).others.push(inode);
   }
   return {
-    root: present(inodes.get(tree.root), 'the root directory'),
+    root,
+    topDirectories,
     layers,
     inodeOf,
     inodeCount: inodes.size,
@@ -64,12 +82,17 @@ export function takeCensus(tree: RootTree): Census {
   };
 }
 
-function addDirectory(
+function findTopDirectories(inodes: Iterable<PlannedInode>, root: PlannedInode): PlannedInode[] {
+  const found = [...inodes].filter((inode) => inode.parent === root && inode !== root);
+  if (found.length > topDirectoriesMax) return [];
+  return found.sort((a, b) => a.node.layer - b.node.layer || compareStrings(a.path, b.path));
+}
+
+function noteChanges(
   inode: PlannedInode,
   node: DirectoryNode,
   layerAt: (index: number) => LayerCensus,
 ): void {
-  layerAt(node.layer).directories.push(inode);
   layerAt(node.metadataLayer).describedDirectories.push(inode);
   const changedBy = [...new Set([node.layer, ...node.changedByLayers])].sort((a, b) => a - b);
   for (const [index, layer] of changedBy.entries()) {

@@ -33,6 +33,10 @@ export const rootInodeNumber = 2;
 /** Inodes 1 to 10 have a meaning of their own to ext4. */
 export const firstFreeInodeNumber = 11;
 
+/** As many directories in the root may have their inodes in the head, among so many numbers: seven blocks of them. */
+export const topDirectoriesMax = 64;
+export const topDirectoryNumbers = 112;
+
 /** A run of blocks on the disk. */
 export interface BlockRange {
   readonly firstBlock: number;

@@ -91,7 +91,8 @@ function directoryPlaces(census: LayerCensus, files: readonly FilePart[]): Inode
     let directory = path;
     for (let end = directory.lastIndexOf('/'); end > 0; end = directory.lastIndexOf('/')) {
       directory = directory.slice(0, end) as ByteString;
-      if (places.has(directory)) break;
+      const isTop = !directory.includes('/'); // its inode lies in the head
+      if (isTop || places.has(directory)) break;
       places.set(directory, undefined);
     }
   }

@@ -10,11 +10,18 @@ import { placeLayers } from './address-plan.ts';
 import { takeCensus, type Census } from './census.ts';
 import { BytesPart, DirectoryPart, InodeTablePart, XattrPart, type DiskPart } from './disk-part.ts';
 import type { DiskPlan } from './disk-plan.ts';
-import { blocksPerGroup, inodesPerGroup, rootInodeNumber } from './geometry.ts';
+import {
+  blocksPerGroup,
+  firstFreeInodeNumber,
+  inodesPerGroup,
+  rootInodeNumber,
+  topDirectoryNumbers,
+} from './geometry.ts';
 import { DiskUse, encodeHead, shapeHead } from './head.ts';
 import { PlannedInode } from './inode.ts';
 import { planLayer, type LayerPlan } from './layer-plan.ts';
 import { placeInOrder } from './packing.ts';
+import { pathHash } from './path-hash.ts';
 import { PlannedDisk } from './planned-disk.ts';
 import { needsXattrBlock } from './xattr.ts';
 
@@ -73,10 +80,10 @@ function planInodeTables(layer: LayerPlan, firstGroup: number, use: DiskUse): In
   return tables;
 }
 
-/** The head with the root directory, which lies there because every image has its own. */
-function planHead({ root, inodeOf }: Census, use: DiskUse): DiskPart[] {
-  root.number = rootInodeNumber;
-  use.useInode(rootInodeNumber, true);
+/** The head with the root directory, which lies there because every image has its own, and the inodes of those in it. */
+function planHead({ root, topDirectories, inodeOf }: Census, use: DiskUse): DiskPart[] {
+  const inodes = numberHeadInodes(root, topDirectories);
+  for (const inode of inodes) if (inode !== undefined) use.useInode(inode.number, true);
   const rootParts: DiskPart[] = [(root.data = new DirectoryPart(root, inodeOf))];
   if (needsXattrBlock(root)) {
     rootParts.push((root.xattrBlock = new XattrPart(root)));
@@ -86,8 +93,27 @@ function planHead({ root, inodeOf }: Census, use: DiskUse): DiskPart[] {
     rootParts.reduce((sum, part) => sum + part.blockCount, 0),
   );
   placeInOrder(rootParts, shape.rootBlock);
-  const table = new InodeTablePart([undefined, root]);
+  const table = new InodeTablePart(inodes);
   table.firstBlock = use.touch(0).tableBlock = shape.tableBlock;
   use.useBlocks({ firstBlock: 0, blockCount: shape.tableBlock });
   return [new BytesPart(encodeHead(use, shape), 0), ...rootParts, table];
+}
+
+/** By position in group 0's table. A directory's number depends on its path and on the lower layers, seldom on these. */
+function numberHeadInodes(
+  root: PlannedInode,
+  topDirectories: readonly PlannedInode[],
+): (PlannedInode | undefined)[] {
+  const inodes: (PlannedInode | undefined)[] = [];
+  root.number = rootInodeNumber;
+  inodes[rootInodeNumber - 1] = root;
+  for (const inode of topDirectories) {
+    let slot = pathHash(inode.path) % topDirectoryNumbers;
+    while (inodes[firstFreeInodeNumber + slot - 1] !== undefined) {
+      slot = (slot + 1) % topDirectoryNumbers;
+    }
+    inode.number = firstFreeInodeNumber + slot;
+    inodes[inode.number - 1] = inode;
+  }
+  return Array.from(inodes);
 }
