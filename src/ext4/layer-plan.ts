@@ -21,16 +21,10 @@ import {
 } from './disk-part.ts';
 import { extentNodeCount } from './extent-tree.ts';
 import { hasData } from './file-data.ts';
-import {
-  chunkBlocks,
-  inodesPerBlock,
-  inodesPerGroup,
-  largeFileBlocks,
-  slotsPerGroup,
-} from './geometry.ts';
+import { chunkBlocks, inodesPerBlock, inodesPerGroup, slotsPerGroup } from './geometry.ts';
 import { fastSymlinkBytesMax, inodeExtents } from './inode.ts';
 import { orderInodes, type InodePosition } from './inode-order.ts';
-import { packIntoSlots, placeInOrder } from './packing.ts';
+import { isLarge, packIntoSlots, placeInOrder } from './packing.ts';
 import { mix, pathHash } from './path-hash.ts';
 import { placementStretches } from './placement-order.ts';
 import { needsXattrBlock } from './xattr.ts';
@@ -57,11 +51,13 @@ export function planLayer(census: LayerCensus, layer: number, inodeOf: InodeLook
   const inodes = orderInodes(census, files);
   const parts = [...inBlocks, ...metadata];
   const frontRoom = frontRoomBeside(inodes.length);
-  const hasLarge = files.some(({ blockCount }) => blockCount >= largeFileBlocks);
+  const small = inBlocks.filter((part) => !isLarge(part));
+  const allButLarge = [...small, ...metadata];
   let firstTableBlock = 0;
   let slots = 0;
-  if (!hasLarge && totalBlocks(parts) <= frontRoom) {
-    firstTableBlock = placeInOrder(placementStretches(parts).flat(), 0);
+  if (totalBlocks(allButLarge) <= frontRoom) {
+    firstTableBlock = placeInOrder(placementStretches(allButLarge).flat(), 0);
+    slots = small.length === inBlocks.length ? 0 : dataSlots;
   } else if (totalBlocks(metadata) <= frontRoom) {
     firstTableBlock = placeInOrder(placementStretches(metadata).flat(), 0);
     slots = dataSlots;

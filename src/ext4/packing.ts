@@ -56,7 +56,8 @@ export function placeInOrder(items: readonly Packable[], firstBlock: number): nu
   return at;
 }
 
-function isLarge(item: Packable): boolean {
+/** True for what begins at a chunk boundary. */
+export function isLarge(item: Binnable): boolean {
   return item.blockCount >= largeFileBlocks;
 }
 
