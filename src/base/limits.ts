@@ -2,10 +2,18 @@
 
 import { InternalError, assert } from './errors.ts';
 
-/** Lets at most `permits` holders in at a time; the others wait in order of arrival. */
+/**
+ * `foreground`: somebody waits for it. `prefetch`: nobody does yet, so it never goes before what somebody waits for.
+ */
+export type Priority = 'foreground' | 'prefetch';
+
+/**
+ * Lets at most `permits` holders in at a time; the others wait, those of the foreground before those of prefetch, and
+ * each in order of arrival.
+ */
 export class Semaphore {
   #free: number;
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting: Readonly<Record<Priority, (() => void)[]>> = { foreground: [], prefetch: [] };
 
   constructor(permits: number) {
     if (!Number.isInteger(permits) || permits < 1) {
@@ -15,8 +23,8 @@ export class Semaphore {
   }
 
   /** Runs `work` as soon as a permit is free, and gives the permit back whatever becomes of it. */
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    await this.#acquire();
+  async run<T>(work: () => Promise<T>, priority: Priority = 'foreground'): Promise<T> {
+    await this.#acquire(priority);
     try {
       return await work();
     } finally {
@@ -24,16 +32,16 @@ export class Semaphore {
     }
   }
 
-  async #acquire(): Promise<void> {
+  async #acquire(priority: Priority): Promise<void> {
     if (this.#free > 0) {
       this.#free -= 1;
       return;
     }
-    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    await new Promise<void>((resolve) => this.#waiting[priority].push(resolve));
   }
 
   #release(): void {
-    const next = this.#waiting.shift();
+    const next = this.#waiting.foreground.shift() ?? this.#waiting.prefetch.shift();
     if (next === undefined) this.#free += 1;
     else next();
   }

@@ -11,7 +11,9 @@ export interface ChunkRef extends SealedChunkRef {
   readonly rootId: string;
 }
 
-export type Tier = 'l1' | 'l2' | 'origin';
+/** Where a chunk was found: in this worker's memory, on its disk, in the zone, or in the object store. */
+export const tiers = ['l1', 'l1-disk', 'l2', 'origin'] as const;
+export type Tier = (typeof tiers)[number];
 
 export interface LoadedChunk {
   /**

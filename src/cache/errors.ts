@@ -35,3 +35,27 @@ export class ChunkDeadlineError extends ThawError {
     });
   }
 }
+
+export class TierUnavailableError extends ThawError {
+  constructor(tier: string, reason: string, cause?: unknown) {
+    super({
+      code: 'ERR_CACHE_TIER_UNAVAILABLE',
+      fault: 'environment',
+      message: `Cannot ask the ${tier} for a chunk: ${reason}`,
+      retryable: true,
+      cause,
+    });
+  }
+}
+
+export class ServerUnavailableError extends ThawError {
+  constructor(serverId: string, reason: string, cause?: unknown) {
+    super({
+      code: 'ERR_CACHE_SERVER_UNAVAILABLE',
+      fault: 'environment',
+      message: `Cannot use cache server "${serverId}": ${reason}`,
+      retryable: true,
+      cause,
+    });
+  }
+}

@@ -1,6 +1,8 @@
 /** cache: a chunk's way from the tiers into the worker, verified, and the memory where its threads read it. */
 
+export * from './cache-tier.ts';
 export * from './chunk-loader.ts';
 export * from './chunk-slab.ts';
 export * from './errors.ts';
 export * from './origin-loader.ts';
+export * from './zone-server.ts';

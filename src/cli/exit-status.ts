@@ -107,6 +107,8 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_CACHE_CHUNK_CORRUPT: 'badImage',
   ERR_CACHE_CHUNK_MISSING: 'badImage',
   ERR_CACHE_DEADLINE: 'unreachable',
+  ERR_CACHE_SERVER_UNAVAILABLE: 'unreachable',
+  ERR_CACHE_TIER_UNAVAILABLE: 'unreachable',
 
   ERR_CATALOG_AMBIGUOUS: 'usage',
   ERR_CATALOG_BUSY: 'unreachable',

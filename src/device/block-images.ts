@@ -3,11 +3,24 @@
  * machine, and says what has been read of it.
  */
 
+import { tiers, type Tier } from '../cache/index.ts';
+
 /** Which manifest, and whose key opens it. */
 export interface ImageRef {
   readonly rootId: string;
   readonly manifestId: string;
   readonly tenant: string;
+}
+
+/** A number of chunks and their plaintext bytes as stored. */
+export interface ReadAmount {
+  readonly chunks: number;
+  readonly bytes: number;
+}
+
+/** A record of what `of` says for each tier that a chunk can be found in. */
+export function eachTier<Value>(of: (tier: Tier) => Value): Readonly<Record<Tier, Value>> {
+  return Object.fromEntries(tiers.map((tier) => [tier, of(tier)])) as Record<Tier, Value>;
 }
 
 /** Reads that reached the agent since the image was opened there. What page caches answered is not seen. */
@@ -19,9 +32,7 @@ export interface ReadCounters {
   readonly chunks: number;
   readonly bytes: number;
   /** The same chunks by where they were found the first time: `l1` means that another image had brought it in. */
-  readonly byTier: Readonly<
-    Record<'l1' | 'l2' | 'origin', { readonly chunks: number; readonly bytes: number }>
-  >;
+  readonly byTier: Readonly<Record<Tier, ReadAmount>>;
   /** Reads that ended in EIO. */
   readonly failed: number;
 }

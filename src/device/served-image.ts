@@ -9,7 +9,7 @@ import {
   type Tier,
 } from '../cache/index.ts';
 import { chunkLengthMax, type Manifest } from '../chunk/index.ts';
-import type { ImageRef, ReadCounters } from './block-images.ts';
+import { eachTier, type ImageRef, type ReadCounters } from './block-images.ts';
 import { ImageUnsupportedError } from './errors.ts';
 import type { Overlay } from './overlay.ts';
 import type { DiskShape } from './read-spans.ts';
@@ -79,11 +79,7 @@ export class OpenImage {
 /** Counts each chunk of an image once, by the tier that it was first found in. */
 export class ReadTally {
   readonly #seen = new Set<number>();
-  readonly #byTier = {
-    l1: { chunks: 0, bytes: 0 },
-    l2: { chunks: 0, bytes: 0 },
-    origin: { chunks: 0, bytes: 0 },
-  };
+  readonly #byTier = eachTier(() => ({ chunks: 0, bytes: 0 }));
   #failed = 0;
 
   chunk(index: number, tier: Tier, storedLengthBytes: number): void {

@@ -3,7 +3,14 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 
-import { present, systemClock, type Clock, type Log } from '../base/index.ts';
+import {
+  present,
+  systemClock,
+  systemTimers,
+  type Clock,
+  type Log,
+  type Timers,
+} from '../base/index.ts';
 import type { Catalog, FunctionRecord, ImageRecord } from '../catalog/index.ts';
 import type { RootMounts } from '../device/index.ts';
 import type { ImageDocument } from '../publish/index.ts';
@@ -22,7 +29,6 @@ import type {
 import { InstancePool } from './instance-pool.ts';
 import { runInvocation } from './invocation.ts';
 import { ReadMeter } from './read-meter.ts';
-import { systemTimers, type Timers } from './timers.ts';
 
 export interface FunctionLimits {
   /** Of all functions together, those that are just being ended included. Default 100. */

@@ -4,7 +4,7 @@
  * it ends, sandbox before mount.
  */
 
-import { errorMessage, present, type Clock, type Log } from '../base/index.ts';
+import { errorMessage, present, type Clock, type Log, type Timers } from '../base/index.ts';
 import type { FunctionRecord, ImageRecord } from '../catalog/index.ts';
 import type { RootMounts } from '../device/index.ts';
 import type { ImageDocument } from '../publish/index.ts';
@@ -14,7 +14,6 @@ import type { InvokePhase } from './function-service.ts';
 import type { PoolInstance } from './instance-pool.ts';
 import type { FunctionFailure } from './lambda-errors.ts';
 import { LineBuffer, type WriteLines } from './line-buffer.ts';
-import type { Timers } from './timers.ts';
 
 export interface InstanceDependencies {
   readonly mounts: RootMounts;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { errorCode } from '../base/index.ts';
+import { eachTier } from '../device/index.ts';
 import type { InvokeResult } from './function-service.ts';
 import { manifestIds, openServiceFixture, parsed } from './testing/service-fixture.ts';
 import {
@@ -68,7 +69,7 @@ test('the first invoke is cold with all phases, the second warm with its respons
   });
   const nothing = { chunks: 0, bytes: 0 };
   const four = { chunks: 4, bytes: 4000 };
-  assert.deepEqual(cold.reads, { ...four, byTier: { l1: nothing, l2: nothing, origin: four } });
+  assert.deepEqual(cold.reads, { ...four, byTier: { ...eachTier(() => nothing), origin: four } });
   const warm = await fixture.invoke({ n: 2 });
   assert.deepEqual(parsed(warm), { n: 2 });
   assert.equal(warm.coldStart, false);

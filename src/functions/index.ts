@@ -4,4 +4,3 @@ export * from './create-function-service.ts';
 export * from './errors.ts';
 export type { FunctionHost } from './function-process.ts';
 export * from './function-service.ts';
-export * from './timers.ts';

@@ -7,8 +7,8 @@
  * stopped outlives `stop()`, and none outlives `close()`.
  */
 
+import type { Timers } from '../base/index.ts';
 import { FunctionThrottledError } from './errors.ts';
-import type { Timers } from './timers.ts';
 
 export interface PoolInstance {
   /** Resolves when it can serve no more, for reasons of its own. Never rejects. */

@@ -1,24 +1,20 @@
 /** What one invoke made the agent read: the image's counters after it, less those before. */
 
 import { errorCode, errorMessage, type Log } from '../base/index.ts';
-import type { ImageRef, ReadCounters, RootMounts } from '../device/index.ts';
+import {
+  eachTier,
+  type ImageRef,
+  type ReadAmount,
+  type ReadCounters,
+  type RootMounts,
+} from '../device/index.ts';
 import type { InvokeResult } from './function-service.ts';
 
 type Reads = InvokeResult['reads'];
 
-const none: Reads = {
-  chunks: 0,
-  bytes: 0,
-  byTier: {
-    l1: { chunks: 0, bytes: 0 },
-    l2: { chunks: 0, bytes: 0 },
-    origin: { chunks: 0, bytes: 0 },
-  },
-};
+const none: Reads = { chunks: 0, bytes: 0, byTier: eachTier(() => ({ chunks: 0, bytes: 0 })) };
 
-type Amount = Reads['byTier']['l1'];
-
-function less(after: Amount, before: Amount): Amount {
+function less(after: ReadAmount, before: ReadAmount): ReadAmount {
   return { chunks: after.chunks - before.chunks, bytes: after.bytes - before.bytes };
 }
 
@@ -26,18 +22,12 @@ function less(after: Amount, before: Amount): Amount {
  * Counters start again when an image is opened again, so lower ones mean that all of them are new.
  */
 function readsBetween(before: Reads, after: ReadCounters): Reads {
-  const tiers = ['l1', 'l2', 'origin'] as const;
-  const isSameOpening = tiers.every(
-    (tier) => after.byTier[tier].chunks >= before.byTier[tier].chunks,
-  );
-  const base = isSameOpening && after.chunks >= before.chunks ? before : none;
+  const hasGrown = eachTier((tier) => after.byTier[tier].chunks >= before.byTier[tier].chunks);
+  const isSameOpening = !Object.values(hasGrown).includes(false) && after.chunks >= before.chunks;
+  const base = isSameOpening ? before : none;
   return {
     ...less(after, base),
-    byTier: {
-      l1: less(after.byTier.l1, base.byTier.l1),
-      l2: less(after.byTier.l2, base.byTier.l2),
-      origin: less(after.byTier.origin, base.byTier.origin),
-    },
+    byTier: eachTier((tier) => less(after.byTier[tier], base.byTier[tier])),
   };
 }
 

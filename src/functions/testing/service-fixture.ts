@@ -17,7 +17,7 @@ import type { ImageDocument } from '../../publish/index.ts';
 import { createFunctionService, type FunctionServiceOptions } from '../create-function-service.ts';
 import type { CreateFunctionRequest, FunctionService, InvokeResult } from '../function-service.ts';
 import { SimulatedWorker, type Program } from './simulated-worker.ts';
-import { VirtualTime } from './virtual-time.ts';
+import { VirtualTime } from '../../base/testing/virtual-time.ts';
 
 export interface ServiceFixtureOptions {
   /** By the name of the function that runs it. */

@@ -4,7 +4,13 @@
  */
 
 import { ThawError } from '../../base/index.ts';
-import type { ImageRef, MountedRoot, ReadCounters, RootMounts } from '../../device/index.ts';
+import {
+  eachTier,
+  type ImageRef,
+  type MountedRoot,
+  type ReadCounters,
+  type RootMounts,
+} from '../../device/index.ts';
 import type {
   Invocation,
   InvocationOutcome,
@@ -14,7 +20,7 @@ import type {
   SandboxFactory,
   SandboxSpec,
 } from '../../sandbox/index.ts';
-import type { VirtualTime } from './virtual-time.ts';
+import type { VirtualTime } from '../../base/testing/virtual-time.ts';
 
 /** What a process can do besides answering. */
 export interface ProcessControl {
@@ -192,7 +198,7 @@ export class SimulatedWorker {
     }
     const amount = { chunks, bytes: chunks * 1000 };
     const nothing = { chunks: 0, bytes: 0 };
-    return { ...amount, byTier: { l1: nothing, l2: nothing, origin: amount }, failed: 0 };
+    return { ...amount, byTier: { ...eachTier(() => nothing), origin: amount }, failed: 0 };
   }
 
   #failIf(fault: Fault): void {

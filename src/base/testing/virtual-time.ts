@@ -2,7 +2,7 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-import type { Clock } from '../../base/index.ts';
+import type { Clock } from '../clock.ts';
 import type { Timers } from '../timers.ts';
 
 interface Waiting {
