@@ -14,9 +14,11 @@ export interface AgentStateFile {
   /** The least node id that no image ever had. */
   readonly nextNodeId: number;
   readonly images: readonly ImageEntry[];
+  /** Users of theirs whose images were found mounted. */
+  readonly mounted: readonly string[];
 }
 
-const nothing: AgentStateFile = { nextNodeId: FUSE_ROOT_ID + 1, images: [] };
+const nothing: AgentStateFile = { nextNodeId: FUSE_ROOT_ID + 1, images: [], mounted: [] };
 
 export class AgentState {
   readonly #dir: string;

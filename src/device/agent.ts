@@ -41,7 +41,7 @@ import {
 } from './errors.ts';
 import { FuseServer } from './fuse-server.ts';
 import { ImageReader } from './image-reader.ts';
-import { listMounts } from './mounts.ts';
+import { listMountsSync } from './mounts.ts';
 import { Overlay, newOverlayKey } from './overlay.ts';
 import { runPaths } from './run-paths.ts';
 import { OpenImage, ServedImage, type ImageEntry } from './served-image.ts';
@@ -96,8 +96,8 @@ class Agent {
   #nextNodeId = 0;
   #stopping = false;
   #idleTimer: NodeJS.Timeout | undefined;
-  /** Users whose images were found mounted. */
-  readonly #mounted = new Set<string>();
+  /** Users whose images were found mounted, and have not been closed since. */
+  #mounted = new Set<string>();
 
   constructor(options: AgentOptions, state: AgentState) {
     const { loader, memoryBytes, log } = options;
@@ -120,8 +120,9 @@ class Agent {
 
   /** Resolves when the mount is gone. */
   async run(): Promise<void> {
-    const { nextNodeId, images } = await this.#state.load();
+    const { nextNodeId, images, mounted } = await this.#state.load();
     this.#nextNodeId = nextNodeId;
+    this.#mounted = new Set(mounted);
     await this.#removeOldOverlays(images);
     for (const entry of images) this.#serve(this.#servedImage(entry));
     const ended = this.#server.run();
@@ -261,6 +262,7 @@ class Agent {
   async #close({ image, user }: ImageUse): Promise<void> {
     for (const [key, served] of this.#images) {
       if (served.image.manifestId !== image.manifestId || !served.users.delete(user)) continue;
+      this.#mounted.delete(user);
       if (served.users.size > 0) continue;
       this.#images.delete(key);
       await this.#remove(served);
@@ -278,19 +280,25 @@ class Agent {
   }
 
   /**
-   * Closes what a plain `umount` has unmounted. Only what was once found mounted, since a mount under way is not there
-   * yet, and one in another mount namespace never is.
+   * Closes what a plain `umount` has unmounted. Only what was once found mounted, by this agent or one before it, since a
+   * mount under way is not there yet, and one in another mount namespace never is. Decided without giving way: an image
+   * closed and opened again meanwhile, on the same directory, would be taken for the one that was unmounted.
    */
   async #closeUnmounted(): Promise<void> {
-    const mountPoints = new Set((await listMounts()).map(({ mountPoint }) => mountPoint));
+    const mountPoints = new Set(listMountsSync().map(({ mountPoint }) => mountPoint));
+    const knownCount = this.#mounted.size;
+    const unmounted: ImageUse[] = [];
     for (const { image, users } of this.#images.values()) {
       for (const user of users) {
         const path = pathOfMountUser(user);
         if (path === undefined) continue;
         if (mountPoints.has(path)) this.#mounted.add(user);
-        else if (this.#mounted.delete(user)) await this.#close({ image, user });
+        else if (this.#mounted.has(user)) unmounted.push({ image, user });
       }
     }
+    const isNews = this.#mounted.size > knownCount;
+    await Promise.all(unmounted.map(async (use) => this.#close(use)));
+    if (isNews) await this.#save();
   }
 
   async #counters(image: ImageRef): Promise<ReadCounters> {
@@ -306,7 +314,7 @@ class Agent {
 
   async #save(): Promise<void> {
     const images = [...this.#images.values()].map(({ entry }) => entry);
-    await this.#state.save({ nextNodeId: this.#nextNodeId, images });
+    await this.#state.save({ nextNodeId: this.#nextNodeId, images, mounted: [...this.#mounted] });
   }
 
   #pathOf(served: ServedImage): string {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { runCommand } from '../base/index.ts';
+import { mountUser } from './agent-calls.ts';
 import { mountImageFile } from './attach.ts';
 import { mountImage, unmountImage, type AgentClient, type ImageRef } from './index.ts';
 import { listLoopDevices, unmount } from './mounts.ts';
@@ -49,6 +50,26 @@ describe('an image mounted for a person', { skip: missingHere() }, () => {
       files.filter((file) => file.startsWith(worker.dir)),
       [],
     );
+  });
+
+  test('is closed when a plain umount took it away and the agent was killed, of a writable one what was written too', async () => {
+    await mountImage(agent, image, dir, { writable: true });
+    await writeFile(join(dir, 'new'), 'hello');
+    process.kill((await agent.status()).pid, 'SIGKILL');
+    await runCommand('umount', [dir]);
+    assert.deepEqual((await agent.status()).images, []);
+    assert.deepEqual(await readdir(join(worker.runDir, 'overlays')), []);
+  });
+
+  test('is not taken for unmounted while it is being mounted where an image was before', async () => {
+    await mountImage(agent, image, dir);
+    await unmountImage(agent, dir);
+    const use = { image, user: mountUser(dir) };
+    const { path } = await agent.open(use);
+    assert.equal((await agent.status()).images.length, 1, 'as the agent looks on its own, too');
+    await mountImageFile(path, dir);
+    await runCommand('diff', ['-r', '--exclude=lost+found', tree, dir]);
+    await unmountImage(agent, dir);
   });
 
   test('takes writes when asked to, which are gone with the mount, and the image stays as it was', async () => {

@@ -1,5 +1,6 @@
 /** What is mounted on this machine, and how to undo what of it is ours. */
 
+import { readFileSync } from 'node:fs';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -43,9 +44,16 @@ export function parseMountInfo(text: string): Mount[] {
   return mounts;
 }
 
+const mountInfoPath = '/proc/self/mountinfo';
+
 /** Mounts of this process's mount namespace, in the order in which they were made. */
 export async function listMounts(): Promise<Mount[]> {
-  return parseMountInfo(await readFile('/proc/self/mountinfo', 'latin1'));
+  return parseMountInfo(await readFile(mountInfoPath, 'latin1'));
+}
+
+/** The same without giving way: for who decides by what else it knows at this moment. */
+export function listMountsSync(): Mount[] {
+  return parseMountInfo(readFileSync(mountInfoPath, 'latin1'));
 }
 
 /** Attached loop devices (`/dev/loopN`) and the paths of the files behind them. Asks no filesystem but sysfs. */
