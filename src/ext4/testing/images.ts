@@ -22,7 +22,7 @@ export interface EntryInWords {
   readonly gid?: number;
   readonly seconds?: number;
   readonly nanoseconds?: number;
-  readonly target?: string;
+  readonly target?: string | ByteString;
   readonly device?: readonly [major: number, minor: number];
   readonly xattrs?: Readonly<Record<string, Uint8Array | string>>;
 }
@@ -103,7 +103,7 @@ function toTarEntry(entry: EntryInWords, layer: LayerData): TarEntry {
     uid: entry.uid ?? 0,
     gid: entry.gid ?? 0,
     modified: { seconds: entry.seconds ?? 1_700_000_000, nanoseconds: entry.nanoseconds ?? 0 },
-    linkTarget: byteString(entry.target ?? ''),
+    linkTarget: (entry.target ?? '') as ByteString,
     sizeBytes,
     segments: parts.map(([fileOffset, lengthBytes]) => {
       return { fileOffset, tarOffset: tarOffset + fileOffset, lengthBytes };
