@@ -1,17 +1,19 @@
 /**
  * Attaches files to loop devices. Done here rather than by `losetup`, which takes three runs of programs for what is one
- * ioctl, and each of them is on the way of a cold start. Source: include/uapi/linux/loop.h; LOOP_CONFIGURE: Linux 5.8.
+ * ioctl, and each of them is on the way of a cold start. Source: include/uapi/linux/loop.h, LOOP_CONFIGURE: Linux 5.8;
+ * include/uapi/linux/fs.h.
  */
 
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 
-import { layout } from '../base/index.ts';
+import { Semaphore, errorCode, layout } from '../base/index.ts';
 import { LoopDeviceError } from './errors.ts';
 import { ioctl } from './system-calls.ts';
 
 const LOOP_CTL_GET_FREE = 0x4c82;
 const LOOP_CONFIGURE = 0x4c0a;
+const BLKRASET = 0x1262;
 
 const LoopFlag = { LO_FLAGS_READ_ONLY: 1, LO_FLAGS_AUTOCLEAR: 4, LO_FLAGS_DIRECT_IO: 16 } as const;
 
@@ -37,7 +39,17 @@ const LoopConfig = layout('loop_config', 304, [
 ]);
 
 /** Another process may take the device that we found free. */
-const triesMax = 16;
+const triesMax = 64;
+
+/** All who ask at the same time are given the same free device, and all but one of them in vain. */
+const attaching = new Semaphore(1);
+
+/**
+ * 128 KiB, the kernel's default. A loop device keeps the read-ahead of its earlier uses, 2,560 KiB after a file on a disk that
+ * calls itself rotational, and a start would read as many chunks more as that reaches (Node's: 181 instead of 142,
+ * `npm run bench -- start-touch`).
+ */
+const readAheadSectors = 256;
 
 function loopConfig(fd: number, path: string, flags: number): Buffer {
   const lo_file_name = Buffer.alloc(64);
@@ -83,17 +95,42 @@ export async function attachLoopDevice(
     LoopFlag.LO_FLAGS_DIRECT_IO |
     (writable ? 0 : LoopFlag.LO_FLAGS_READ_ONLY);
   await using file = await open(path, access);
-  await using control = await open('/dev/loop-control', constants.O_RDWR);
   const config = loopConfig(file.fd, path, flags);
+  const device = await attaching.run(async () => configureFreeDevice(config, access));
+  if (device === undefined) throw new LoopDeviceError(path);
+  return { path: device.path, [Symbol.asyncDispose]: async () => device.handle.close() };
+}
+
+interface OpenDevice {
+  readonly path: string;
+  readonly handle: FileHandle;
+}
+
+async function configureFreeDevice(
+  config: Uint8Array,
+  access: number,
+): Promise<OpenDevice | undefined> {
+  await using control = await open('/dev/loop-control', constants.O_RDWR);
   for (let tries = 0; tries < triesMax; tries += 1) {
     const number = await ioctl(control.fd, LOOP_CTL_GET_FREE);
     if (number < 0) break;
-    const devicePath = `/dev/loop${number}`;
-    const device: FileHandle = await open(devicePath, access);
-    if ((await ioctl(device.fd, LOOP_CONFIGURE, config)) === 0) {
-      return { path: devicePath, [Symbol.asyncDispose]: async () => device.close() };
-    }
-    await device.close();
+    const path = `/dev/loop${number}`;
+    const handle = await openDevice(path, access);
+    if (handle === undefined) continue;
+    const isOurs = (await ioctl(handle.fd, LOOP_CONFIGURE, config)) === 0;
+    if (isOurs && (await ioctl(handle.fd, BLKRASET, readAheadSectors)) === 0)
+      return { path, handle };
+    await handle.close();
   }
-  throw new LoopDeviceError(path);
+  return undefined;
+}
+
+/** Undefined if it was taken after we found it free, and is being detached now. */
+async function openDevice(path: string, access: number): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, access);
+  } catch (thrown) {
+    if (errorCode(thrown) === 'ENXIO') return undefined;
+    throw thrown;
+  }
 }

@@ -6,16 +6,19 @@ import type koffiModule from 'koffi';
 
 const require = createRequire(import.meta.url);
 
+interface Ioctl<Argument> {
+  async(
+    fd: number,
+    request: number,
+    argument: Argument,
+    done: (thrown: Error | null, result: number) => void,
+  ): void;
+}
+
 interface LibC {
   flock(fd: number, operation: number): number;
-  ioctl: {
-    async(
-      fd: number,
-      request: number,
-      argument: Uint8Array | null,
-      done: (thrown: Error | null, result: number) => void,
-    ): void;
-  };
+  readonly ioctl: Ioctl<Uint8Array | null>;
+  readonly ioctlNumber: Ioctl<number>;
 }
 
 let libc: LibC | undefined;
@@ -26,7 +29,8 @@ function loadLibC(): LibC {
   const self = koffi.load(null); // what this process has loaded already
   libc = {
     flock: self.func('int flock(int fd, int operation)') as LibC['flock'],
-    ioctl: self.func('int ioctl(int fd, unsigned long request, void *argument)') as LibC['ioctl'],
+    ioctl: self.func('int ioctl(int fd, unsigned long request, void *argument)'),
+    ioctlNumber: self.func('int ioctl(int fd, unsigned long request, unsigned long argument)'),
   };
   return libc;
 }
@@ -41,18 +45,21 @@ export function tryLockFile(fd: number): boolean {
 }
 
 /**
- * ioctl(2) on a thread of its own, since it may wait for a filesystem: its result, -1 if it failed. `argument` must not be
- * touched until it resolves.
+ * ioctl(2) on a thread of its own, since it may wait for a filesystem: its result, -1 if it failed. Bytes must not be
+ * touched until it resolves; a number is the argument itself.
  */
 export async function ioctl(
   fd: number,
   request: number,
-  argument: Uint8Array | null = null,
+  argument: Uint8Array | number | null = null,
 ): Promise<number> {
+  const { ioctl: withPointer, ioctlNumber: withNumber } = loadLibC();
   return new Promise((resolve, reject) => {
-    loadLibC().ioctl.async(fd, request, argument, (thrown, result) => {
+    const done = (thrown: Error | null, result: number): void => {
       if (thrown === null) resolve(result);
       else reject(thrown);
-    });
+    };
+    if (typeof argument === 'number') withNumber.async(fd, request, argument, done);
+    else withPointer.async(fd, request, argument, done);
   });
 }
