@@ -38,6 +38,9 @@ const homesOfPackages: Readonly<Record<string, readonly string[]>> = {
   koffi: ['device', 'sandbox'],
   commander: ['cli'],
   'smol-toml': ['cli'],
+  undici: ['store'],
+  '@aws-sdk/client-s3': ['store'],
+  '@aws-sdk/credential-provider-node': ['store'],
 };
 
 const isTest = (path: string): boolean => path.endsWith('.test.ts') || path.includes('/testing/');
