@@ -1,6 +1,7 @@
 /**
  * Loaded into every test file by scripts/test.ts. A file that does not end by itself once its tests have ended has left
  * something open (a server, a timer, a child process): this says what, and fails the file instead of letting the run wait.
+ * Its tests have ended when those declared so far have: a file declares all of them at once (test/tidy.test.ts).
  */
 
 import { after } from 'node:test';

@@ -66,6 +66,14 @@ const bans: readonly Ban[] = [
     instead: 'let every test run',
     files: everything,
   },
+  {
+    // What is declared only after another's end is unknown to Node then: it takes all tests for ended, and the watch for
+    // what they leave open (scripts/leak-watch.ts) begins.
+    what: 'waiting for a test before the next is declared',
+    pattern: /\bawait (test|it|describe|suite)\(/,
+    instead: 'declare one after the other; they run one after the other anyway',
+    files: everything.filter(({ path }) => path.endsWith('.test.ts')),
+  },
 ];
 
 /** Fails with `path:line` of every line that breaks a rule. `code` is the line without its comments. */

@@ -47,7 +47,7 @@ test('directories keep the time of their last entry, as with umoci', { skip }, a
   ]);
 });
 
-await suite('containerd', { skip: skip || containerdMissing }, () => {
+suite('containerd', { skip: skip || containerdMissing }, () => {
   const layers = randomLayers({
     withAttributes: true,
     withHardLinks: true,

@@ -30,7 +30,7 @@ interface Invoked {
 const missing =
   missingHere() || cannotRunSandboxes || needsPrograms('busybox', 'e2fsck', 'getfattr', 'mount');
 
-await suite('one image, plain and compressed', { skip: missing }, () => {
+suite('one image, plain and compressed', { skip: missing }, () => {
   let work = '';
   let thaw = new Thaw('');
   let plain: Image;

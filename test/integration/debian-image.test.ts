@@ -79,7 +79,7 @@ async function factsOfImage(
 const missing =
   debianImageMissing || registryMissing || needsPrograms('e2fsck', 'getfattr', 'skopeo', 'mount');
 
-await suite('a Debian image of three layers', { skip: missing }, () => {
+suite('a Debian image of three layers', { skip: missing }, () => {
   let work = '';
   let layout = '';
   let thaw = new Thaw('');

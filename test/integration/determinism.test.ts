@@ -42,7 +42,7 @@ async function digestsUnder(circumstances: Circumstances): Promise<Record<string
   return JSON.parse(stdout) as Record<string, string>;
 }
 
-await suite('the same disks come', () => {
+suite('the same disks come', () => {
   let expected: Record<string, string> = {};
   before(async () => {
     expected = await digestsUnder({});
@@ -110,7 +110,7 @@ const layerFiles = (layer: number): TarBuilderEntry[] =>
     };
   });
 
-await suite('the same disk comes of layers', { skip: registryMissing }, () => {
+suite('the same disk comes of layers', { skip: registryMissing }, () => {
   let work = '';
   before(async () => {
     work = await mkdtemp(join(tmpdir(), 'thaw-determinism-'));

@@ -55,7 +55,7 @@ const umociDiffers: Readonly<Record<string, string>> = {
 
 const withAttributes = { withAttributes: true, withHardLinks: true, withMoreXattrs: true };
 
-await suite('a disk is what umoci unpacks', { skip: missing }, () => {
+suite('a disk is what umoci unpacks', { skip: missing }, () => {
   test('of random layers', async () => {
     const layers = fc.oneof(
       randomLayers({ withAttributes: true, withHardLinks: false }),
@@ -75,7 +75,7 @@ await suite('a disk is what umoci unpacks', { skip: missing }, () => {
   });
 });
 
-await suite('a disk is what containerd unpacks', { skip: missing || containerdMissing }, () => {
+suite('a disk is what containerd unpacks', { skip: missing || containerdMissing }, () => {
   let built: Awaited<ReturnType<typeof buildContainerdApply>> | undefined;
   before(async () => {
     built = await buildContainerdApply();

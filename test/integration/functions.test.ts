@@ -198,7 +198,7 @@ function assertFailed(result: InvokeResult, errorType: string, words: string): v
 
 const missing = missingHere() || cannotRunSandboxes || needsPrograms('mke2fs', 'mount');
 
-await suite('a Node function in a sandbox on a mounted image', { skip: missing }, () => {
+suite('a Node function in a sandbox on a mounted image', { skip: missing }, () => {
   let machine: Machine;
 
   before(async () => {
