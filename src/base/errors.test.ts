@@ -19,6 +19,7 @@ class TornError extends ThawError {
       fault: 'data',
       message: 'Cannot read "a"',
       retryable: true,
+      details: { pieces: 2 },
       cause,
     });
   }
@@ -42,12 +43,13 @@ test('a ThawError without a cause has no cause property, and is not retryable un
   assert.equal(error.fault, 'bug');
 });
 
-test('an error crosses a thread or socket as JSON: code, fault, message and name arrive, cause and stack stay', () => {
+test('an error crosses a thread or socket as JSON: code, fault, message, details and name arrive, cause and stack stay', () => {
   const sent = JSON.stringify(errorToJson(new TornError(new Error('secret path'))));
   assert.doesNotMatch(sent, /secret path|errors\.test/);
   const received = errorFromJson(JSON.parse(sent));
   assert.ok(received instanceof ThawError);
   assert.deepEqual(received.toJSON(), new TornError().toJSON());
+  assert.deepEqual(received.details, { pieces: 2 });
   assert.equal(received.name, 'TornError');
 });
 

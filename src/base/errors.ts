@@ -17,7 +17,11 @@ export interface ErrorJson {
   readonly fault: ErrorFault;
   readonly retryable: boolean;
   readonly message: string;
+  readonly details?: ErrorDetails;
 }
+
+/** Facts of an error that programs act on, such as when to try again. Never secrets. */
+export type ErrorDetails = Readonly<Record<string, string | number>>;
 
 export interface ThawErrorOptions {
   /** `ERR_ROOM_CAUSE`, listed with its exit status in `src/cli/exit-status.ts`. */
@@ -26,6 +30,7 @@ export interface ThawErrorOptions {
   readonly message: string;
   /** True if the same call may succeed later without anybody changing anything. Default false. */
   readonly retryable?: boolean;
+  readonly details?: ErrorDetails;
   readonly cause?: unknown;
 }
 
@@ -33,6 +38,7 @@ export class ThawError extends Error {
   readonly code: string;
   readonly fault: ErrorFault;
   readonly retryable: boolean;
+  readonly details: ErrorDetails | undefined;
 
   constructor(options: ThawErrorOptions) {
     super(options.message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -40,6 +46,7 @@ export class ThawError extends Error {
     this.code = options.code;
     this.fault = options.fault;
     this.retryable = options.retryable ?? false;
+    this.details = options.details;
   }
 
   /** What crosses a thread or a socket; the cause and the stack stay behind. */
@@ -50,6 +57,7 @@ export class ThawError extends Error {
       fault: this.fault,
       retryable: this.retryable,
       message: this.message,
+      ...(this.details === undefined ? {} : { details: this.details }),
     };
   }
 }
@@ -93,7 +101,7 @@ export function errorToJson(thrown: unknown): ErrorJson {
   return new InternalError(errorMessage(thrown), thrown).toJSON();
 }
 
-/** The inverse of `errorToJson`: a `ThawError` with the same code, fault and message, and a name to match. */
+/** The inverse of `errorToJson`: a `ThawError` with the same code, fault, message and details, and a name to match. */
 export function errorFromJson(json: ErrorJson): ThawError {
   const error = new ThawError(json);
   error.name = json.name;

@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { createLocalWorker, type Worker, type WorkerRuntime } from '../api/index.ts';
-import { systemClock, type Log } from '../base/index.ts';
+import { defined, systemClock, type Log } from '../base/index.ts';
 import { openCatalog } from '../catalog/index.ts';
 import { createSealPool } from '../chunk/index.ts';
 import { connectAgent, type AgentClient, type HolderCommand } from '../device/index.ts';
@@ -114,10 +114,12 @@ async function createRuntime(
     logsDir: paths.logs,
     log,
     host: { region: config.region, accountId: config.accountId },
-    limits: {
+    limits: defined({
       idleTimeoutMs: config.idleTimeoutSeconds * 1000,
       instancesMax: config.instancesMax,
-    },
+      coldStartsMax: config.coldStartsMax,
+      coldStartsPerTenantMax: config.coldStartsPerTenantMax,
+    }),
   });
   made.defer(() => functions.close());
   const stack = made.move();

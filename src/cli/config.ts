@@ -27,6 +27,9 @@ export interface Config {
   readonly sandboxRuntime: 'auto' | 'runc' | 'crun' | 'util-linux';
   readonly idleTimeoutSeconds: number;
   readonly instancesMax: number;
+  /** Cold starts in flight. Default: see `coldStartLimits` in the functions room. */
+  readonly coldStartsMax?: number;
+  readonly coldStartsPerTenantMax?: number;
   /** What functions see as `AWS_REGION`. */
   readonly region: string;
   /** 12 digits, in the functions' ARNs. */
@@ -121,6 +124,11 @@ export const settings: Readonly<Record<string, Setting>> = {
   },
   'functions.idle_timeout_seconds': { field: 'idleTimeoutSeconds', check: integer(1, 86_400) },
   'functions.instances_max': { field: 'instancesMax', check: integer(1, 10_000) },
+  'functions.cold_starts_max': { field: 'coldStartsMax', check: integer(1, 10_000) },
+  'functions.cold_starts_per_tenant_max': {
+    field: 'coldStartsPerTenantMax',
+    check: integer(1, 10_000),
+  },
 };
 
 const defaults: Config = {

@@ -71,10 +71,17 @@ function failureJson(thrown: unknown, cause: ExitCause, stack: string | undefine
   const usage = thrown instanceof CommanderError ? new UsageError(usageMessage(thrown)) : thrown;
   const code =
     cause === 'interrupted' ? 'ERR_CLI_INTERRUPTED' : (errorCode(usage) ?? 'ERR_INTERNAL');
-  const retryable = usage instanceof ThawError && usage.retryable;
+  const { retryable, details } =
+    usage instanceof ThawError ? usage : { retryable: false, details: undefined };
   const { status } = exitStatuses[cause];
   return {
-    error: { code, message: errorMessage(usage), status, retryable, ...defined({ stack }) },
+    error: {
+      code,
+      message: errorMessage(usage),
+      status,
+      retryable,
+      ...defined({ details, stack }),
+    },
   };
 }
 

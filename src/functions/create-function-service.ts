@@ -1,6 +1,7 @@
 /** The function service, put together: rules, catalog, pool, instances and logs. */
 
 import { randomUUID } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
 import {
@@ -29,6 +30,12 @@ import type {
 import { InstancePool } from './instance-pool.ts';
 import { runInvocation } from './invocation.ts';
 import { ReadMeter } from './read-meter.ts';
+import {
+  coldStartLimits,
+  StartGate,
+  type ColdStartLimits,
+  type StartLimitsSnapshot,
+} from './start-gate.ts';
 
 export interface FunctionLimits {
   /** Of all functions together, those that are just being ended included. Default 100. */
@@ -60,7 +67,8 @@ export interface FunctionServiceOptions {
   readonly log: Log;
   /** Default: region `local`, account `000000000000`. */
   readonly host?: FunctionHost;
-  readonly limits?: Partial<FunctionLimits>;
+  /** Of cold starts: 16, or two a core where that is more; three quarters of these for one tenant. */
+  readonly limits?: Partial<FunctionLimits & ColdStartLimits>;
   readonly clock?: Clock;
   readonly timers?: Timers;
   /** A fresh UUID. */
@@ -99,6 +107,7 @@ class LocalFunctionService implements FunctionService {
   readonly #logsDir: string;
   readonly #limits: FunctionLimits;
   readonly #deps: InstanceDependencies;
+  readonly #starts: StartGate;
   readonly #pool: InstancePool<FunctionInstance>;
   readonly #logs = new Map<string, FunctionLog>();
   readonly #documents = new Map<string, ImageDocument>();
@@ -109,17 +118,20 @@ class LocalFunctionService implements FunctionService {
   constructor(options: FunctionServiceOptions) {
     const limits = { ...defaultLimits, ...options.limits };
     const timers = options.timers ?? systemTimers;
+    const clock = options.clock ?? systemClock;
+    const startLimits = coldStartLimits(options.limits ?? {}, { cores: availableParallelism() });
     this.#catalog = options.catalog;
     this.#logsDir = options.logsDir;
     this.#limits = limits;
-    this.#pool = new InstancePool({ ...limits, timers });
+    this.#starts = new StartGate(startLimits, clock);
+    this.#pool = new InstancePool({ ...limits, timers, starts: this.#starts });
     this.#deps = {
       mounts: options.mounts,
       sandboxes: options.sandboxes,
       imageDocument: (image) => this.#documentOf(image, options.imageDocument),
       host: options.host ?? defaultHost,
       initTimeoutMs: limits.initTimeoutMs,
-      clock: options.clock ?? systemClock,
+      clock,
       timers,
       newId: options.newId ?? randomUUID,
       log: options.log,
@@ -158,27 +170,28 @@ class LocalFunctionService implements FunctionService {
   async invoke(request: InvokeRequest): Promise<InvokeResult> {
     const payload = checkPayload(request.payload);
     const startedMs = this.#deps.clock.monotonicMs();
-    using ticket = this.#pool.enter(functionIdOf(request));
+    const functionId = functionIdOf(request);
+    using ticket = this.#pool.enter({ tenant: request.tenant, functionId });
     const record = await this.#findFunction(request);
     const image = present(
       await this.#catalog.findImage(record.tenant, record.manifestId),
-      `image of function "${ticket.functionId}"`,
+      `image of function "${functionId}"`,
     );
     return await this.#pool.use(ticket, {
       revision: JSON.stringify(record),
       create: () => this.#createInstance(record, image),
-      serve: async (instance, isNew) => {
+      serve: async (instance, coldStart) => {
         const meter = new ReadMeter(this.#deps.mounts, image, this.#deps.log);
         await meter.begun();
         const event = this.#eventOf({ ...request, payload });
         const { clock } = this.#deps;
-        const done = await runInvocation({ instance, isNew, record, event, clock });
+        const done = await runInvocation({ instance, coldStart, record, event, clock });
         const reads = await meter.reads();
         const result: InvokeResult = {
           requestId: event.requestId,
           payload: done.payload,
           ...(done.failed ? { functionError: 'Unhandled' } : {}),
-          coldStart: isNew,
+          coldStart: coldStart !== undefined,
           timelineMs: { ...done.timelineMs, total: clock.monotonicMs() - startedMs },
           reads,
         };
@@ -190,6 +203,10 @@ class LocalFunctionService implements FunctionService {
   async logs(tenant: string, name: string, maxBytes: number): Promise<Uint8Array> {
     await this.#findFunction({ tenant, name });
     return await this.#logOf({ tenant, name }).read(maxBytes);
+  }
+
+  startLimits(): StartLimitsSnapshot {
+    return this.#starts.snapshot();
   }
 
   async endIdle(): Promise<void> {

@@ -79,14 +79,51 @@ export class FunctionPayloadTooLargeError extends ThawError {
   }
 }
 
-/** What Lambda calls a TooManyRequestsException. */
+/** The limits of a worker that an invoke can meet, as the configuration calls them below `functions`. */
+export type ThrottleLimit =
+  | 'instances_max'
+  | 'instances_per_function_max'
+  | 'cold_starts_max'
+  | 'cold_starts_per_tenant_max';
+
+/** What is used up, and what the administrator can do besides waiting. */
+const limitWords: Readonly<Record<ThrottleLimit, (max: number) => string>> = {
+  instances_max: (max) => `this worker has its ${max} instances and all are busy`,
+  instances_per_function_max: (max) => `it has its ${max} instances and all are busy`,
+  cold_starts_max: (max) =>
+    `this worker's cold starts in flight are at their limit of ${max} ("functions.cold_starts_max")`,
+  cold_starts_per_tenant_max: (max) =>
+    `its tenant's cold starts in flight are at their limit of ${max} ("functions.cold_starts_per_tenant_max")`,
+};
+
+/**
+ * What Lambda calls a TooManyRequestsException, with the `Reason` and the `Retry-After` that Lambda gives in its details.
+ * Source: AWS Lambda API reference, Invoke, TooManyRequestsException. A function's own limit is what Lambda calls its
+ * reserved concurrency.
+ */
 export class FunctionThrottledError extends ThawError {
-  constructor(functionId: string, limit: string) {
+  constructor(of: {
+    readonly functionId: string;
+    readonly limit: ThrottleLimit;
+    readonly max: number;
+    readonly retryAfterSeconds: number;
+  }) {
+    const { functionId, limit, max, retryAfterSeconds } = of;
+    const isOwn = limit === 'instances_per_function_max';
     super({
       code: 'ERR_FUNCTION_THROTTLED',
       fault: 'environment',
-      message: `Cannot start another instance of function "${functionId}": ${limit} and all are busy; try again later`,
+      message:
+        `Cannot start another instance of function "${functionId}": ${limitWords[limit](max)}; ` +
+        `try again in ${retryAfterSeconds} s`,
       retryable: true,
+      details: {
+        httpStatus: 429,
+        lambdaError: 'TooManyRequestsException',
+        reason: `${isOwn ? 'ReservedFunction' : ''}ConcurrentInvocationLimitExceeded`,
+        limit,
+        retryAfterSeconds,
+      },
     });
   }
 }

@@ -366,6 +366,47 @@ test('an invoke beyond the limit of its function is refused and may be tried aga
   assert.equal((await fixture.invoke()).coldStart, false);
 });
 
+test('a cold start beyond the limit is refused at once, a warm invoke never', async () => {
+  await using fixture = await openServiceFixture({
+    program: () => ({ handle: () => fixture.time.sleep(1000).then(() => respond(1)) }),
+    service: { limits: { coldStartsMax: 2, coldStartsPerTenantMax: 2 } },
+  });
+  for (const name of ['warm', 'one', 'two', 'three']) await fixture.create({ name });
+  await fixture.invoke({}, 'warm');
+  const running = [fixture.start({}, 'one'), fixture.start({}, 'two')];
+  await assert.rejects(fixture.start({}, 'three'), hasCode('ERR_FUNCTION_THROTTLED'));
+  assert.equal(fixture.service.startLimits().inFlight, 2);
+  const warm = fixture.start({}, 'warm');
+  await fixture.time.pass(500);
+  assert.equal(fixture.service.startLimits().inFlight, 0, 'both run, neither is starting');
+  running.push(fixture.start({}, 'three'));
+  const results = await fixture.time.until(Promise.all([...running, warm]));
+  assert.deepEqual(
+    results.map(({ coldStart }) => coldStart),
+    [true, true, true, false],
+  );
+  const { started, refused } = fixture.service.startLimits();
+  assert.deepEqual([started, refused.cold_starts_per_tenant_max], [4, 1]);
+});
+
+test('a start that fails or is stopped is in flight no more', async () => {
+  await using fixture = await openServiceFixture({
+    program: () => ({ init: () => never(), handle: () => never() }),
+    service: { limits: { coldStartsMax: 1 } },
+  });
+  await fixture.create();
+  fixture.worker.faults.add('acquire');
+  await assert.rejects(fixture.invoke(), /Simulated fault/);
+  assert.equal(fixture.service.startLimits().inFlight, 0);
+  fixture.worker.faults.clear();
+  const stopped = assert.rejects(fixture.start(), hasCode('ERR_FUNCTION_STOPPED'));
+  await fixture.time.pass(100);
+  assert.equal(fixture.service.startLimits().inFlight, 1);
+  await fixture.time.until(fixture.service.remove('default', 'hello'));
+  await stopped;
+  assert.equal(fixture.service.startLimits().inFlight, 0);
+});
+
 test('a full worker ends the instance that is idle longest, and refuses when none is idle', async () => {
   await using fixture = await openServiceFixture({
     program: () => ({ handle: () => fixture.time.sleep(100).then(() => respond(1)) }),

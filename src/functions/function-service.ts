@@ -2,6 +2,7 @@
 
 import type { FunctionRecord } from '../catalog/index.ts';
 import type { ReadCounters } from '../device/index.ts';
+import type { StartLimitsSnapshot } from './start-gate.ts';
 
 export interface InvokeRequest {
   readonly tenant: string;
@@ -70,6 +71,8 @@ export interface FunctionService {
    * The function's log, oldest first, at most the last `maxBytes`. Throws `ERR_FUNCTION_NOT_FOUND`.
    */
   logs(tenant: string, name: string, maxBytes: number): Promise<Uint8Array>;
+  /** Cold starts in flight, their limits, and what was refused: for status and metrics. */
+  startLimits(): StartLimitsSnapshot;
   /** Ends every idle instance, so that the next invoke of each function is a cold start. */
   endIdle(): Promise<void>;
   /**

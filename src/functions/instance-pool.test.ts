@@ -8,21 +8,33 @@ import { test } from 'node:test';
 
 import * as fc from 'fast-check';
 
-import { errorCode } from '../base/index.ts';
-import { InstancePool, type PoolInstance } from './instance-pool.ts';
+import { VirtualTime } from '../base/testing/virtual-time.ts';
+import { FunctionThrottledError, type ThrottleLimit } from './errors.ts';
+import { InstancePool, type PoolInstance, type Ticket } from './instance-pool.ts';
+import { StartGate } from './start-gate.ts';
 
-const functionIds = ['a', 'b'] as const;
-const instancesMax = 3;
+const functionIds = ['one/a', 'one/b', 'two/c'] as const;
+const instancesMax = 4;
 const instancesPerFunctionMax = 2;
+const startLimits = { coldStartsMax: 3, coldStartsPerTenantMax: 2 };
+
+function tenantOf(functionId: string): string {
+  return functionId.split('/')[0] ?? '';
+}
 
 /** An instance that lives by a scheduler, and the books that are kept of it. */
 class ScheduledInstance implements PoolInstance {
   readonly functionId: string;
   readonly gone: Promise<void>;
+  /** Until it is ready, or failed to become so. */
+  isStarting = true;
+  /** It served and may serve again. */
+  isIdle = false;
   isServing = false;
   isEnding = false;
   hasEnded = false;
   stopReason: Error | undefined;
+  hasDied = false;
   #diedServing = false;
   readonly #scheduler: fc.Scheduler;
   readonly #resolveGone: () => void;
@@ -33,6 +45,13 @@ class ScheduledInstance implements PoolInstance {
     const gone = Promise.withResolvers<void>();
     this.gone = gone.promise;
     this.#resolveGone = gone.resolve;
+  }
+
+  /** Fails where it was stopped meanwhile. */
+  async start(): Promise<void> {
+    await this.#scheduler.schedule(Promise.resolve(), `start ${this.functionId}`);
+    this.isStarting = false;
+    if (this.stopReason !== undefined) throw this.stopReason;
   }
 
   async serve(): Promise<void> {
@@ -48,6 +67,8 @@ class ScheduledInstance implements PoolInstance {
   }
 
   die(): void {
+    this.hasDied = true;
+    this.isIdle = false;
     this.#diedServing = this.isServing;
     this.#resolveGone();
   }
@@ -60,6 +81,7 @@ class ScheduledInstance implements PoolInstance {
     assert.ok(!this.isEnding, 'ended twice');
     assert.ok(!this.isServing, 'ended while serving');
     this.isEnding = true;
+    this.isIdle = false;
     await this.#scheduler.schedule(Promise.resolve(), `end ${this.functionId}`);
     this.hasEnded = true;
   }
@@ -67,6 +89,7 @@ class ScheduledInstance implements PoolInstance {
 
 class PoolUnderTest {
   readonly instances: ScheduledInstance[] = [];
+  readonly starts = new StartGate(startLimits, new VirtualTime());
   readonly pool: InstancePool<ScheduledInstance>;
   readonly #scheduler: fc.Scheduler;
   readonly #idleTimeouts = new Set<() => void>();
@@ -84,6 +107,7 @@ class PoolUnderTest {
         },
         afterInput: async () => {},
       },
+      starts: this.starts,
     });
   }
 
@@ -91,28 +115,50 @@ class PoolUnderTest {
    * What came of it: `served` by a new instance, `reused`, or why not. Nothing else may be thrown.
    */
   async use(functionId: string, isReusable: boolean): Promise<string> {
-    using ticket = this.pool.enter(functionId);
+    using ticket = this.pool.enter({ tenant: tenantOf(functionId), functionId });
     await this.#scheduler.schedule(Promise.resolve(), `look up ${functionId}`);
+    const before = this.starts.snapshot();
+    const wasIdle = this.instances.some((one) => one.functionId === functionId && one.isIdle);
     try {
-      return await this.pool.use(ticket, {
-        revision: '1',
-        create: () => {
-          const instance = new ScheduledInstance(functionId, this.#scheduler);
-          this.instances.push(instance);
-          this.checkLimits();
-          return instance;
-        },
-        serve: async (instance, isNew) => {
-          assert.equal(instance.functionId, functionId);
-          await instance.serve();
-          return { value: isNew ? 'served' : 'reused', isReusable };
-        },
-      });
+      return await this.#use(ticket, isReusable);
     } catch (thrown) {
-      if (errorCode(thrown) === 'ERR_FUNCTION_THROTTLED') return 'throttled';
       if (thrown instanceof Error && thrown.message === 'stopped') return 'stopped';
-      throw thrown;
+      if (!(thrown instanceof FunctionThrottledError)) throw thrown;
+      const limit = thrown.details?.['limit'] as ThrottleLimit;
+      assert.ok(!wasIdle, `refused by ${limit} while one was idle`);
+      const inFlight = {
+        cold_starts_max: before.inFlight,
+        cold_starts_per_tenant_max: before.inFlightByTenant[ticket.tenant],
+      };
+      if (limit === 'cold_starts_max') assert.equal(inFlight[limit], 3);
+      if (limit === 'cold_starts_per_tenant_max') assert.equal(inFlight[limit], 2);
+      return limit;
     }
+  }
+
+  async #use(ticket: Ticket, isReusable: boolean): Promise<string> {
+    let used: ScheduledInstance | undefined;
+    const value = await this.pool.use(ticket, {
+      revision: '1',
+      create: () => {
+        const instance = new ScheduledInstance(ticket.functionId, this.#scheduler);
+        this.instances.push(instance);
+        this.checkLimits();
+        return instance;
+      },
+      serve: async (instance, coldStart) => {
+        assert.equal(instance.functionId, ticket.functionId);
+        assert.equal(instance.isStarting, coldStart !== undefined);
+        used = instance;
+        used.isIdle = false;
+        if (coldStart !== undefined) await instance.start();
+        coldStart?.[Symbol.dispose]();
+        await instance.serve();
+        return { value: coldStart === undefined ? 'reused' : 'served', isReusable };
+      },
+    });
+    if (used !== undefined) used.isIdle = isReusable && !used.isEnding && !used.hasDied;
+    return value;
   }
 
   checkLimits(): void {
@@ -121,6 +167,12 @@ class PoolUnderTest {
     for (const functionId of functionIds) {
       const own = there.filter((one) => one.functionId === functionId && !one.isEnding);
       assert.ok(own.length <= instancesPerFunctionMax, `${own.length} instances of ${functionId}`);
+    }
+    const starting = this.instances.filter((instance) => instance.isStarting);
+    assert.ok(starting.length <= startLimits.coldStartsMax, `${starting.length} starts`);
+    for (const tenant of new Set(functionIds.map(tenantOf))) {
+      const own = starting.filter(({ functionId }) => tenantOf(functionId) === tenant);
+      assert.ok(own.length <= startLimits.coldStartsPerTenantMax, `${own.length} of ${tenant}`);
     }
   }
 
@@ -189,12 +241,14 @@ test('in every order of events, limits hold, no instance serves two, and close()
       assert.ok(under.instances.every((instance) => instance.hasEnded));
     })();
     await scheduler.waitFor(Promise.all([...taken, closed]));
-    assert.equal(await scheduler.waitFor(under.use('a', true)), 'stopped');
+    assert.equal(await scheduler.waitFor(under.use('one/a', true)), 'stopped');
+    assert.equal(under.starts.snapshot().inFlight, 0);
     assert.ok(under.instances.every((instance) => instance.hasEnded));
   });
   await fc.assert(property, { numRuns: 150 });
   // The property means little if the orders tried never get far.
-  for (const outcome of ['served', 'stopped', 'throttled', 'reused']) {
+  const outcomes = ['served', 'stopped', 'reused', 'instances_max', 'instances_per_function_max'];
+  for (const outcome of [...outcomes, 'cold_starts_max', 'cold_starts_per_tenant_max']) {
     assert.ok(seen.has(outcome), `never ${outcome}`);
   }
 });

@@ -4,11 +4,12 @@
  * Invariants: an instance is in exactly one of the states busy, idle and ending; at most
  * `instancesMax` exist, ending ones included, because those still hold memory and mounts; at most
  * `instancesPerFunctionMax` of a function are busy or idle. No instance of a function that has been
- * stopped outlives `stop()`, and none outlives `close()`.
+ * stopped outlives `stop()`, and none outlives `close()`. Whoever needs a new instance has gone through the start gate
+ * first, and is in flight until the instance is ready.
  */
 
 import type { Timers } from '../base/index.ts';
-import { FunctionThrottledError } from './errors.ts';
+import type { ColdStart, StartGate } from './start-gate.ts';
 
 export interface PoolInstance {
   /** Resolves when it can serve no more, for reasons of its own. Never rejects. */
@@ -24,6 +25,13 @@ export interface InstancePoolOptions {
   readonly instancesPerFunctionMax: number;
   readonly idleTimeoutMs: number;
   readonly timers: Timers;
+  readonly starts: StartGate;
+}
+
+/** Whose invoke it is. */
+export interface TicketOf {
+  readonly tenant: string;
+  readonly functionId: string;
 }
 
 /**
@@ -31,8 +39,7 @@ export interface InstancePoolOptions {
  * an invoke that read a function's record just before the function was removed, and has no instance
  * yet.
  */
-export interface Ticket extends Disposable {
-  readonly functionId: string;
+export interface Ticket extends TicketOf, Disposable {
   /** Set once the function has been stopped or the pool closed. */
   readonly stopReason: Error | undefined;
 }
@@ -65,7 +72,13 @@ export interface ServeRequest<Instance, T> {
   /** An instance made for another revision is not used. */
   readonly revision: string;
   readonly create: () => Instance;
-  readonly serve: (instance: Instance, isNew: boolean) => Promise<Served<T>>;
+  /** `coldStart` of a new instance: to be disposed of as soon as the instance is ready, or else when `serve` is done. */
+  readonly serve: (instance: Instance, coldStart: ColdStart | undefined) => Promise<Served<T>>;
+}
+
+interface Claim<Instance> {
+  readonly slot: Slot<Instance>;
+  readonly coldStart?: ColdStart;
 }
 
 export class InstancePool<Instance extends PoolInstance> {
@@ -80,8 +93,9 @@ export class InstancePool<Instance extends PoolInstance> {
   }
 
   /** Dispose of the ticket when the invoke is done. */
-  enter(functionId: string): Ticket {
+  enter({ tenant, functionId }: TicketOf): Ticket {
     const ticket: OpenTicket = {
+      tenant,
       functionId,
       stopReason: this.#closeReason,
       [Symbol.dispose]: () => void this.#tickets.delete(ticket),
@@ -96,13 +110,14 @@ export class InstancePool<Instance extends PoolInstance> {
    * reason of a stop, and what `serve` throws.
    */
   async use<T>(ticket: Ticket, request: ServeRequest<Instance, T>): Promise<T> {
-    const { slot, isNew } = await this.#claim(ticket, request);
+    const { slot, coldStart } = await this.#claim(ticket, request);
     let isReusable = false;
     try {
-      const served = await request.serve(slot.instance, isNew);
+      const served = await request.serve(slot.instance, coldStart);
       isReusable = served.isReusable && ticket.stopReason === undefined;
       return served.value;
     } finally {
+      coldStart?.[Symbol.dispose]();
       this.#release(slot, isReusable);
     }
   }
@@ -143,38 +158,49 @@ export class InstancePool<Instance extends PoolInstance> {
     await Promise.all(slots.map((slot) => slot.ended));
   }
 
-  async #claim<T>(
-    ticket: Ticket,
-    request: ServeRequest<Instance, T>,
-  ): Promise<{ readonly slot: Slot<Instance>; readonly isNew: boolean }> {
-    const { functionId } = ticket;
+  async #claim<T>(ticket: Ticket, request: ServeRequest<Instance, T>): Promise<Claim<Instance>> {
+    using waiting = new DisposableStack();
+    let coldStart: ColdStart | undefined;
     for (;;) {
       if (ticket.stopReason !== undefined) throw ticket.stopReason;
-      this.#endOutdated(functionId, request.revision);
-      const idle = this.#idleSlots((slot) => slot.functionId === functionId).at(-1);
-      if (idle !== undefined) return { slot: this.#take(idle), isNew: false };
-      this.#checkFunctionLimit(functionId);
+      const idle = this.#findIdle(ticket.functionId, request.revision);
+      if (idle !== undefined) return { slot: this.#take(idle) };
+      this.#checkFunctionLimit(ticket.functionId);
+      coldStart ??= waiting.use(this.#options.starts.enter(ticket));
       if (this.#slots.size < this.#options.instancesMax) {
-        return { slot: this.#open(functionId, request), isNew: true };
+        const slot = this.#open(ticket.functionId, request);
+        waiting.move(); // in flight until it is ready
+        return { slot, coldStart };
       }
-      const [longestIdle] = this.#idleSlots(() => true);
-      if (longestIdle !== undefined) this.#end(longestIdle);
-      const ending = [...this.#slots].filter((slot) => slot.state === 'ending');
-      if (ending.length === 0) {
-        const limit = `this worker has its ${this.#options.instancesMax} instances`;
-        throw new FunctionThrottledError(functionId, limit);
-      }
-      await Promise.race(ending.map((slot) => slot.ended));
+      await this.#makeRoom(ticket.functionId);
     }
   }
 
+  /** The one used last; those of another revision are ended. */
+  #findIdle(functionId: string, revision: string): Slot<Instance> | undefined {
+    this.#endOutdated(functionId, revision);
+    return this.#idleSlots((slot) => slot.functionId === functionId).at(-1);
+  }
+
+  /** Ends the instance that is idle longest; resolves when any has ended. */
+  async #makeRoom(functionId: string): Promise<void> {
+    const [longestIdle] = this.#idleSlots(() => true);
+    if (longestIdle !== undefined) this.#end(longestIdle);
+    const ending = [...this.#slots].filter((slot) => slot.state === 'ending');
+    if (ending.length === 0) {
+      const { instancesMax, starts } = this.#options;
+      throw starts.refusal(functionId, 'instances_max', instancesMax);
+    }
+    await Promise.race(ending.map((slot) => slot.ended));
+  }
+
   #checkFunctionLimit(functionId: string): void {
-    const { instancesPerFunctionMax } = this.#options;
+    const { instancesPerFunctionMax, starts } = this.#options;
     const own = [...this.#slots].filter(
       (slot) => slot.functionId === functionId && slot.state !== 'ending',
     );
     if (own.length < instancesPerFunctionMax) return;
-    throw new FunctionThrottledError(functionId, `it has its ${instancesPerFunctionMax} instances`);
+    throw starts.refusal(functionId, 'instances_per_function_max', instancesPerFunctionMax);
   }
 
   /** Idle longest first. */

@@ -14,10 +14,12 @@ import {
   timeoutWords,
   type FunctionFailure,
 } from './lambda-errors.ts';
+import type { ColdStart } from './start-gate.ts';
 
 export interface InvocationOn {
   readonly instance: FunctionInstance;
-  readonly isNew: boolean;
+  /** Set where the instance is new: disposed of once it is ready, or cannot become so. */
+  readonly coldStart: ColdStart | undefined;
   readonly record: FunctionRecord;
   /** All of the invocation but the deadline, which is set when the event is handed over. */
   readonly event: Omit<Invocation, 'deadlineMs'>;
@@ -35,7 +37,7 @@ export interface InvocationDone {
 /** Throws what starting the instance throws, and the reason of a stop. */
 export async function runInvocation(on: InvocationOn): Promise<InvocationDone> {
   const { clock, event, instance, record } = on;
-  const start = on.isNew ? await instance.start() : undefined;
+  const start = on.coldStart === undefined ? undefined : await startIn(on.coldStart, instance);
   const initFailure = start?.failure;
   if (start !== undefined && initFailure !== undefined) {
     instance.lines.line(initReport(start.initMs, initFailure));
@@ -62,6 +64,11 @@ export async function runInvocation(on: InvocationOn): Promise<InvocationDone> {
       ...(initFailure === undefined ? { response: responseMs } : {}),
     },
   };
+}
+
+async function startIn(coldStart: ColdStart, instance: FunctionInstance): Promise<InstanceStart> {
+  using _inFlight = coldStart;
+  return await instance.start();
 }
 
 async function handOver(on: InvocationOn): Promise<Outcome<Uint8Array>> {

@@ -20,6 +20,9 @@ import { never, respond, type Program } from './testing/simulated-worker.ts';
 
 const names = ['a', 'b'] as const;
 const instancesPerFunctionMax = 4;
+/** Met before the limit of instances only where most invokes are cold. */
+const coldStartsPerTenantMax = 3;
+const coldStartsMax = 4;
 const idleTimeoutMs = 600_000;
 const behaviours = ['answer', 'report', 'crash', 'hang'] as const;
 type Behaviour = (typeof behaviours)[number];
@@ -138,13 +141,19 @@ class Story {
     const invokes = step.each.map((behaviour) => this.#ending(step.name, behaviour));
     const ended = await time.until(Promise.all(invokes));
     worker.faults.clear();
+    assert.equal(this.#fixture.service.startLimits().inFlight, 0, 'starts in flight');
     const idle = this.#idle.get(step.name);
     if (idle === undefined) {
       assert.ok(ended.every(({ refusal }) => refusal === 'ERR_FUNCTION_NOT_FOUND'));
       return;
     }
-    const served = Math.min(step.each.length, instancesPerFunctionMax);
-    const warm = Math.min(served, idle.length);
+    const warm = Math.min(step.each.length, idle.length);
+    const cold = Math.min(
+      step.each.length - warm,
+      instancesPerFunctionMax - idle.length,
+      coldStartsPerTenantMax,
+    );
+    const served = warm + Math.max(cold, 0);
     const refusedBy = (code: string) => ended.filter(({ refusal }) => refusal === code).length;
     assert.equal(refusedBy('ERR_FUNCTION_THROTTLED'), step.each.length - served);
     assert.equal(refusedBy('fault'), step.fault === undefined ? 0 : served - warm);
@@ -275,7 +284,9 @@ test('whatever happens in a day, every invoke gets its own outcome and nothing i
   const property = fc.asyncProperty(days, async (day) => {
     await using fixture = await openServiceFixture({
       program: () => programIn(() => fixture),
-      service: { limits: { instancesPerFunctionMax, idleTimeoutMs } },
+      service: {
+        limits: { instancesPerFunctionMax, coldStartsMax, coldStartsPerTenantMax, idleTimeoutMs },
+      },
     });
     const story = new Story(fixture);
     for (const name of names) await story.take({ do: 'create', name });
