@@ -2,6 +2,8 @@
 
 import { resolve } from 'node:path';
 
+import { Option } from 'commander';
+
 import type { ConvertRequest } from '../api/index.ts';
 import { defined } from '../base/index.ts';
 import { UsageError } from './errors.ts';
@@ -16,6 +18,10 @@ export interface ConvertOptions {
   readonly plainHttp?: boolean;
   /** `user:password`. */
   readonly user?: string;
+}
+
+export function compressOption(description: string): Option {
+  return new Option('--compress <algorithm>', description).choices(['zstd']);
 }
 
 /**

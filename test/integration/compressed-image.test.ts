@@ -35,11 +35,12 @@ suite('one image, plain and compressed', { skip: missing }, () => {
   let thaw = new Thaw('');
   let plain: Image;
   let compressed: Image;
+  let source = '';
 
   before(async () => {
     work = await mkdtemp(join(tmpdir(), 'thaw-compressed-test-'));
     thaw = new Thaw(join(work, 'state'));
-    const source = await writeShellImage(join(work, 'layout'), 'x', echoScript);
+    source = await writeShellImage(join(work, 'layout'), 'x', echoScript);
     plain = await thaw.json<Image>('image', 'convert', source, '--name', 'plain');
     const compress = ['--compress', 'zstd', '--name', 'compressed'];
     compressed = await thaw.json<Image>('image', 'convert', source, ...compress);
@@ -92,6 +93,16 @@ suite('one image, plain and compressed', { skip: missing }, () => {
       assert.deepEqual({ response, coldStart }, { response: { asked: 1 }, coldStart: true });
     }
     assert.ok(ofCompressed > 0 && ofCompressed < ofPlain * 0.7);
+  });
+
+  test('a function created from a source has its image compressed if asked to', async () => {
+    const create = ['function', 'create', 'direct', '--compress', 'zstd', '--image'];
+    const { manifestId } = await thaw.json<Image>(...create, source);
+    const { codec } = await thaw.json<Image>('image', 'inspect', manifestId);
+    assert.equal(codec, 'zstd-v1');
+    const { status, stderr } = await thaw.run(...create, manifestId);
+    assert.equal(status, 2);
+    assert.match(stderr, /"--compress".*is published/);
   });
 });
 

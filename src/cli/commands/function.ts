@@ -7,7 +7,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 import type { InvokeReport } from '../../api/index.ts';
 import { defined, errorMessage } from '../../base/index.ts';
 import type { CliContext } from '../context.ts';
-import { convertRequest, type ConvertOptions } from '../convert-request.ts';
+import { compressOption, convertRequest, type ConvertOptions } from '../convert-request.ts';
 import { defaultTenant } from '../default-tenant.ts';
 import { UsageError } from '../errors.ts';
 import { formatBytes, formatMs, formatTable } from '../format.ts';
@@ -49,6 +49,7 @@ export function addFunctionCommands(program: Command, context: CliContext): void
     .option('--command <json>', "JSON array in place of the image's command", parseStrings)
     .option('--workdir <dir>', "in place of the image's working directory")
     .option('--platform <platform>', 'when publishing: os/arch[/variant]')
+    .addOption(compressOption('when publishing: compress chunks before they are encrypted'))
     .option('--plain-http', 'when publishing: talk to the registry without TLS')
     .option('--user <user:password>', 'when publishing: registry credentials')
     .action((name: string, options: CreateOptions) => create(context, name, options));
@@ -108,11 +109,30 @@ async function create(context: CliContext, name: string, options: CreateOptions)
 
 /** The id of the image, published first when a source was given. */
 async function publishedImage(context: CliContext, options: CreateOptions): Promise<string> {
-  if (!isImageSource(options.image)) return options.image;
+  if (!isImageSource(options.image)) {
+    checkNothingToPublish(options);
+    return options.image;
+  }
   const worker = await context.worker();
   const request = convertRequest(options.image, options);
   const { image } = await worker.convertImage(request, context.callOptions);
   return image.manifestId;
+}
+
+/** Throws `ERR_CLI_USAGE`: what says how to publish would be passed over. */
+function checkNothingToPublish({
+  image,
+  platform,
+  compress,
+  plainHttp,
+  user,
+}: CreateOptions): void {
+  const given = Object.entries({ platform, compress, 'plain-http': plainHttp, user });
+  const name = given.find(([, value]) => value !== undefined)?.[0];
+  if (name === undefined) return;
+  throw new UsageError(
+    `Cannot use "--${name}" with the image "${image}", which is published: give its source`,
+  );
 }
 
 async function invoke(

@@ -2,14 +2,14 @@
 
 import { resolve } from 'node:path';
 
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 
 import { byteString, byteStringFromPrintable, type ByteString } from '../../base/index.ts';
 import type { ImageRecord } from '../../catalog/index.ts';
 import type { ConvertResult } from '../../api/index.ts';
 import type { ImageFile } from '../../publish/index.ts';
 import type { CliContext } from '../context.ts';
-import { convertRequest, type ConvertOptions } from '../convert-request.ts';
+import { compressOption, convertRequest, type ConvertOptions } from '../convert-request.ts';
 import { defaultTenant } from '../default-tenant.ts';
 import { UsageError } from '../errors.ts';
 import { formatImageFile, imageFileJson } from '../file-listing.ts';
@@ -39,10 +39,8 @@ Sources:
   docker://HOST[:PORT]/NAME[:TAG|@DIGEST]  a registry; credentials come from the docker config file
 `;
 
-const compressOption = new Option(
-  '--compress <algorithm>',
-  'compress chunks before they are encrypted; their sizes then tell of their content',
-).choices(['zstd']);
+const compressHelp =
+  'compress chunks before they are encrypted; their sizes then tell of their content';
 
 export function addImageCommands(program: Command, context: CliContext): void {
   const image = program.command('image').description('publish and look after images');
@@ -56,7 +54,7 @@ export function addImageCommands(program: Command, context: CliContext): void {
   add('convert <source>', 'publish an image; prints its manifest id')
     .option('--name <name>', 'name to list it under (default: the source)')
     .option('--platform <platform>', 'os/arch[/variant] (default: this machine)')
-    .addOption(compressOption)
+    .addOption(compressOption(compressHelp))
     .option('--plain-http', 'talk to the registry without TLS')
     .option('--user <user:password>', 'registry credentials')
     .addHelpText('after', sourceHelp)
