@@ -4,7 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
 import { present, toHex } from '../../src/base/index.ts';
-import { createChunkLoader, type ChunkRef } from '../../src/cache/index.ts';
+import { createTieredLoader, type ChunkRef } from '../../src/cache/index.ts';
 import { chunkLengthMax, type Manifest, type OpenPool } from '../../src/chunk/index.ts';
 import { openDirectoryStore } from '../../src/store/index.ts';
 
@@ -42,7 +42,7 @@ export async function loadChunks(
   { opener, atATime }: { readonly opener: OpenPool; readonly atATime: number },
 ): Promise<number> {
   const store = await openDirectoryStore(storeDirectory);
-  const loader = createChunkLoader({ store, opener });
+  const loader = createTieredLoader({ store, opener });
   const startedMs = performance.now();
   const left = chunks.values();
   const next = async (): Promise<void> => {

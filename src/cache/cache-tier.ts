@@ -17,6 +17,7 @@ export interface ChunkName {
 export interface TierRequest {
   /** Aborted when nobody wants the answer any longer. The call MUST then reject soon, with the signal's reason. */
   readonly signal: AbortSignal;
+  /** May rise to `foreground` while the call is under way: who queues it looks again. */
   readonly priority: Priority;
 }
 

@@ -1,9 +1,9 @@
 /**
  * The way of a chunk into the worker: from the nearest tier that has it, verified, decrypted, once for all who
- * wait. Behind it are the tiers (the origin now, L2 with its own issue); in front of it the L1 slab.
+ * wait. Behind it are the tiers: the worker's disk, the zone, the origin; in front of it the L1 slab.
  */
 
-import { toHex } from '../base/index.ts';
+import { toHex, type Priority } from '../base/index.ts';
 import type { SealedChunkRef } from '../chunk/index.ts';
 
 /** One chunk of one image, with what opens it. Comes from that image's manifest, nowhere else. */
@@ -24,14 +24,22 @@ export interface LoadedChunk {
   readonly tier: Tier;
 }
 
+export interface LoadOptions {
+  /** Positive. */
+  readonly deadlineMs: number;
+  /** Default `foreground`, to which a prefetch under way is raised that a foreground load joins. */
+  readonly priority?: Priority;
+}
+
 export interface ChunkLoader {
   /**
    * Settles within `deadlineMs` of the call, whatever the tiers do.
    *
-   * Throws `ERR_CACHE_CHUNK_MISSING`, `ERR_CACHE_CHUNK_CORRUPT` when the last tier's copy does not hash to its
-   * digest, `ERR_CACHE_DEADLINE`, or the origin's own error. Never returns a byte that was not verified.
+   * Throws `ERR_CACHE_CHUNK_MISSING`, `ERR_CACHE_CHUNK_CORRUPT` when the origin's copy does not hash to its digest,
+   * `ERR_CACHE_CHUNK_UNREADABLE` when the chunk is not what the manifest says of it, `ERR_CACHE_DEADLINE`, or the origin's
+   * own error. Never returns a byte that was not verified.
    */
-  load(chunk: ChunkRef, options: { readonly deadlineMs: number }): Promise<LoadedChunk>;
+  load(chunk: ChunkRef, options: LoadOptions): Promise<LoadedChunk>;
 }
 
 /**

@@ -25,6 +25,20 @@ export class ChunkCorruptError extends ThawError {
   }
 }
 
+/** No tier can help: a chunk is its name's bytes, and so the same in all of them. */
+export class ChunkUnreadableError extends ThawError {
+  constructor(rootId: string, digestHex: string, cause: unknown) {
+    super({
+      code: 'ERR_CACHE_CHUNK_UNREADABLE',
+      fault: 'data',
+      message:
+        `Cannot open chunk "${digestHex}" of root "${rootId}": it is what its name says, but not what the ` +
+        "image's manifest says of it; publish the image again",
+      cause,
+    });
+  }
+}
+
 export class ChunkDeadlineError extends ThawError {
   constructor(rootId: string, digestHex: string, deadlineMs: number) {
     super({

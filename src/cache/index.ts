@@ -4,5 +4,6 @@ export * from './cache-tier.ts';
 export * from './chunk-loader.ts';
 export * from './chunk-slab.ts';
 export * from './errors.ts';
-export * from './origin-loader.ts';
+export type { ReadOutcome, TierReadStatus } from './tier-tally.ts';
+export * from './tiered-loader.ts';
 export * from './zone-server.ts';

@@ -266,18 +266,18 @@ test('the same bytes under two codecs have two keys: a compressed form can itsel
   assert.notDeepEqual(asPlaintext.ciphertext, compressed.ciphertext.subarray(0, used.byteLength));
 });
 
-test('openChunk() takes verified bytes that are no compressed form for a corrupt chunk', () => {
+test('openChunk() takes verified bytes that are no compressed form for an unreadable chunk, not a corrupt one', () => {
   for (const [plaintext, lengthMaxBytes] of [
     [text(65_536), 65_536], // never compressed
     [randomBytes(16_384), 65_536],
   ] as const) {
     const chunk = sealed(plaintext);
     const ref: SealedChunkRef = { ...chunk, codec: 'zstd-v1', lengthMaxBytes };
-    assert.throws(() => openChunk(ref, chunk.ciphertext), { code: 'ERR_CHUNK_CORRUPT' });
+    assert.throws(() => openChunk(ref, chunk.ciphertext), { code: 'ERR_CHUNK_UNREADABLE' });
   }
   const chunk = sealed(text(65_536), salt, 'zstd-v1');
   const ref: SealedChunkRef = { ...chunk, lengthMaxBytes: 65_536 - 4096 };
-  assert.throws(() => openChunk(ref, chunk.ciphertext), { code: 'ERR_CHUNK_CORRUPT' });
+  assert.throws(() => openChunk(ref, chunk.ciphertext), { code: 'ERR_CHUNK_UNREADABLE' });
 });
 
 test('an error of openChunk() names the chunk and no key', () => {

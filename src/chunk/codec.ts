@@ -24,7 +24,7 @@ import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto'
 
 import { InternalError, assert, toHex, viewOf } from '../base/index.ts';
 import { compress, decompress } from './compressed-form.ts';
-import { ChunkCorruptError } from './errors.ts';
+import { ChunkCorruptError, ChunkUnreadableError } from './errors.ts';
 import type { ChunkCodec, ManifestChunk, ManifestHeader } from './manifest.ts';
 
 /** Of every new image. A manifest records its own. */
@@ -155,8 +155,8 @@ export function sealChunk(
  * The plaintext in a fresh array, the caller's: whole blocks, at most `ref.lengthMaxBytes`; the rest of the chunk is
  * zeros. `ciphertext` stays the caller's and may be any bytes at all: nothing is decrypted unless
  * they hash to `ref.ciphertextDigest`. That proves the plaintext too, as the key comes from the
- * same authenticated manifest. Throws `ERR_CHUNK_CORRUPT`, also where the stored bytes are what was published and no
- * compressed form of that many bytes.
+ * same authenticated manifest. Throws `ERR_CHUNK_CORRUPT`, and `ERR_CHUNK_UNREADABLE` where the stored bytes are what was
+ * published and no compressed form of that many bytes.
  */
 export function openChunk(ref: SealedChunkRef, ciphertext: Uint8Array): Uint8Array {
   if (ciphertext.byteLength !== ref.storedLengthBytes) {
@@ -175,7 +175,7 @@ export function openChunk(ref: SealedChunkRef, ciphertext: Uint8Array): Uint8Arr
     case 'zstd-v1': {
       const plaintext = decompress(stored, ref.lengthMaxBytes);
       if (typeof plaintext !== 'string') return plaintext;
-      throw new ChunkCorruptError(toHex(ref.ciphertextDigest), plaintext);
+      throw new ChunkUnreadableError(toHex(ref.ciphertextDigest), plaintext);
     }
     default:
       throw new InternalError(`Cannot open a chunk coded as "${String(ref.codec)}"`);

@@ -2,16 +2,24 @@
 
 import { ThawError } from '../base/index.ts';
 
-/**
- * Bytes that are not the ciphertext which a manifest names (another tier's copy may be whole), or
- * that are it and stand for no chunk.
- */
+/** Bytes that are not the ciphertext which a manifest names; another tier's copy may be. */
 export class ChunkCorruptError extends ThawError {
   constructor(expectedDigestHex: string, found: string) {
     super({
       code: 'ERR_CHUNK_CORRUPT',
       fault: 'data',
       message: `Cannot open chunk "${expectedDigestHex}": ${found}; drop this copy and fetch another`,
+    });
+  }
+}
+
+/** Bytes that are the ciphertext which a manifest names, and no chunk of the codec and length that it lists. */
+export class ChunkUnreadableError extends ThawError {
+  constructor(digestHex: string, found: string) {
+    super({
+      code: 'ERR_CHUNK_UNREADABLE',
+      fault: 'data',
+      message: `Cannot open chunk "${digestHex}": its bytes are what was published, but ${found}; publish the image again`,
     });
   }
 }

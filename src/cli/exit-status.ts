@@ -91,6 +91,7 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_CHUNK_MANIFEST_UNRECOGNIZED: 'badImage',
   ERR_CHUNK_MANIFEST_VERSION: 'badImage',
   ERR_CHUNK_POOL_CLOSED: 'bug',
+  ERR_CHUNK_UNREADABLE: 'badImage',
   ERR_CHUNK_WORKER_LOST: 'bug',
 
   ERR_KEYS_INSECURE_FILE: 'refused',
@@ -100,12 +101,16 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_KEYS_UNWRAP_REFUSED: 'refused',
 
   ERR_STORE_BAD_NAME: 'usage',
+  ERR_STORE_CONFIGURATION: 'usage',
   ERR_STORE_FULL: 'noSpace',
   ERR_STORE_OBJECT_TOO_LARGE: 'badImage',
+  ERR_STORE_OVERWRITES: 'environment',
+  ERR_STORE_REFUSED: 'refused',
   ERR_STORE_UNAVAILABLE: 'unreachable',
 
   ERR_CACHE_CHUNK_CORRUPT: 'badImage',
   ERR_CACHE_CHUNK_MISSING: 'badImage',
+  ERR_CACHE_CHUNK_UNREADABLE: 'badImage',
   ERR_CACHE_DEADLINE: 'unreachable',
   ERR_CACHE_SERVER_UNAVAILABLE: 'unreachable',
   ERR_CACHE_TIER_UNAVAILABLE: 'unreachable',

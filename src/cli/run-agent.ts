@@ -1,6 +1,6 @@
 /** `thaw agent`: answers the reads of the FUSE mount. */
 
-import { createChunkLoader } from '../cache/index.ts';
+import { createTieredLoader } from '../cache/index.ts';
 import { createOpenPool, openManifest } from '../chunk/index.ts';
 import { runAgent } from '../device/index.ts';
 import { openLocalKeyring } from '../keys/index.ts';
@@ -30,7 +30,7 @@ export async function serveReads(context: CliContext, options: AgentFlags): Prom
       open: async ({ tenant, manifestId }, sealed) =>
         await openManifest(sealed, { tenant, keyService, manifestId }),
     },
-    loader: createChunkLoader({ store, opener }),
+    loader: createTieredLoader({ store, opener }),
     memoryBytes: config.cacheMemoryBytes,
     readDeadlineMs: config.readDeadlineMs,
     overlayDir: paths.overlays,

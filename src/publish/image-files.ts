@@ -42,7 +42,7 @@ export interface ImageFile {
  * What is at the path and all below it, directories before what they hold, names in byte order. Links on the way to
  * the path are followed inside the image, one at its end is listed itself unless a slash follows.
  * Throws `ERR_PUBLISH_FILE_MISSING`, `ERR_PUBLISH_NOT_A_DIRECTORY`, `ERR_PUBLISH_LINK_LOOP`, `ERR_PUBLISH_CHUNK_MISSING`,
- * `ERR_CHUNK_CORRUPT`, `ERR_EXT4_CORRUPT`, `ERR_STORE_*` and the signal's reason.
+ * `ERR_CHUNK_*`, `ERR_EXT4_CORRUPT`, `ERR_STORE_*` and the signal's reason.
  */
 export async function* listImageFiles(options: ImageFileOptions): AsyncGenerator<ImageFile> {
   const reader = await openFilesystem(storedDisk(options.store, options.manifest));

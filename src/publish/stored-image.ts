@@ -41,7 +41,7 @@ export async function openStoredManifest(
 
 /**
  * One stored chunk of an image, verified and opened: a fresh array of what the chunk holds in front of its zeros.
- * Throws `ERR_PUBLISH_CHUNK_MISSING`, `ERR_CHUNK_CORRUPT`, `ERR_STORE_*`.
+ * Throws `ERR_PUBLISH_CHUNK_MISSING`, `ERR_CHUNK_CORRUPT`, `ERR_CHUNK_UNREADABLE`, `ERR_STORE_*`.
  */
 export async function readStoredChunk(
   store: ObjectStore,

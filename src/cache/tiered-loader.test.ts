@@ -7,7 +7,8 @@ import { ChunkWorkerLostError, sealChunk } from '../chunk/index.ts';
 import { chunkObjectName, type ObjectStore } from '../store/index.ts';
 import { errorCode, toHex } from '../base/index.ts';
 import type { ChunkRef } from './chunk-loader.ts';
-import { createChunkLoader } from './origin-loader.ts';
+import type { TierReadStatus } from './tier-tally.ts';
+import { createTieredLoader, type TieredLoader } from './tiered-loader.ts';
 
 const salt = Buffer.alloc(32, 1);
 const rootId = 'root';
@@ -29,7 +30,7 @@ function seal(seed: number): Sealed {
 }
 
 /** A store that only reads, by the given function, and counts. */
-function originOf(get: ObjectStore['get']): { store: ObjectStore; gets: string[] } {
+function storeOf(get: ObjectStore['get']): { store: ObjectStore; gets: string[] } {
   const gets: string[] = [];
   const counted: Pick<ObjectStore, 'get'> = {
     get: async (name, options) => {
@@ -40,14 +41,20 @@ function originOf(get: ObjectStore['get']): { store: ObjectStore; gets: string[]
   return { store: counted as ObjectStore, gets };
 }
 
+function originOf(loader: TieredLoader): TierReadStatus {
+  const origin = loader.status().tiers.at(-1);
+  assert.ok(origin?.tier === 'origin');
+  return origin;
+}
+
 test("load gives the plaintext of what the origin has under the chunk's name", async () => {
   const { ref, plaintext, ciphertext, name } = seal(1);
-  const { store } = originOf(async (asked) => (asked === name ? ciphertext : undefined));
-  const loader = createChunkLoader({ store });
+  const { store } = storeOf(async (asked) => (asked === name ? ciphertext : undefined));
+  const loader = createTieredLoader({ store });
   const loaded = await loader.load(ref, { deadlineMs: 1000 });
   assert.equal(loaded.tier, 'origin');
   assert.equal(plaintext.compare(loaded.plaintext), 0);
-  assert.equal(loader.counters().originBytes, ciphertext.byteLength);
+  assert.equal(originOf(loader).bytes, ciphertext.byteLength);
 });
 
 test('load refuses any change of the ciphertext, and says so in its counters', async () => {
@@ -63,34 +70,34 @@ test('load refuses any change of the ciphertext, and says so in its counters', a
   );
   await fc.assert(
     fc.asyncProperty(changes, async (changed) => {
-      const loader = createChunkLoader({ store: originOf(async () => changed).store });
+      const loader = createTieredLoader({ store: storeOf(async () => changed).store });
       await assert.rejects(loader.load(ref, { deadlineMs: 1000 }), {
         code: 'ERR_CACHE_CHUNK_CORRUPT',
       });
-      assert.equal(loader.counters().corrupt, 1);
+      assert.equal(originOf(loader).outcomes.corrupt, 1);
     }),
   );
 });
 
 test('load reports what the origin lacks, and passes its failures on', async () => {
   const { ref } = seal(3);
-  const lacking = createChunkLoader({ store: originOf(async () => undefined).store });
+  const lacking = createTieredLoader({ store: storeOf(async () => undefined).store });
   await assert.rejects(lacking.load(ref, { deadlineMs: 1000 }), {
     code: 'ERR_CACHE_CHUNK_MISSING',
   });
-  const failing = createChunkLoader({
-    store: originOf(async () => Promise.reject(new Error('disk on fire'))).store,
+  const failing = createTieredLoader({
+    store: storeOf(async () => Promise.reject(new Error('disk on fire'))).store,
   });
   await assert.rejects(failing.load(ref, { deadlineMs: 1000 }), /disk on fire/);
-  assert.equal(failing.counters().failed, 1);
+  assert.equal(originOf(failing).outcomes.failed, 1);
 });
 
 test('loads of one chunk at a time share a fetch, whatever the order in which things happen', async () => {
   const { ref, ciphertext, plaintext } = seal(4);
   await fc.assert(
     fc.asyncProperty(fc.scheduler(), fc.integer({ min: 1, max: 5 }), async (scheduler, count) => {
-      const { store, gets } = originOf(async () => scheduler.schedule(Promise.resolve(ciphertext)));
-      const loader = createChunkLoader({ store });
+      const { store, gets } = storeOf(async () => scheduler.schedule(Promise.resolve(ciphertext)));
+      const loader = createTieredLoader({ store });
       const loads = Array.from({ length: count }, () => loader.load(ref, { deadlineMs: 60_000 }));
       for (const loaded of await scheduler.waitFor(Promise.all(loads))) {
         assert.equal(plaintext.compare(loaded.plaintext), 0);
@@ -102,8 +109,8 @@ test('loads of one chunk at a time share a fetch, whatever the order in which th
 
 test('a manifest that lists a chunk with another key does not share its fetch or its bytes', async () => {
   const { ref, ciphertext, plaintext } = seal(5);
-  const { store, gets } = originOf(async () => ciphertext);
-  const loader = createChunkLoader({ store });
+  const { store, gets } = storeOf(async () => ciphertext);
+  const loader = createTieredLoader({ store });
   const thief = { ...ref, key: Buffer.alloc(32, 9) };
   const [mine, stolen] = await Promise.all([
     loader.load(ref, { deadlineMs: 1000 }),
@@ -116,8 +123,8 @@ test('a manifest that lists a chunk with another key does not share its fetch or
 
 test('a manifest that lists a chunk with another codec, length or limit shares neither bytes nor failure', async () => {
   const { ref, ciphertext, plaintext } = seal(6);
-  const { store, gets } = originOf(async () => ciphertext);
-  const loader = createChunkLoader({ store });
+  const { store, gets } = storeOf(async () => ciphertext);
+  const loader = createTieredLoader({ store });
   const others: ChunkRef[] = [
     { ...ref, codec: 'zstd-v1' },
     { ...ref, storedLengthBytes: ref.storedLengthBytes + 4096 },
@@ -130,7 +137,7 @@ test('a manifest that lists a chunk with another codec, length or limit shares n
   assert.equal(plaintext.compare(mine.value.plaintext), 0);
   for (const outcome of theirs) {
     assert.ok(outcome.status === 'rejected');
-    assert.equal(errorCode(outcome.reason), 'ERR_CACHE_CHUNK_CORRUPT');
+    assert.equal(errorCode(outcome.reason), 'ERR_CACHE_CHUNK_UNREADABLE');
   }
 });
 
@@ -138,9 +145,9 @@ test('a thread that is lost on the way is no corrupt chunk', async () => {
   const { ref, ciphertext } = seal(7);
   const lost = new ChunkWorkerLostError('ended with status 3');
   const opener = { open: async () => Promise.reject(lost) };
-  const loader = createChunkLoader({ store: originOf(async () => ciphertext).store, opener });
+  const loader = createTieredLoader({ store: storeOf(async () => ciphertext).store, opener });
   await assert.rejects(loader.load(ref, { deadlineMs: 1000 }), { code: 'ERR_CHUNK_WORKER_LOST' });
-  const { corrupt, failed } = loader.counters();
+  const { corrupt, failed } = originOf(loader).outcomes;
   assert.deepEqual({ corrupt, failed }, { corrupt: 0, failed: 1 });
 });
 
@@ -148,12 +155,12 @@ test('a store that never answers costs its readers their deadline, and nobody af
   let isStalled = true;
   const sealed = [1, 2, 3, 4].map(seal);
   const signals: (AbortSignal | undefined)[] = [];
-  const { store } = originOf(async (name, options) => {
+  const { store } = storeOf(async (name, options) => {
     signals.push(options?.signal);
     if (isStalled) return new Promise(() => {}); // not even when it is aborted
     return sealed.find((each) => each.name === name)?.ciphertext;
   });
-  const loader = createChunkLoader({ store, originConcurrency: 2 });
+  const loader = createTieredLoader({ store, originConcurrency: 2 });
   const stalled = sealed.map(async ({ ref }) =>
     loader.load(ref, { deadlineMs: 30 }).catch((thrown: { code: string }) => thrown.code),
   );
