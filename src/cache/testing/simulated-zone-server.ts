@@ -1,0 +1,169 @@
+/**
+ * A cache server in virtual time that misbehaves by a seed, as servers and networks do: it is slow, hangs, fails, forgets, and
+ * answers with other, damaged or shortened values. What it is given it keeps as it was given.
+ */
+
+import { untilAborted, type Clock, type Timers } from '../../base/index.ts';
+import { ServerUnavailableError } from '../errors.ts';
+import type {
+  ZoneServer,
+  ZoneServerRequest,
+  ZoneServerState,
+  ZoneServerStatus,
+} from '../zone-server.ts';
+
+/** Shares of requests, 0..1, each drawn by itself; 0 by default. */
+export interface ServerFaults {
+  /** Never answers. */
+  readonly hangs?: number;
+  /** Fails after its delay, a put having stored its value or not. */
+  readonly fails?: number;
+  /** A get finds nothing and the value is gone, as after an eviction. */
+  readonly forgets?: number;
+  /** A get answers with a value of another key. */
+  readonly swaps?: number;
+  readonly flipsBit?: number;
+  readonly truncates?: number;
+  /** Does as if nothing had been aborted, and settles late or never. */
+  readonly ignoresAbort?: number;
+}
+
+export interface SimulatedServerOptions {
+  readonly id: string;
+  readonly time: Clock & Timers;
+  readonly random: () => number;
+  readonly faults?: ServerFaults;
+  /** Of every answer; 1 ms by default. */
+  readonly delayMs?: () => number;
+  /** More requests at a time are refused; Infinity by default. */
+  readonly outstandingMax?: number;
+}
+
+/** A put, as the server saw it. */
+export interface SeenPut {
+  readonly atMs: number;
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly priority: ZoneServerRequest['priority'];
+}
+
+export class SimulatedZoneServer implements ZoneServer {
+  readonly id: string;
+  readonly values = new Map<string, Uint8Array>();
+  readonly puts: SeenPut[] = [];
+  faults: ServerFaults;
+  delayMs: () => number;
+  state: ZoneServerState = 'up';
+  /** As with SIGSTOP: answers come when it is false again. */
+  #stopped: PromiseWithResolvers<void> | undefined;
+  readonly #options: SimulatedServerOptions;
+  outstanding = 0;
+  outstandingPeak = 0;
+  gets = { hits: 0, misses: 0 };
+  deletes = 0;
+  isClosed = false;
+  /** Requests that were under way when it was closed. */
+  cutOff = 0;
+
+  constructor(options: SimulatedServerOptions) {
+    this.id = options.id;
+    this.#options = options;
+    this.faults = options.faults ?? {};
+    this.delayMs = options.delayMs ?? (() => 1);
+  }
+
+  get(key: string, request: ZoneServerRequest): Promise<Uint8Array | undefined> {
+    return this.#serve(request, () => {
+      if (this.#draw('forgets')) this.values.delete(key);
+      const value = this.#draw('swaps') ? this.#anyValue() : this.values.get(key);
+      this.gets[value === undefined ? 'misses' : 'hits'] += 1;
+      return value && this.#damaged(Uint8Array.from(value));
+    });
+  }
+
+  put(key: string, parts: readonly Uint8Array[], request: ZoneServerRequest): Promise<void> {
+    const { priority } = request;
+    const sizeBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+    this.puts.push({ atMs: this.#options.time.monotonicMs(), key, sizeBytes, priority });
+    // Sent as it was at the call or later: who changes it meanwhile stores what nobody meant.
+    return this.#serve(request, () => void this.values.set(key, Buffer.concat(parts)));
+  }
+
+  delete(key: string, request: ZoneServerRequest): Promise<void> {
+    this.deletes += 1;
+    return this.#serve(request, () => void this.values.delete(key));
+  }
+
+  flush(request: ZoneServerRequest): Promise<void> {
+    return this.#serve(request, () => this.values.clear());
+  }
+
+  /** Requests hang from now on, those under way included. */
+  stop(): void {
+    this.#stopped ??= Promise.withResolvers();
+  }
+
+  resume(): void {
+    this.#stopped?.resolve();
+    this.#stopped = undefined;
+  }
+
+  status(): ZoneServerStatus {
+    const { id, state, outstanding, gets } = this;
+    const none = { abandoned: 0, refused: 0, resets: 0, probes: 0, errors: 0 };
+    const bytes = { bytesReceived: 0, bytesSent: 0 };
+    const puts = this.puts.length;
+    return { id, state, connections: 1, outstanding, gets, puts, ...bytes, ...none };
+  }
+
+  async close(): Promise<void> {
+    this.isClosed = true;
+    this.cutOff = this.outstanding;
+  }
+
+  async #serve<T>(request: ZoneServerRequest, answer: () => T): Promise<T> {
+    const { signal } = request;
+    signal.throwIfAborted();
+    if (this.state === 'down') throw new ServerUnavailableError(this.id, 'it is down');
+    if (this.isClosed) throw new ServerUnavailableError(this.id, 'it is closed');
+    if (this.outstanding >= (this.#options.outstandingMax ?? Infinity)) {
+      throw new ServerUnavailableError(this.id, 'too many requests are outstanding');
+    }
+    this.outstanding += 1;
+    this.outstandingPeak = Math.max(this.outstandingPeak, this.outstanding);
+    const answered = this.#answer(answer).finally(() => (this.outstanding -= 1));
+    if (this.#draw('ignoresAbort')) return answered;
+    return untilAborted(answered, signal);
+  }
+
+  async #answer<T>(answer: () => T): Promise<T> {
+    if (this.#draw('hangs')) await new Promise(() => {});
+    await new Promise<void>((resolve) => this.#options.time.after(this.delayMs(), resolve));
+    await this.#stopped?.promise;
+    const isFailing = this.#draw('fails');
+    if (isFailing && this.#options.random() < 0.5) throw this.#failure();
+    const answered = answer();
+    if (isFailing) throw this.#failure();
+    return answered;
+  }
+
+  #anyValue(): Uint8Array | undefined {
+    const values = [...this.values.values()];
+    return values[Math.floor(this.#options.random() * values.length)];
+  }
+
+  #damaged(value: Uint8Array): Uint8Array {
+    const at = Math.floor(this.#options.random() * value.byteLength);
+    if (this.#draw('flipsBit')) value[at] = (value[at] ?? 0) ^ (1 << (at % 8));
+    return this.#draw('truncates') ? value.slice(0, at) : value;
+  }
+
+  #failure(): ServerUnavailableError {
+    return new ServerUnavailableError(this.id, 'the connection broke');
+  }
+
+  #draw(fault: keyof ServerFaults): boolean {
+    const rate = this.faults[fault] ?? 0;
+    return rate > 0 && this.#options.random() < rate;
+  }
+}

@@ -1,0 +1,288 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { errorCode, present } from '../base/index.ts';
+import { parseStripe } from './stripe.ts';
+import {
+  cacheTierConformance,
+  namedChunk,
+  type NamedChunk,
+} from './testing/cache-tier-conformance.ts';
+import { SimulatedZone } from './testing/simulated-zone.ts';
+import type { SimulatedZoneServer } from './testing/simulated-zone-server.ts';
+
+for (const serverCount of [4, 5, 9]) {
+  cacheTierConformance({
+    name: `the zone of ${serverCount} simulated servers`,
+    create: async () => {
+      const zone = new SimulatedZone({ serverCount });
+      return {
+        tier: zone.cache,
+        settled: () => zone.cache.idle(),
+        until: (work) => zone.time.until(work),
+        damage: async () => {
+          for (const { values } of zone.all) for (const value of values.values()) value.fill(0, 60);
+        },
+        breakDown: async () => {
+          for (const server of zone.all.slice(0, 3)) server.stop();
+        },
+        [Symbol.asyncDispose]: async () => zone.cache.close(),
+      };
+    },
+  });
+}
+
+const chunk = namedChunk(1, 16 * 4096);
+
+/** Offers the chunks and waits until they are written. */
+async function fill(zone: SimulatedZone, ...chunks: readonly NamedChunk[]): Promise<void> {
+  for (const { name, ciphertext } of chunks) zone.cache.offer(name, ciphertext);
+  await zone.time.until(zone.cache.idle());
+}
+
+/** How a read ends: with the right bytes, with none, or with a code; and how long it takes. */
+async function read(
+  zone: SimulatedZone,
+  { name, ciphertext }: NamedChunk = chunk,
+): Promise<{ readonly found: string | undefined; readonly tookMs: number }> {
+  const startedMs = zone.time.monotonicMs();
+  const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
+  const outcome = await zone.time.until(
+    zone.cache.get(name, request).then(
+      (bytes) => {
+        assert.ok(bytes === undefined || Buffer.compare(bytes, ciphertext) === 0);
+        return bytes && 'right';
+      },
+      (thrown: unknown) => errorCode(thrown) ?? 'an error without a code',
+    ),
+  );
+  return { found: outcome, tookMs: zone.time.monotonicMs() - startedMs };
+}
+
+/** The index of the stripe of `chunk` that a server has. */
+function indexOn({ values }: SimulatedZoneServer, of: NamedChunk = chunk): number | undefined {
+  return [...values.values()]
+    .map((value) => parseStripe(value, of.name))
+    .find((stripe) => stripe.fault === undefined)?.index;
+}
+
+function indexes(zone: SimulatedZone): readonly (number | undefined)[] {
+  return zone.all.map((server) => indexOn(server)).sort((a = -1, b = -1) => a - b);
+}
+
+/** With five servers, each of them has a stripe of every chunk. */
+async function filledZone(): Promise<SimulatedZone> {
+  const zone = new SimulatedZone();
+  await fill(zone, chunk);
+  assert.deepEqual(indexes(zone), [0, 1, 2, 3, 4]);
+  return zone;
+}
+
+const unavailable = 'ERR_CACHE_TIER_UNAVAILABLE';
+
+test('a read asks all five at once and is over with the first four', async () => {
+  const zone = await filledZone();
+  for (const [index, server] of zone.all.entries()) server.delayMs = () => (index + 1) * 10;
+  assert.deepEqual(await read(zone), { found: 'right', tookMs: 40 });
+  const { stripes, servers } = zone.cache.status();
+  assert.equal(stripes.raced, 1);
+  assert.deepEqual(
+    servers.map(({ used, lost }) => [used, lost]),
+    [...Array.from({ length: 4 }, () => [1, 0]), [0, 1]],
+  );
+});
+
+test('one server that is stopped, down or empty makes no read slower, whichever it is', async () => {
+  for (let index = 0; index < 5; index += 1) {
+    for (const trouble of ['stop', 'down', 'empty']) {
+      const zone = await filledZone();
+      const server = zone.server(index);
+      if (trouble === 'stop') server.stop();
+      if (trouble === 'down') server.state = 'down';
+      if (trouble === 'empty') server.values.clear();
+      assert.deepEqual(await read(zone), { found: 'right', tookMs: 1 });
+    }
+  }
+});
+
+test('with two servers down a read is refused at once, and with two stopped at its deadline', async () => {
+  const zone = await filledZone();
+  for (const server of zone.all.slice(1, 3)) server.state = 'down';
+  assert.deepEqual(await read(zone), { found: unavailable, tookMs: 0 });
+  for (const server of zone.all.slice(1, 3)) {
+    server.state = 'up';
+    server.stop();
+  }
+  assert.deepEqual(await read(zone), { found: unavailable, tookMs: 250 });
+  const { reads } = zone.cache.status();
+  assert.deepEqual([reads.unavailable, reads.timeouts, reads.misses], [1, 1, 0]);
+});
+
+test('a miss is known when two servers have nothing, however slow the others are', async () => {
+  const zone = await filledZone();
+  for (const server of zone.all) server.delayMs = () => 200;
+  for (const server of zone.all.slice(2, 4)) {
+    server.values.clear();
+    server.delayMs = () => 3;
+  }
+  assert.deepEqual(await read(zone), { found: undefined, tookMs: 3 });
+});
+
+test('a server that is down does not turn misses into failures', async () => {
+  const zone = new SimulatedZone();
+  zone.server(0).state = 'down';
+  assert.deepEqual(await read(zone), { found: undefined, tookMs: 1 });
+  await fill(zone, chunk);
+  assert.equal((await read(zone)).found, 'right');
+});
+
+for (const fault of ['flipsBit', 'truncates', 'swaps'] as const) {
+  test(`a stripe that a server ${fault} is not used, but counted and written anew`, async () => {
+    const zone = await filledZone();
+    await fill(zone, namedChunk(2, 8192)); // to swap with
+    const server = zone.server(3);
+    server.faults = { [fault]: 1 };
+    const runs = 10; // swapped for itself it is right
+    for (let run = 0; run < runs; run += 1) {
+      for (const other of zone.all) other.delayMs = () => (other === server ? 1 : 2);
+      assert.equal((await read(zone)).found, 'right');
+    }
+    const { stripes } = zone.cache.status();
+    assert.ok(stripes.corrupt > 0 && stripes.corrupt <= runs);
+    assert.equal(zone.cache.status().servers[3]?.corrupt, stripes.corrupt);
+    server.faults = {};
+    await zone.time.until(zone.cache.idle());
+    await zone.time.pass(10);
+    assert.equal((await read(zone)).found, 'right');
+  });
+}
+
+test('of a chunk that cannot be read what is corrupt is deleted', async () => {
+  const zone = await filledZone();
+  for (const { values } of zone.all.slice(0, 2)) for (const value of values.values()) value.fill(9);
+  assert.equal((await read(zone)).found, undefined);
+  await zone.time.pass(10);
+  assert.deepEqual(
+    zone.all.map(({ values }) => values.size),
+    [0, 0, 1, 1, 1],
+  );
+});
+
+test('stripes of another version of the format are none, and stay', async () => {
+  const zone = await filledZone();
+  for (const { values } of zone.all) for (const value of values.values()) value[8] = 99;
+  assert.equal((await read(zone)).found, undefined);
+  await zone.time.pass(10);
+  assert.ok(zone.all.every(({ values }) => values.size === 1));
+  assert.equal(zone.cache.status().stripes.corrupt, 0);
+});
+
+test('a server that lost its stripe gets it again after a read, and then another may be lost', async () => {
+  for (let index = 0; index < 5; index += 1) {
+    const zone = await filledZone();
+    const server = zone.server(index);
+    server.values.clear();
+    server.delayMs = () => 0.5; // a miss is a short answer
+    assert.equal((await read(zone)).found, 'right');
+    await zone.time.until(zone.cache.idle());
+    assert.deepEqual(indexes(zone), [0, 1, 2, 3, 4]);
+    assert.equal(zone.cache.status().stripes.repaired, 1);
+    zone.server((index + 1) % 5).values.clear();
+    assert.equal((await read(zone)).found, 'right');
+  }
+});
+
+test('a stripe is written anew once a minute at most, and never to a server that is down', async () => {
+  const zone = await filledZone();
+  const server = zone.server(2);
+  const lose = async (): Promise<number> => {
+    server.values.clear();
+    await read(zone);
+    await zone.time.until(zone.cache.idle());
+    return zone.cache.status().stripes.repaired;
+  };
+  assert.deepEqual([await lose(), await lose(), await lose()], [1, 1, 1]);
+  await zone.time.pass(60_000);
+  server.state = 'down';
+  assert.equal(await lose(), 1);
+  server.state = 'up';
+  assert.equal(await lose(), 2);
+});
+
+test('two servers with one index make no chunk of it, and one of them gets what is missing', async () => {
+  const zone = await filledZone();
+  const [first, second] = [zone.server(0), zone.server(1)];
+  const [key, value] = present([...first.values][0], 'a stripe');
+  second.values.set(key, Uint8Array.from(value));
+  assert.equal((await read(zone)).found, 'right');
+  await zone.time.until(zone.cache.idle());
+  assert.deepEqual(indexes(zone), [0, 1, 2, 3, 4]);
+  for (const server of [second, zone.server(2)]) server.values.set(key, Uint8Array.from(value));
+  // Five stripes, three indexes.
+  assert.deepEqual(await read(zone), { found: undefined, tookMs: 1 });
+});
+
+test('who aborts a read gets its reason at once, and the servers are told', async () => {
+  const zone = await filledZone();
+  for (const server of zone.all) server.stop();
+  const abort = new AbortController();
+  const reason = new Error('no longer wanted');
+  const reading = zone.cache.get(chunk.name, { signal: abort.signal, priority: 'foreground' });
+  await zone.time.pass(100);
+  abort.abort(reason);
+  await assert.rejects(zone.time.until(reading), reason);
+  assert.equal(zone.time.monotonicMs() >= 100, true);
+  assert.equal(zone.cache.status().reads.abandoned, 1);
+  assert.equal(zone.cache.status().reads.inFlight, 0);
+  await zone.time.pass(1000);
+});
+
+test('forgetting gives up what is queued, and ends although servers hang', async () => {
+  const zone = await filledZone();
+  zone.cache.offer(chunk.name, chunk.ciphertext);
+  zone.server(0).stop();
+  await zone.time.until(zone.cache.forget(chunk.name));
+  assert.ok(zone.all.slice(1).every(({ values }) => values.size === 0));
+  assert.equal((await read(zone)).found, undefined);
+  await zone.time.until(zone.cache.idle());
+  assert.equal(zone.cache.status().fill.queueBytes, 0);
+});
+
+test('the time to ask elsewhere follows the p99 of late, between 5 and 100 ms', async () => {
+  const zone = await filledZone();
+  const after = async (delayMs: number): Promise<number> => {
+    for (const server of zone.all) server.delayMs = () => delayMs;
+    for (let count = 0; count < 100; count += 1) await read(zone);
+    return Math.round(zone.cache.hedgeAfterMs());
+  };
+  assert.equal(zone.cache.hedgeAfterMs(), 20);
+  assert.equal(await after(1), 5);
+  assert.equal(await after(40), 40);
+  assert.equal(await after(200), 100);
+  await zone.time.pass(60_000);
+  assert.equal(zone.cache.hedgeAfterMs(), 20);
+});
+
+test('reads that were given up for being slow count as slow', async () => {
+  const zone = await filledZone();
+  for (let count = 0; count < 100; count += 1) await read(zone);
+  for (const server of zone.all) server.delayMs = () => 30;
+  for (let count = 0; count < 10; count += 1) {
+    const abort = new AbortController();
+    const reading = zone.cache.get(chunk.name, { signal: abort.signal, priority: 'foreground' });
+    const outcome = reading.catch(() => 'aborted');
+    await zone.time.pass(zone.cache.hedgeAfterMs());
+    abort.abort();
+    assert.equal(await zone.time.until(outcome), 'aborted');
+  }
+  assert.ok(zone.cache.hedgeAfterMs() >= 5);
+  const abort = new AbortController();
+  const outcome = zone.cache
+    .get(chunk.name, { signal: abort.signal, priority: 'foreground' })
+    .catch(() => 'aborted');
+  await zone.time.pass(25);
+  abort.abort();
+  await zone.time.until(outcome);
+  for (let count = 0; count < 5; count += 1) await read(zone);
+  assert.ok(zone.cache.hedgeAfterMs() > 20);
+});

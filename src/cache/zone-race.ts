@@ -1,0 +1,128 @@
+/**
+ * One read of the zone: the same question to all servers of a chunk at once, over as soon as its outcome is certain.
+ *
+ * Invariants: every server is asked exactly once, however it and the others do (constant work; the paper, section 4.1); the race ends by
+ * its deadline, whatever they do; the stripes that it gives are what they say. Who has not answered by then is abandoned.
+ */
+
+import type { Priority, Timers } from '../base/index.ts';
+import { dataStripeCount } from '../erasure/index.ts';
+import type { ChunkName, TierRequest } from './cache-tier.ts';
+import { parseStripe } from './stripe.ts';
+import type { ZoneServer } from './zone-server.ts';
+
+/** What a server had to say: `none`, that it has no stripe; `pending`, nothing before the race was over. */
+export type StripeAnswer =
+  | { readonly kind: 'pending' | 'none' | 'corrupt' }
+  | { readonly kind: 'unavailable'; readonly cause: unknown }
+  | { readonly kind: 'stripe'; readonly index: number; readonly payload: Uint8Array };
+
+/**
+ * `miss`: servers said that they have none, so that there are not four. `unavailable`: so many could not say that there would not
+ * be four even if all of the others had theirs. `late`: at the deadline nothing was certain.
+ */
+export type RaceVerdict = 'hit' | 'miss' | 'unavailable' | 'late';
+
+export interface RaceOutcome {
+  readonly verdict: RaceVerdict;
+  /** One a server, in the order of the servers. */
+  readonly answers: readonly StripeAnswer[];
+  /** For a hit: by index, four of them or five. */
+  readonly stripes: readonly (Uint8Array | undefined)[];
+}
+
+export interface RaceOptions {
+  readonly servers: readonly ZoneServer[];
+  readonly key: string;
+  readonly chunk: ChunkName;
+  readonly deadlineMs: number;
+  readonly timers: Timers;
+}
+
+/** Rejects with the signal's reason, and for no other. */
+export async function raceStripes(
+  options: RaceOptions,
+  request: TierRequest,
+): Promise<RaceOutcome> {
+  return new StripeRace(options, request).run();
+}
+
+class StripeRace {
+  readonly #options: RaceOptions;
+  readonly #request: TierRequest;
+  readonly #abort = new AbortController();
+  readonly #verdict = Promise.withResolvers<RaceVerdict>();
+  readonly #answers: StripeAnswer[];
+  readonly #stripes: (Uint8Array | undefined)[] = [];
+  #isOver = false;
+
+  constructor(options: RaceOptions, request: TierRequest) {
+    this.#options = options;
+    this.#request = request;
+    this.#answers = options.servers.map(() => ({ kind: 'pending' }));
+  }
+
+  async run(): Promise<RaceOutcome> {
+    const { servers, timers, deadlineMs } = this.#options;
+    const { signal } = this.#request;
+    signal.throwIfAborted();
+    const giveUp = (): void => this.#verdict.reject(signal.reason);
+    signal.addEventListener('abort', giveUp, { once: true });
+    const cancelTimer = timers.after(deadlineMs, () => this.#verdict.resolve('late'));
+    for (const [position, server] of servers.entries()) void this.#ask(position, server);
+    try {
+      const verdict = await this.#verdict.promise;
+      return { verdict, answers: this.#answers, stripes: this.#stripes };
+    } finally {
+      this.#isOver = true;
+      cancelTimer();
+      signal.removeEventListener('abort', giveUp);
+      this.#abort.abort();
+    }
+  }
+
+  async #ask(position: number, server: ZoneServer): Promise<void> {
+    const answer = await this.#answerOf(server);
+    if (this.#isOver) return;
+    this.#answers[position] = answer;
+    if (answer.kind === 'stripe') this.#stripes[answer.index] ??= answer.payload;
+    const verdict = this.#judge();
+    if (verdict === undefined) return;
+    this.#isOver = true;
+    this.#verdict.resolve(verdict);
+  }
+
+  async #answerOf(server: ZoneServer): Promise<StripeAnswer> {
+    const { key, chunk } = this.#options;
+    const request = this.#request;
+    const asked = {
+      signal: this.#abort.signal,
+      get priority(): Priority {
+        return request.priority;
+      },
+    };
+    try {
+      const bytes = await server.get(key, asked);
+      // Whoever answers too late is not worth a checksum.
+      if (this.#isOver) return { kind: 'pending' };
+      if (bytes === undefined) return { kind: 'none' };
+      const stripe = parseStripe(bytes, chunk);
+      if (stripe.fault === undefined) return { kind: 'stripe', ...stripe };
+      // Workers of another version of ours write what we cannot read: that is no corruption.
+      return { kind: stripe.fault === 'version' ? 'none' : 'corrupt' };
+    } catch (cause) {
+      return { kind: 'unavailable', cause };
+    }
+  }
+
+  /** Undefined as long as it can still go either way. */
+  #judge(): RaceVerdict | undefined {
+    const count = (kind: StripeAnswer['kind']): number =>
+      this.#answers.filter((answer) => answer.kind === kind).length;
+    const distinct = this.#stripes.filter((stripe) => stripe !== undefined).length;
+    if (distinct >= dataStripeCount) return 'hit';
+    if (distinct + count('pending') >= dataStripeCount) return undefined;
+    const spare = this.#answers.length - dataStripeCount;
+    return count('unavailable') > spare ? 'unavailable' : 'miss';
+  }
+}
