@@ -127,7 +127,8 @@ class Check {
     for (let step = open.pop(); step !== undefined; step = open.pop()) {
       if (this.#problems.length > problemsMax) return;
       try {
-        open.push(...(await this.#checkStep(step)));
+        // One by one: a directory may have more entries than a call takes arguments.
+        for (const next of await this.#checkStep(step)) open.push(next);
       } catch (thrown) {
         this.#problems.push(`${shown(step)}: ${problemOf(thrown)}`);
       }
