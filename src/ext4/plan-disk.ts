@@ -8,7 +8,14 @@
 import type { RootTree } from '../rootfs/index.ts';
 import { placeLayers } from './address-plan.ts';
 import { takeCensus, type Census } from './census.ts';
-import { BytesPart, DirectoryPart, InodeTablePart, XattrPart, type DiskPart } from './disk-part.ts';
+import {
+  BytesPart,
+  DirectoryPart,
+  InodeTablePart,
+  XattrPart,
+  type DiskPart,
+  type InodeLookup,
+} from './disk-part.ts';
 import type { DiskPlan } from './disk-plan.ts';
 import {
   blocksPerGroup,
@@ -31,6 +38,19 @@ import { needsXattrBlock } from './xattr.ts';
  * `system.posix_acl_*` that is none.
  */
 export function planDisk(tree: RootTree): DiskPlan {
+  return planWhole(tree).disk;
+}
+
+/** A plan with what it was made of. */
+export interface WholePlan {
+  readonly disk: DiskPlan;
+  /** The root's node gives its inode, and so does that of everything below. */
+  readonly inodeOf: InodeLookup;
+  readonly use: DiskUse;
+}
+
+/** For what looks into plans; as `planDisk` in all else. */
+export function planWhole(tree: RootTree): WholePlan {
   const census = takeCensus(tree);
   const layers = census.layers.map((layer, index) => planLayer(layer, index, census.inodeOf));
   const addresses = placeLayers(layers);
@@ -40,12 +60,13 @@ export function planDisk(tree: RootTree): DiskPlan {
     return [moveParts(layer, firstGroup, use), planInodeTables(layer, firstGroup, use)];
   });
   const parts = [...placed.flat(2), ...planHead(census, use)];
-  return new PlannedDisk({
+  const disk = new PlannedDisk({
     parts,
     groupCount: addresses.groupCount,
     fileCount: census.inodeCount,
     contentBytes: census.contentBytes,
   });
+  return { disk, inodeOf: census.inodeOf, use };
 }
 
 /** Takes the layer's parts to their address and marks what is live. */

@@ -2,7 +2,7 @@
 
 import { planDisk } from '../index.ts';
 import { collidingNames } from './colliding-names.ts';
-import { diskDigest, testImage, type EntryInWords } from './images.ts';
+import { diskDigest, testImage, type EntryInWords, type TestImage } from './images.ts';
 
 const kinds: readonly EntryInWords[] = [
   { path: 'etc/hostname', data: 'thaw\n', nanoseconds: 5 },
@@ -130,6 +130,26 @@ const crowding: readonly (readonly EntryInWords[])[] = [1, 2, 3, 4].map((layer) 
   { path: 'same', data: 100_000 * layer, seed: 950 + layer },
 ]);
 
+/** Every field of an inode at its ends. */
+const fields: readonly EntryInWords[] = [
+  { path: 'owner/low', uid: 65_535, gid: 1000, data: 9 },
+  { path: 'owner/high', uid: 65_536, gid: 4_294_967_294, data: 9000 },
+  { path: 'owner/swapped', uid: 4_000_000_000, gid: 70_000, type: 'directory', mode: 0o2775 },
+  { path: 'mode/none', mode: 0, data: 1 },
+  { path: 'mode/all', mode: 0o7777, data: 1 },
+  { path: 'time/first', seconds: 0, data: 1 },
+  { path: 'time/last-of-31-bits', seconds: 2 ** 31 - 1, nanoseconds: 999_999_999, data: 1 },
+  { path: 'time/first-of-32-bits', seconds: 2 ** 31, nanoseconds: 1, data: 1 },
+  { path: 'time/last', seconds: 3 * 2 ** 32 - 2 ** 31 - 1, nanoseconds: 999_999_999, data: 1 },
+  { path: 'kind/fifo', type: 'fifo', mode: 0o620 },
+  { path: 'kind/near', type: 'block-device', device: [255, 255], mode: 0o660, gid: 6 },
+  { path: 'kind/far', type: 'character-device', device: [4095, 1_048_575] },
+  { path: 'kind/59', type: 'symlink', target: 'x'.repeat(59), uid: 7 },
+  { path: 'kind/60', type: 'symlink', target: 'x'.repeat(60), gid: 7 },
+  { path: 'kind/129', type: 'symlink', target: 'x'.repeat(129) },
+  { path: 'size/past-4-gib', data: 2 ** 32 + 1, seed: 960, parts: [[2 ** 32 - 4097, 4098]] },
+];
+
 /** Images by name, each as its layers. Between them they use every part of the writer. */
 const corpus: Readonly<Record<string, readonly (readonly EntryInWords[])[]>> = {
   empty: [],
@@ -147,13 +167,18 @@ const corpus: Readonly<Record<string, readonly (readonly EntryInWords[])[]>> = {
   timed: [timed],
   sizes: [sizes],
   crowding,
+  fields: [fields],
 };
+
+/** Each image by its name. */
+export async function* goldenImages(): AsyncGenerator<readonly [name: string, image: TestImage]> {
+  for (const [name, layers] of Object.entries(corpus)) yield [name, await testImage(layers)];
+}
 
 /** The digest of each image's disk. */
 export async function goldenDigests(): Promise<Record<string, string>> {
   const digests: Record<string, string> = {};
-  for (const [name, layers] of Object.entries(corpus)) {
-    const image = await testImage(layers);
+  for await (const [name, image] of goldenImages()) {
     digests[name] = await diskDigest(planDisk(image.tree), image.content);
   }
   return digests;
