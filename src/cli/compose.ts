@@ -16,11 +16,11 @@ import {
   type PublishDependencies,
 } from '../publish/index.ts';
 import { createSandboxFactory } from '../sandbox/index.ts';
-import { openDirectoryStore } from '../store/index.ts';
 import { checkRunDir, pathsOf, type Config } from './config.ts';
 import { obstacleToMounts } from './doctor.ts';
 import { EnvironmentError } from './errors.ts';
 import { exitStatuses } from './exit-status.ts';
+import { openStore } from './open-store.ts';
 import { createOwnRoots } from './own-roots.ts';
 import { makeStateDirectory } from './state-directory.ts';
 import { thawCommand } from './thaw-command.ts';
@@ -48,7 +48,7 @@ export async function createWorker(
   await mkdir(paths.work, { recursive: true, mode: 0o700 });
   const catalog = made.use(await openCatalog(paths.catalog));
   const publish: PublishDependencies = {
-    store: await openDirectoryStore(paths.store),
+    store: await openStore(config),
     keys: await openLocalKeyring(paths.keyring, { isInUse: (user) => catalog.hasImages(user) }),
     catalog,
     sealer: made.use(createSealPool()),

@@ -35,6 +35,12 @@ test('every setting of the file arrives', async (t) => {
      [log]
      level = "debug"
      format = "json"
+     [store]
+     url = "s3://bucket/prefix"
+     endpoint = "https://127.0.0.1:9000"
+     region = "eu-1"
+     path_style = false
+     ca_file = "/etc/ca.pem"
      [cache]
      memory_bytes = 16777216
      read_deadline_ms = 5000
@@ -50,6 +56,11 @@ test('every setting of the file arrives', async (t) => {
     accountId: '123456789012',
     logLevel: 'debug',
     logFormat: 'json',
+    storeUrl: 's3://bucket/prefix',
+    storeEndpoint: 'https://127.0.0.1:9000',
+    storeRegion: 'eu-1',
+    storePathStyle: false,
+    storeCaFile: '/etc/ca.pem',
     cacheMemoryBytes: 16_777_216,
     readDeadlineMs: 5000,
     sandboxRuntime: 'runc',
@@ -66,6 +77,7 @@ const refused: Readonly<Record<string, readonly [toml: string, says: RegExp]>> =
   'an unknown section': ['[cash]\nx = 1', /no setting "cash\.x"/],
   'a value of the wrong type': ['[log]\nlevel = 3', /"log\.level" must be one of/],
   'a number out of range': ['[functions]\ninstances_max = 0', /must be a whole number from 1/],
+  'a store that is no bucket': ['[store]\nurl = "/srv/store"', /must be s3:\/\/BUCKET/],
   'a list where a value belongs': ['root = ["a"]', /"root" must be a string/],
   'text that is not TOML': ['root = = ', /config\.toml/],
 };

@@ -19,6 +19,16 @@ export interface Config {
   readonly runDir: string;
   readonly logLevel: LogLevel;
   readonly logFormat: 'text' | 'json';
+  /** `s3://BUCKET[/PREFIX]`. Default: a directory below `root`. */
+  readonly storeUrl?: string;
+  /** Of a server that is not AWS. */
+  readonly storeEndpoint?: string;
+  /** Default: as the AWS SDK finds it. */
+  readonly storeRegion?: string;
+  /** Default: true with an endpoint. */
+  readonly storePathStyle?: boolean;
+  /** PEM, in place of the system's authorities. */
+  readonly storeCaFile?: string;
   readonly cacheMemoryBytes: number;
   /** A read that waits longer for a chunk ends with an I/O error. */
   readonly readDeadlineMs: number;
@@ -90,6 +100,12 @@ interface Setting {
 
 const text = (value: unknown): string | undefined =>
   typeof value === 'string' && value !== '' ? undefined : 'must be a string that is not empty';
+const matching =
+  (pattern: RegExp, what: string) =>
+  (value: unknown): string | undefined =>
+    typeof value === 'string' && pattern.test(value) ? undefined : `must be ${what}`;
+const flag = (value: unknown): string | undefined =>
+  typeof value === 'boolean' ? undefined : 'must be true or false';
 const oneOf =
   (...allowed: readonly string[]) =>
   (value: unknown): string | undefined =>
@@ -115,6 +131,17 @@ export const settings: Readonly<Record<string, Setting>> = {
   account_id: { field: 'accountId', check: digits(12) },
   'log.level': { field: 'logLevel', check: oneOf('debug', 'info', 'warn', 'error') },
   'log.format': { field: 'logFormat', check: oneOf('text', 'json') },
+  'store.url': {
+    field: 'storeUrl',
+    check: matching(/^s3:\/\/./, 's3://BUCKET or s3://BUCKET/PREFIX'),
+  },
+  'store.endpoint': {
+    field: 'storeEndpoint',
+    check: matching(/^https?:\/\/./, 'a URL of a server, http[s]://HOST[:PORT]'),
+  },
+  'store.region': { field: 'storeRegion', check: text },
+  'store.path_style': { field: 'storePathStyle', check: flag },
+  'store.ca_file': { field: 'storeCaFile', check: matching(/^\//, 'an absolute path') },
   'cache.memory_bytes': { field: 'cacheMemoryBytes', check: integer(2 ** 23, 2 ** 40) },
   'cache.read_deadline_ms': { field: 'readDeadlineMs', check: integer(100, 100_000) },
   'mounts.writable_space_bytes': { field: 'writableSpaceBytes', check: integer(0, 2 ** 43) },

@@ -4,8 +4,10 @@ import { access, constants, readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { join } from 'node:path';
 
-import { errorCode, errorMessage, programPath } from '../base/index.ts';
+import { errorCode, errorMessage, present, programPath } from '../base/index.ts';
 import { probeSandboxRuntimes } from '../sandbox/index.ts';
+import { pathsOf, type Config } from './config.ts';
+import { openBucket } from './open-store.ts';
 
 /** `missing`: what it is needed for does not work. `reduced`: it works, with less than the best. */
 export type Health = 'ok' | 'reduced' | 'missing';
@@ -27,9 +29,9 @@ export interface Diagnosis {
   readonly canRunFunctions: boolean;
 }
 
-/** Everything, as `thaw doctor` shows it. Starts a few programs to see whether they work. */
-export async function diagnose(root: string): Promise<Diagnosis> {
-  const findings = [...(await findingsOnMachine(root)), ...(await sandboxRuntimes())];
+/** Everything, with what else was found, as `thaw doctor` shows it. Starts a few programs to see whether they work. */
+export async function diagnose(root: string, more: readonly Finding[] = []): Promise<Diagnosis> {
+  const findings = [...(await findingsOnMachine(root)), ...more, ...(await sandboxRuntimes())];
   const lacks = (...uses: readonly Finding['neededFor'][]): boolean =>
     findings.some(({ health, neededFor }) => health === 'missing' && uses.includes(neededFor));
   return {
@@ -101,6 +103,26 @@ async function stateDirectory(root: string): Promise<Finding> {
       const remedy = 'choose another with --root or THAW_ROOT, or run as root';
       return { ...finding, health: 'missing', detail: errorMessage(thrown), remedy };
     }
+  }
+}
+
+/** Whether the origin can be read and written; reading is all that a worker needs which publishes nothing. */
+export async function checkStore(config: Config): Promise<Finding> {
+  const finding = { name: 'store', neededFor: 'everything' } as const;
+  const remedy = 'correct "store" in the configuration: docs/stores.md';
+  let place = pathsOf(config).store;
+  let health: Health = 'missing';
+  try {
+    await using bucket = await openBucket(config);
+    if (bucket !== undefined) {
+      place = present(config.storeUrl, 'the URL of a bucket');
+      await bucket.checkReads();
+      health = 'reduced';
+      await bucket.checkWrites();
+    }
+    return { ...finding, health: 'ok', detail: place, remedy: '' };
+  } catch (thrown) {
+    return { ...finding, health, detail: errorMessage(thrown), remedy };
   }
 }
 

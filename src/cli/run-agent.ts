@@ -5,9 +5,10 @@ import { createOpenPool, openManifest } from '../chunk/index.ts';
 import { runAgent } from '../device/index.ts';
 import { openLocalKeyring } from '../keys/index.ts';
 import { ManifestMissingError } from '../publish/index.ts';
-import { manifestObjectName, openDirectoryStore } from '../store/index.ts';
+import { manifestObjectName } from '../store/index.ts';
 import { pathsOf } from './config.ts';
 import type { CliContext } from './context.ts';
+import { openStore } from './open-store.ts';
 
 export interface AgentFlags {
   readonly exitWhenIdle?: boolean;
@@ -16,7 +17,7 @@ export interface AgentFlags {
 export async function serveReads(context: CliContext, options: AgentFlags): Promise<void> {
   const { config, log } = context;
   const paths = pathsOf(config);
-  const store = await openDirectoryStore(paths.store);
+  const store = await openStore(config);
   const keyService = await openLocalKeyring(paths.keyring);
   await using opener = createOpenPool();
   await runAgent({

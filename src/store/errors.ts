@@ -47,6 +47,42 @@ export class StoreUnavailableError extends ThawError {
   }
 }
 
+/** The server knows us not, or not for this. `what` is worded to follow "Cannot". */
+export class StoreRefusedError extends ThawError {
+  constructor(what: string, why: string, remedy: string, cause?: unknown) {
+    super({
+      code: 'ERR_STORE_REFUSED',
+      fault: 'environment',
+      message: `Cannot ${what}: ${why}; ${remedy}`,
+      cause,
+    });
+  }
+}
+
+/** What we were told of the store (bucket, region, address, certificate) is not so. */
+export class StoreConfigurationError extends ThawError {
+  constructor(what: string, why: string, remedy: string, cause?: unknown) {
+    super({
+      code: 'ERR_STORE_CONFIGURATION',
+      fault: 'caller',
+      message: `Cannot ${what}: ${why}; ${remedy}`,
+      cause,
+    });
+  }
+}
+
+/** Two publishers could both believe that they stored an object, so such a server is not written to. */
+export class StoreOverwritesError extends ThawError {
+  constructor(what: string, why: string, cause?: unknown) {
+    super({
+      code: 'ERR_STORE_OVERWRITES',
+      fault: 'environment',
+      message: `Cannot ${what}: ${why}; use a server with conditional writes, as AWS S3, Ceph RGW, R2 and MinIO have`,
+      cause,
+    });
+  }
+}
+
 /**
  * The store's error for a failed system call of `what`, which is worded to follow "Cannot". Errors
  * that are no system errors, an abort among them, come back as they are.

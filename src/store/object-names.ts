@@ -24,24 +24,26 @@ export function layerRecordObjectName(rootId: string, name: string): string {
   return `${rootId}/layers/${name}`;
 }
 
-function checkParts(name: string, parts: readonly string[]): void {
-  if (!/^[A-Za-z0-9._/-]*$/.test(name)) {
-    throw new StoreBadNameError(name, 'only "a-z A-Z 0-9 . _ - /" are allowed');
-  }
+/** The rule that `name`, of `parts`, breaks; undefined if it breaks none. */
+function problemOf(name: string, parts: readonly string[]): string | undefined {
+  if (!/^[A-Za-z0-9._/-]*$/.test(name)) return 'only "a-z A-Z 0-9 . _ - /" are allowed';
   if (name.length > nameLengthMax) {
-    throw new StoreBadNameError(
-      name,
-      `it is ${name.length} characters, ${nameLengthMax} are allowed`,
-    );
+    return `it is ${name.length} characters, ${nameLengthMax} are allowed`;
   }
-  for (const part of parts) {
-    if (part === '' || part === '.' || part === '..') {
-      throw new StoreBadNameError(name, `the part "${part}" is not allowed`);
-    }
-    if (part.length > namePartLengthMax) {
-      throw new StoreBadNameError(name, `a part has more than ${namePartLengthMax} characters`);
-    }
-  }
+  const forbidden = parts.find((part) => part === '' || part === '.' || part === '..');
+  if (forbidden !== undefined) return `the part "${forbidden}" is not allowed`;
+  const isPartTooLong = parts.some((part) => part.length > namePartLengthMax);
+  return isPartTooLong ? `a part has more than ${namePartLengthMax} characters` : undefined;
+}
+
+function checkParts(name: string, parts: readonly string[]): void {
+  const problem = problemOf(name, parts);
+  if (problem !== undefined) throw new StoreBadNameError(name, problem);
+}
+
+/** True if `name` keeps the rule at `ObjectStore`. */
+export function isObjectName(name: string): boolean {
+  return problemOf(name, name.split('/')) === undefined;
 }
 
 /** Throws `ERR_STORE_BAD_NAME` unless `name` keeps the rule at `ObjectStore`. */

@@ -14,8 +14,8 @@ export function addDoctorCommand(program: Command, context: CliContext): void {
 }
 
 async function doctor(context: CliContext, options: { readonly json?: boolean }): Promise<void> {
-  const { diagnose } = await import('../doctor.ts');
-  const diagnosis = await diagnose(context.config.root);
+  const { checkStore, diagnose } = await import('../doctor.ts');
+  const diagnosis = await diagnose(context.config.root, [await checkStore(context.config)]);
   if (!diagnosis.canRunFunctions) context.cause = 'environment';
   context.print(diagnosis, options.json, () =>
     formatTable(
