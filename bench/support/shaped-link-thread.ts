@@ -1,0 +1,247 @@
+/** The thread of a shaped link: takes bytes off sockets, asks the schedules when they arrive, and puts them on others. */
+
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { constants, setPriority } from 'node:os';
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { LatencyHistogram, present, type LatencySnapshot } from '../../src/base/index.ts';
+import { LinkSchedule, type LinkShape, type Load } from './link-schedule.ts';
+import { BufferPool } from './buffer-pool.ts';
+import type {
+  LinkCommand,
+  LinkTarget,
+  LinkThreadData,
+  LinkThreadPorts,
+  TargetFault,
+} from './shaped-link.ts';
+
+const main = present(parentPort, 'parent thread');
+
+/** More than any of our links holds in flight: 10 Gbit/s for 2 ms are 2.5 MB. */
+const windowBytes = 16 * 2 ** 20;
+/** Timers are a millisecond or two off; what is due sooner is waited for in turns of the event loop. */
+const timerSlackMs = 2.5;
+
+/** One direction of one connection. */
+interface Flow {
+  readonly target: Target;
+  readonly from: Socket;
+  readonly to: Socket;
+  readonly direction: LinkSchedule<Flow>;
+  /** Taken from `from` and not yet taken by `to`. */
+  heldBytes: number;
+}
+
+interface Late {
+  readonly flow: Flow;
+  readonly load: Load;
+  readonly dueMs: number;
+}
+
+class Target {
+  readonly server: Server;
+  readonly sockets = new Set<Socket>();
+  /** What a slow or stopped target has sent and the link has not got yet. */
+  late: Late[] = [];
+  #fault: TargetFault = { kind: 'none' };
+
+  constructor({ port }: LinkTarget, link: Link) {
+    this.server = createServer({ noDelay: true, allowHalfOpen: true }, (client) => {
+      if (this.#fault.kind === 'killed') {
+        client.resetAndDestroy();
+        return;
+      }
+      link.join(this, client, port);
+    });
+  }
+
+  get fault(): TargetFault {
+    return this.#fault;
+  }
+
+  set fault(fault: TargetFault) {
+    this.#fault = fault;
+    const nowMs = performance.now();
+    if (fault.kind === 'killed') for (const socket of this.sockets) socket.resetAndDestroy();
+    if (fault.kind === 'none') this.late = this.late.map((one) => ({ ...one, dueMs: nowMs }));
+  }
+
+  /** When what it sends now starts on its way. */
+  startMs(nowMs: number): number {
+    if (this.#fault.kind === 'stopped') return Infinity;
+    return nowMs + (this.#fault.kind === 'slow' ? this.#fault.extraDelayMs : 0);
+  }
+}
+
+class Link {
+  readonly #targets = new Map<string, Target>();
+  #up: LinkSchedule<Flow>;
+  #down: LinkSchedule<Flow>;
+  readonly #pool = new BufferPool();
+  #lateness = new LatencyHistogram();
+  #isTurning = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(shape: LinkShape) {
+    this.#up = new LinkSchedule(shape);
+    this.#down = new LinkSchedule(shape);
+  }
+
+  async listen(targets: readonly LinkTarget[]): Promise<LinkThreadPorts> {
+    const ports: Record<string, number> = {};
+    for (const of of targets) {
+      const target = new Target(of, this);
+      this.#targets.set(of.name, target);
+      target.server.listen(0, '127.0.0.1');
+      await once(target.server, 'listening');
+      ports[of.name] = (target.server.address() as AddressInfo).port;
+    }
+    return ports;
+  }
+
+  /** What servers answer is most of what comes, so it is read in large pieces into memory that is used again. */
+  join(target: Target, client: Socket, port: number): void {
+    const server: Socket = connect({
+      port,
+      host: '127.0.0.1',
+      noDelay: true,
+      allowHalfOpen: true,
+      onread: {
+        buffer: () => this.#pool.take(),
+        callback: (sizeBytes, buffer) => {
+          this.#take(down, this.#pool.filled(buffer as Buffer<ArrayBuffer>, sizeBytes));
+          return !server.isPaused();
+        },
+      },
+    });
+    const up: Flow = { target, from: client, to: server, direction: this.#up, heldBytes: 0 };
+    const down: Flow = { target, from: server, to: client, direction: this.#down, heldBytes: 0 };
+    client.on('data', (bytes: Buffer) => this.#take(up, bytes));
+    for (const flow of [up, down]) this.#follow(flow);
+  }
+
+  #follow(flow: Flow): void {
+    const { target, from, to } = flow;
+    target.sockets.add(from);
+    from.on('end', () => this.#take(flow, 'end'));
+    from.on('error', () => to.resetAndDestroy());
+    from.on('close', () => {
+      target.sockets.delete(from);
+      if (!from.readableEnded) to.destroy();
+    });
+  }
+
+  obey(command: LinkCommand): LatencySnapshot | undefined {
+    if (command.do === 'close') {
+      this.#close();
+      return undefined;
+    }
+    if (command.do === 'lateness') {
+      const snapshot = this.#lateness.snapshot();
+      this.#lateness = new LatencyHistogram();
+      return snapshot;
+    }
+    if (command.do === 'shape') {
+      this.#up = new LinkSchedule(command.shape);
+      this.#down = new LinkSchedule(command.shape);
+      // Connections hold on to their schedules; they are made anew.
+      for (const { sockets } of this.#targets.values()) {
+        for (const socket of sockets) socket.resetAndDestroy();
+      }
+    } else {
+      present(this.#targets.get(command.name), `target "${command.name}"`).fault = command.fault;
+    }
+    this.#turn();
+    return undefined;
+  }
+
+  #close(): void {
+    clearTimeout(this.#timer);
+    for (const { server, sockets } of this.#targets.values()) {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    }
+  }
+
+  #take(flow: Flow, load: Load): void {
+    const { target, from, direction } = flow;
+    if (load !== 'end') flow.heldBytes += load.byteLength;
+    if (flow.heldBytes > windowBytes) from.pause();
+    const nowMs = performance.now();
+    const isAnswer = direction === this.#down;
+    const startMs = isAnswer || target.fault.kind === 'stopped' ? target.startMs(nowMs) : nowMs;
+    if (startMs === nowMs && target.late.length === 0) direction.push(flow, load, nowMs);
+    else target.late.push({ flow, load, dueMs: startMs });
+    if (!this.#isTurning) this.#wait();
+  }
+
+  /** Moves on whatever is due. */
+  #turn(): void {
+    this.#isTurning = false;
+    const nowMs = performance.now();
+    for (const target of this.#targets.values()) {
+      while ((target.late[0]?.dueMs ?? Infinity) <= nowMs) {
+        const { flow, load } = present(target.late.shift(), 'what is late');
+        flow.direction.push(flow, load, nowMs);
+      }
+    }
+    const corked = new Set<Socket>();
+    for (const direction of [this.#up, this.#down]) {
+      for (const { flow, load, dueMs } of direction.take(nowMs)) {
+        this.#lateness.record(nowMs - dueMs);
+        if (!corked.has(flow.to)) flow.to.cork();
+        corked.add(flow.to);
+        this.#put(flow, load);
+      }
+    }
+    for (const socket of corked) socket.uncork();
+    this.#wait();
+  }
+
+  #put(flow: Flow, load: Load): void {
+    const { from, to } = flow;
+    if (load === 'end') {
+      to.end();
+      return;
+    }
+    to.write(load, () => {
+      this.#pool.done(load);
+      flow.heldBytes -= load.byteLength;
+      if (flow.heldBytes < windowBytes / 2 && from.isPaused()) from.resume();
+    });
+  }
+
+  #wait(): void {
+    clearTimeout(this.#timer);
+    const lateMs = [...this.#targets.values()].map(({ late }) => late[0]?.dueMs ?? Infinity);
+    const nextMs = Math.min(this.#up.nextMs(), this.#down.nextMs(), ...lateMs);
+    if (nextMs === Infinity) return;
+    const waitMs = nextMs - performance.now();
+    if (waitMs > timerSlackMs) {
+      this.#timer = setTimeout(() => this.#turn(), Math.floor(waitMs - timerSlackMs + 1));
+      return;
+    }
+    this.#isTurning = true;
+    setImmediate(() => this.#turn());
+  }
+}
+
+/** A wire waits for no processor. Of this thread alone, as Linux counts priorities; without privilege it stays as it is. */
+function comeFirst(): void {
+  try {
+    setPriority(constants.priority.PRIORITY_HIGHEST);
+  } catch {
+    // What that costs shows where the link is held against itself.
+  }
+}
+
+comeFirst();
+const { shape, targets } = workerData as LinkThreadData;
+const link = new Link(shape);
+main.on('message', (command: LinkCommand) => {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+  main.postMessage(link.obey(command));
+});
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+main.postMessage(await link.listen(targets));
