@@ -2,7 +2,7 @@
  * What a cold start to the first response touches of an image's disk, Thaw's and that of `mke2fs -d` of the same tree: chunks of
  * 512 KiB that hold anything, and what these store. Counted at the loop device by the kernel's own trace. Each start is
  * repeated; where the counts differ, their range is shown. Options: `--image TEXT` takes only images with TEXT in their name;
- * `--read-ahead KIB` is 128, the kernel's default, set on both disks, because a loop device keeps what it had in an earlier use;
+ * `--read-ahead KIB` is 128, as of Thaw's own loop devices, and set on both disks;
  * `--rounds N` is 3. Results: docs/benchmarks.md.
  */
 

@@ -11,8 +11,11 @@ export interface Published {
   readonly elapsedMs: number;
   /** `VmHWM`. */
   readonly peakBytes: number;
+  readonly manifestId: string;
   readonly fileCount: number;
   readonly contentBytes: number;
+  readonly chunkCount: number;
+  readonly storedBytes: number;
   readonly layers: { readonly total: number; readonly known: number; readonly fetched: number };
 }
 
@@ -24,8 +27,11 @@ const { image, layers } = await worker.convertImage({ source, tenant: 'bench' })
 const published: Published = {
   elapsedMs: performance.now() - startedMs,
   peakBytes: process.resourceUsage().maxRSS * 1024,
+  manifestId: image.manifestId,
   fileCount: image.fileCount,
   contentBytes: image.contentBytes,
+  chunkCount: image.chunkCount,
+  storedBytes: image.storedBytes,
   layers,
 };
 process.stdout.write(JSON.stringify(published));
