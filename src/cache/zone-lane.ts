@@ -9,7 +9,7 @@
 import { untilAborted, type Clock, type Timers } from '../base/index.ts';
 import type { ZoneServer } from './zone-server.ts';
 
-/** `dropped`: given up before it was sent, because nobody wants it any longer or its server was removed. */
+/** `dropped`: given up, because nobody wants it any longer or its server was removed. */
 export type WriteOutcome = 'written' | 'failed' | 'dropped';
 
 export interface StripeWrite {
@@ -34,6 +34,8 @@ const writesAtOnceMax = 2;
 
 /** What may go out at once after a pause. memcached loses values silently when it is written faster than its flash takes them. */
 const burstMs = 20;
+
+const givenUp = new DOMException('The write is no longer wanted', 'AbortError');
 
 export class FillLane {
   readonly server: ZoneServer;
@@ -82,7 +84,7 @@ export class FillLane {
   /** Ends a write that nobody wants any longer: at once if it waits, soon if it is under way. */
   giveUp(write: StripeWrite): void {
     if (this.#waiting.has(write)) this.#take(write).ended('dropped');
-    else this.#underWay.get(write)?.abort();
+    else this.#underWay.get(write)?.abort(givenUp);
   }
 
   /** Drops what waits, and what is added later; resolves when what is under way has ended. */
@@ -133,7 +135,7 @@ export class FillLane {
       await untilAborted(this.server.put(write.key, write.parts(), request), abort.signal);
       outcome = 'written';
     } catch {
-      // Counted by whoever wanted it written; the server counts why.
+      if (abort.signal.reason === givenUp) outcome = 'dropped';
     }
     cancelTimer();
     this.#underWay.delete(write);

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import fc from 'fast-check';
+
+import { VirtualTime } from '../base/testing/virtual-time.ts';
+import { encodeStripes, rebuildChunk } from '../erasure/index.ts';
+import { ServerUnavailableError } from './errors.ts';
+import { encodeStripe } from './stripe.ts';
+import { namedChunk } from './testing/cache-tier-conformance.ts';
+import { raceStripes, type RaceVerdict } from './zone-race.ts';
+import type { ZoneServer } from './zone-server.ts';
+
+const { name, ciphertext } = namedChunk(1, 4 * 4096);
+const { data, parity } = encodeStripes(ciphertext);
+const values = [...data, parity].map((payload, index) =>
+  Buffer.concat(encodeStripe(name, index, payload)),
+);
+
+/** What a server does with its one request: gives the stripe of an index, or something else. */
+type Behaviour = number | 'none' | 'corrupt' | 'fails' | 'throws' | 'hangs';
+
+const behaviour: fc.Arbitrary<Behaviour> = fc.oneof(
+  { weight: 6, arbitrary: fc.nat(4) },
+  fc.constantFrom<Behaviour>('none', 'corrupt', 'fails', 'throws', 'hangs'),
+);
+
+function serverThat(does: Behaviour, schedule: <T>(work: Promise<T>) => Promise<T>): ZoneServer {
+  const get = (): Promise<Uint8Array | undefined> => {
+    if (does === 'throws') throw new ServerUnavailableError('a', 'it is down');
+    if (does === 'hangs') return new Promise(() => {});
+    if (does === 'none') return schedule(Promise.resolve(undefined));
+    if (does === 'corrupt') return schedule(Promise.resolve(new Uint8Array(100)));
+    if (does !== 'fails') return schedule(Promise.resolve(values[does]));
+    return schedule(Promise.reject(new ServerUnavailableError('a', 'the connection broke')));
+  };
+  return { get } as Partial<ZoneServer> as ZoneServer;
+}
+
+/** What outcomes there may be, whatever the order of the answers. */
+function verdictsOf(behaviours: readonly Behaviour[]): readonly RaceVerdict[] {
+  const count = (...kinds: readonly Behaviour[]): number =>
+    behaviours.filter((does) => kinds.includes(does)).length;
+  const stripes = behaviours.filter((does) => typeof does === 'number');
+  const distinct = new Set(stripes).size;
+  if (distinct >= 4) return ['hit'];
+  if (distinct + count('hangs') >= 4) return ['late'];
+  const unavailable = count('fails', 'throws');
+  const none = count('none', 'corrupt') + stripes.length - distinct;
+  return [
+    ...(none > 0 ? ['miss' as const] : []),
+    ...(unavailable > behaviours.length - 4 ? ['unavailable' as const] : []),
+  ];
+}
+
+test('whatever servers answer, and in whatever order, the verdict is what they have', async () => {
+  const count = { min: 4, max: 5 };
+  const lists = fc.array(behaviour, { minLength: count.min, maxLength: count.max });
+  await fc.assert(
+    fc.asyncProperty(fc.scheduler(), lists, async (scheduler, behaviours) => {
+      const timers = new VirtualTime();
+      const servers = behaviours.map((does) =>
+        serverThat(does, (work) => scheduler.schedule(work)),
+      );
+      const race = { servers, key: 'key', chunk: name, deadlineMs: 250, timers };
+      const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
+      const racing = raceStripes(race, request);
+      await scheduler.waitIdle();
+      const { verdict, stripes, answers } = await timers.until(racing);
+      assert.ok(verdictsOf(behaviours).includes(verdict), verdict);
+      assert.equal(timers.monotonicMs(), verdict === 'late' ? 250 : 0);
+      assert.equal(timers.waitingCount, 0);
+      if (verdict === 'hit') assert.deepEqual(rebuildChunk(stripes), Buffer.from(ciphertext));
+      for (const [position, answer] of answers.entries()) {
+        if (answer.kind === 'stripe') assert.equal(answer.index, behaviours[position]);
+      }
+    }),
+    { numRuns: 400 },
+  );
+});
+
+test('an abort at any moment rejects with its reason, or comes too late', async () => {
+  const lists = fc.array(behaviour, { minLength: 5, maxLength: 5 });
+  await fc.assert(
+    fc.asyncProperty(fc.scheduler(), lists, async (scheduler, behaviours) => {
+      const timers = new VirtualTime();
+      const servers = behaviours.map((does) =>
+        serverThat(does, (work) => scheduler.schedule(work)),
+      );
+      const race = { servers, key: 'key', chunk: name, deadlineMs: 250, timers };
+      const abort = new AbortController();
+      const reason = new Error('no longer wanted');
+      const request = { signal: abort.signal, priority: 'foreground' } as const;
+      const racing = raceStripes(race, request).catch((thrown: unknown) => thrown);
+      void scheduler.schedule(Promise.resolve()).then(() => abort.abort(reason));
+      await scheduler.waitIdle();
+      const outcome = await racing;
+      if (outcome instanceof Error) assert.equal(outcome, reason);
+      else
+        assert.ok(verdictsOf(behaviours).includes((outcome as { verdict: RaceVerdict }).verdict));
+      assert.equal(timers.waitingCount, 0);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test('a request that becomes urgent under way is so for the servers too', async () => {
+  const time = new VirtualTime();
+  const asked: { readonly priority: string }[] = [];
+  const server = {
+    get: async (_: string, request: { readonly priority: string }) => {
+      asked.push(request);
+      await time.sleep(10);
+      return undefined;
+    },
+  } as Partial<ZoneServer> as ZoneServer;
+  const request: { signal: AbortSignal; priority: 'foreground' | 'prefetch' } = {
+    signal: new AbortController().signal,
+    priority: 'prefetch',
+  };
+  const servers = Array.from({ length: 5 }, () => server);
+  const racing = raceStripes(
+    { servers, key: 'k', chunk: name, deadlineMs: 250, timers: time },
+    request,
+  );
+  request.priority = 'foreground';
+  assert.deepEqual(
+    asked.map(({ priority }) => priority),
+    Array(5).fill('foreground'),
+  );
+  await time.until(racing);
+});
