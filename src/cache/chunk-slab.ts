@@ -29,18 +29,25 @@ export interface SlabMemory {
   readonly pins: SharedArrayBuffer;
   /** Int32 a slot: 1 if it was read since the owner last passed by. */
   readonly touched: SharedArrayBuffer;
+  /** Int64 each: pieces of reads that were found here, and that were not. */
+  readonly reads: SharedArrayBuffer;
 }
+
+const hitsAt = 0;
+const missesAt = 1;
 
 /** Reads a slab from any thread. */
 export class SlabView {
   readonly #memory: SlabMemory;
   readonly #pins: Int32Array;
   readonly #touched: Int32Array;
+  readonly #reads: BigInt64Array;
 
   constructor(memory: SlabMemory) {
     this.#memory = memory;
     this.#pins = new Int32Array(memory.pins);
     this.#touched = new Int32Array(memory.touched);
+    this.#reads = new BigInt64Array(memory.reads);
   }
 
   /**
@@ -63,6 +70,16 @@ export class SlabView {
 
   unpin(slot: number): void {
     Atomics.sub(this.#pins, slot, 1);
+  }
+
+  /** For the status: so many pieces of a read, each of one chunk, were answered from slots. */
+  countHits(pieces: number): void {
+    if (pieces > 0) Atomics.add(this.#reads, hitsAt, BigInt(pieces));
+  }
+
+  /** For the status: a piece of a read had to be loaded. */
+  countMiss(): void {
+    Atomics.add(this.#reads, missesAt, 1n);
   }
 
   /** The bytes `start..end` of a pinned slot, in place: not to be written, nor used after `unpin`. */
@@ -95,6 +112,9 @@ export interface SlabStatus {
   readonly evictions: number;
   /** Chunks not kept because every slot was being read. */
   readonly refused: number;
+  /** Pieces of reads, each of one chunk, that were found in the slab, and that had to be loaded. Zeros are neither. */
+  readonly hits: number;
+  readonly misses: number;
 }
 
 interface Occupant {
@@ -127,6 +147,7 @@ export class ChunkSlab {
       chunks: new SharedArrayBuffer(slotCount * slotSizeBytes),
       pins: sharedInts(slotCount),
       touched: sharedInts(slotCount),
+      reads: new SharedArrayBuffer(2 * BigInt64Array.BYTES_PER_ELEMENT),
     };
     this.#pins = new Int32Array(this.memory.pins);
     this.#touched = new Int32Array(this.memory.touched);
@@ -134,12 +155,15 @@ export class ChunkSlab {
   }
 
   get status(): SlabStatus {
+    const reads = new BigInt64Array(this.memory.reads);
     return {
       slotCount: this.memory.slotCount,
       chunks: this.#slots.size,
       bytesMax: this.memory.chunks.byteLength,
       evictions: this.#evictions,
       refused: this.#refused,
+      hits: Number(Atomics.load(reads, hitsAt)),
+      misses: Number(Atomics.load(reads, missesAt)),
     };
   }
 

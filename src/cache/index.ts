@@ -1,9 +1,14 @@
 /** cache: a chunk's way from the tiers into the worker, verified, and the memory where its threads read it. */
 
+export * from './cache-status.ts';
 export * from './cache-tier.ts';
 export * from './chunk-loader.ts';
 export * from './chunk-slab.ts';
 export * from './errors.ts';
 export type { ReadOutcome, TierReadStatus } from './tier-tally.ts';
 export * from './tiered-loader.ts';
+export * from './worker-caches.ts';
+export { ZoneCache, type ZoneCacheOptions } from './zone-cache.ts';
+export { fillBytesPerSecondOf, type NodeCounters, type ZoneMember } from './zone-members.ts';
 export * from './zone-server.ts';
+export type { ZoneNodeStatus, ZoneStatus } from './zone-status.ts';

@@ -86,6 +86,7 @@ interface Place {
   readonly nodes: readonly ZoneNode[];
 }
 
+/** See the head of this file. */
 export class ZoneCache implements CacheTier {
   readonly #time: Clock & Timers;
   readonly #readDeadlineMs: number;

@@ -44,7 +44,7 @@ export async function createOwnRoots({
   return {
     acquire: (image) => roots.acquire(image),
     counters: (image) => roots.counters(image),
-    dropCaches: () => roots.dropCaches(),
+    dropCaches: (caches) => roots.dropCaches(caches),
     close: async () => {
       await roots.close();
       await removeEmpty(mountsDir);

@@ -1,6 +1,6 @@
 /** `thaw agent`: answers the reads of the FUSE mount. */
 
-import { createTieredLoader } from '../cache/index.ts';
+import { openWorkerCaches } from '../cache/index.ts';
 import { createOpenPool, openManifest } from '../chunk/index.ts';
 import { runAgent } from '../device/index.ts';
 import { openLocalKeyring } from '../keys/index.ts';
@@ -20,6 +20,7 @@ export async function serveReads(context: CliContext, options: AgentFlags): Prom
   const store = await openStore(config);
   const keyService = await openLocalKeyring(paths.keyring);
   await using opener = createOpenPool();
+  await using caches = await openWorkerCaches({ store, opener, log });
   await runAgent({
     runDir: paths.device,
     manifests: {
@@ -31,7 +32,7 @@ export async function serveReads(context: CliContext, options: AgentFlags): Prom
       open: async ({ tenant, manifestId }, sealed) =>
         await openManifest(sealed, { tenant, keyService, manifestId }),
     },
-    loader: createTieredLoader({ store, opener }),
+    caches,
     memoryBytes: config.cacheMemoryBytes,
     readDeadlineMs: config.readDeadlineMs,
     overlayDir: paths.overlays,

@@ -1,5 +1,11 @@
 /** What client and agent, and holder and agent, say to each other. */
 
+import {
+  droppableCaches,
+  type DroppableCache,
+  type SlabStatus,
+  type ZoneServerSetting,
+} from '../cache/index.ts';
 import type { ImageRef, ReadCounters } from './block-images.ts';
 import { BadRequestError } from './errors.ts';
 
@@ -9,7 +15,9 @@ export const agentCall = {
   open: 'POST /images/open',
   close: 'POST /images/close',
   counters: 'POST /images/counters',
-  drop: 'POST /caches/drop',
+  cacheStatus: 'GET /cache/status',
+  drop: 'POST /cache/drop',
+  zoneServers: 'POST /cache/zone-servers',
   shutdown: 'POST /shutdown',
 } as const;
 
@@ -50,13 +58,7 @@ export interface AgentStatus {
     readonly users: readonly string[];
     readonly reads: ReadCounters;
   }[];
-  readonly slab: {
-    readonly slotCount: number;
-    readonly chunks: number;
-    readonly bytesMax: number;
-    readonly evictions: number;
-    readonly refused: number;
-  };
+  readonly slab: SlabStatus;
 }
 
 /** Over the process channel between holder and agent. */
@@ -84,6 +86,37 @@ export function parseImageRef(body: unknown): ImageRef {
     manifestId: textOf(body['manifestId'], 'manifestId', /^[0-9a-f]{64}$/),
     tenant: textOf(body['tenant'], 'tenant', /^.{1,256}$/),
   };
+}
+
+/** As `parseImageRef`. */
+export function parseDrop(body: unknown): readonly DroppableCache[] {
+  const asked = isObject(body) ? body['caches'] : undefined;
+  if (!Array.isArray(asked)) throw new BadRequestError('it does not say which caches to drop');
+  return asked.map((cache) => {
+    const known = droppableCaches.find((name) => name === cache);
+    if (known === undefined) throw new BadRequestError(`there is no cache "${String(cache)}"`);
+    return known;
+  });
+}
+
+/** As `parseImageRef`. */
+export function parseZoneServers(body: unknown): readonly ZoneServerSetting[] {
+  const servers = isObject(body) ? body['servers'] : undefined;
+  if (!Array.isArray(servers)) throw new BadRequestError('it names no servers');
+  return servers.map((server: unknown) => {
+    if (!isObject(server)) throw new BadRequestError('a server of it is no object');
+    return {
+      id: textOf(server['id'], 'id', /^.{1,300}:\d{1,5}$/),
+      weight: positiveOf(server['weight'], 'weight'),
+      fillBytesPerSecond: positiveOf(server['fillBytesPerSecond'], 'fillBytesPerSecond'),
+      usesTls: server['usesTls'] === true,
+    };
+  });
+}
+
+function positiveOf(value: unknown, what: string): number {
+  if (typeof value === 'number' && value > 0 && value < Infinity) return value;
+  throw new BadRequestError(`its "${what}" is missing or no positive number`);
 }
 
 /** As `parseImageRef`. */

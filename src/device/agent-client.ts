@@ -10,6 +10,12 @@ import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { SingleFlight, callUnixJson, errorCode } from '../base/index.ts';
+import {
+  droppableCaches,
+  type CacheStatus,
+  type DroppableCache,
+  type ZoneServerSetting,
+} from '../cache/index.ts';
 import { agentCall, type AgentStatus, type ImageUse, type OpenedImage } from './agent-calls.ts';
 import type { ImageRef, ReadCounters } from './block-images.ts';
 import { AgentUnreachableError } from './errors.ts';
@@ -87,9 +93,18 @@ export class AgentClient {
     return (await this.#call(agentCall.counters, image)) as ReadCounters;
   }
 
-  /** Empties the agent's memory of chunks. */
-  async dropCaches(): Promise<void> {
-    await this.#call(agentCall.drop);
+  /** Forgets the chunks in memory, on disk or both, which is the default. */
+  async dropCaches(caches: readonly DroppableCache[] = droppableCaches): Promise<void> {
+    await this.#call(agentCall.drop, { caches });
+  }
+
+  async cacheStatus(): Promise<CacheStatus> {
+    return (await this.#call(agentCall.cacheStatus)) as CacheStatus;
+  }
+
+  /** The zone's servers from now on, also for the agents after this one. */
+  async setZoneServers(servers: readonly ZoneServerSetting[]): Promise<void> {
+    await this.#call(agentCall.zoneServers, { servers });
   }
 
   /** Stops agent and holder, and unmounts every image. Resolves when the agent no longer answers. */

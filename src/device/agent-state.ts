@@ -7,6 +7,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { Semaphore, errorCode } from '../base/index.ts';
+import type { ZoneServerSetting } from '../cache/index.ts';
 import { FUSE_ROOT_ID } from './fuse-protocol.ts';
 import type { ImageEntry } from './served-image.ts';
 
@@ -59,6 +60,24 @@ export class AgentState {
 
   async removeManifest(nodeId: number): Promise<void> {
     await rm(this.#manifestPath(nodeId), { force: true });
+  }
+
+  /** What was saved last; undefined if this holder's agents were given none but those that they started with. */
+  async loadZoneServers(): Promise<readonly ZoneServerSetting[] | undefined> {
+    try {
+      return JSON.parse(await readFile(this.#zoneServersPath, 'utf8')) as ZoneServerSetting[];
+    } catch (thrown) {
+      if (errorCode(thrown) === 'ENOENT') return undefined;
+      throw thrown;
+    }
+  }
+
+  async saveZoneServers(servers: readonly ZoneServerSetting[]): Promise<void> {
+    await this.#replace(this.#zoneServersPath, JSON.stringify(servers));
+  }
+
+  get #zoneServersPath(): string {
+    return join(this.#dir, 'zone-servers.json');
   }
 
   get #statePath(): string {

@@ -19,12 +19,20 @@ import {
   type Log,
   type UnixRoutes,
 } from '../base/index.ts';
-import { ChunkSlab, type ChunkLoader } from '../cache/index.ts';
+import {
+  ChunkSlab,
+  type CacheStatus,
+  type DroppableCache,
+  type WorkerCaches,
+  type ZoneServerSetting,
+} from '../cache/index.ts';
 import type { Manifest } from '../chunk/index.ts';
 import {
   agentCall,
+  parseDrop,
   parseImageRef,
   parseImageUse,
+  parseZoneServers,
   pathOfMountUser,
   type AgentMessage,
   type AgentStatus,
@@ -58,7 +66,8 @@ export interface AgentOptions {
   /** As the holder's. */
   readonly runDir: string;
   readonly manifests: ManifestSource;
-  readonly loader: ChunkLoader;
+  /** What is behind the memory. Stays the caller's. */
+  readonly caches: WorkerCaches;
   /** For chunks in memory; what is allocated is never more. */
   readonly memoryBytes: number;
   /** The longest chunk of an image that can be served. Default 512 KiB. */
@@ -100,7 +109,7 @@ class Agent {
   #mounted = new Set<string>();
 
   constructor(options: AgentOptions, state: AgentState) {
-    const { loader, memoryBytes, log } = options;
+    const { caches, memoryBytes, log } = options;
     this.#options = options;
     this.#state = state;
     this.#slab = new ChunkSlab({
@@ -110,7 +119,7 @@ class Agent {
     const shared = { fuseFd: agentFuseFd, slab: this.#slab.memory, log };
     const readDeadlineMs = options.readDeadlineMs ?? 10_000;
     const reader = new ImageReader({
-      loader,
+      loader: caches.loader,
       slab: this.#slab,
       readDeadlineMs,
       log,
@@ -121,6 +130,8 @@ class Agent {
   /** Resolves when the mount is gone. */
   async run(): Promise<void> {
     const { nextNodeId, images, mounted } = await this.#state.load();
+    const servers = await this.#state.loadZoneServers();
+    if (servers !== undefined) this.#options.caches.setZoneServers(servers);
     this.#nextNodeId = nextNodeId;
     this.#mounted = new Set(mounted);
     await this.#removeOldOverlays(images);
@@ -157,7 +168,9 @@ class Agent {
       [agentCall.open]: async (body) => this.#open(parseImageUse(body)),
       [agentCall.close]: async (body) => this.#close(parseImageUse(body)),
       [agentCall.counters]: async (body) => this.#counters(parseImageRef(body)),
-      [agentCall.drop]: async () => this.#slab.clear(),
+      [agentCall.cacheStatus]: async () => this.#cacheStatus(),
+      [agentCall.drop]: async (body) => this.#drop(parseDrop(body)),
+      [agentCall.zoneServers]: async (body) => this.#setZoneServers(parseZoneServers(body)),
       [agentCall.shutdown]: async () => this.#shutdown(),
     };
   }
@@ -172,6 +185,20 @@ class Agent {
       reads: served.tally.counters(),
     }));
     return { pid: process.pid, images, slab: this.#slab.status };
+  }
+
+  #cacheStatus(): CacheStatus {
+    return { memory: this.#slab.status, ...this.#options.caches.status() };
+  }
+
+  async #drop(caches: readonly DroppableCache[]): Promise<void> {
+    if (caches.includes('memory')) this.#slab.clear();
+    if (caches.includes('disk')) await this.#options.caches.dropDisk();
+  }
+
+  async #setZoneServers(servers: readonly ZoneServerSetting[]): Promise<void> {
+    await this.#state.saveZoneServers(servers);
+    this.#options.caches.setZoneServers(servers);
   }
 
   async #open(use: ImageUse): Promise<OpenedImage> {

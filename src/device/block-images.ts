@@ -3,7 +3,7 @@
  * machine, and says what has been read of it.
  */
 
-import { tiers, type Tier } from '../cache/index.ts';
+import { tiers, type DroppableCache, type Tier } from '../cache/index.ts';
 
 /** Which manifest, and whose key opens it. */
 export interface ImageRef {
@@ -50,8 +50,11 @@ export interface RootMounts {
   /** Opens, attaches and mounts on first use. Throws `ERR_DEVICE_*` and whatever opening the manifest throws. */
   acquire(image: ImageRef): Promise<MountedRoot>;
   counters(image: ImageRef): Promise<ReadCounters>;
-  /** Unmounts what nobody holds and forgets every chunk that the worker holds in memory, so that the next start is cold. */
-  dropCaches(): Promise<void>;
+  /**
+   * Unmounts what nobody holds and forgets every chunk that the worker holds in memory and on disk, or in those named, so
+   * that the next start is cold.
+   */
+  dropCaches(caches?: readonly DroppableCache[]): Promise<void>;
   /** Unmounts everything that this object mounted. */
   close(): Promise<void>;
 }

@@ -109,6 +109,7 @@ class FuseWorker {
         parts.push(this.#view.bytes(slot, start, end));
       }
       reply(this.#fuseFd, head, 0, parts);
+      this.#view.countHits(pinned.length);
       return true;
     } finally {
       for (const slot of pinned) this.#view.unpin(slot);

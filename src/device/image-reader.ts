@@ -135,9 +135,11 @@ export class ImageReader {
     const slot = this.#view.pin(open.table.entries, index);
     if (typeof slot === 'number') {
       pinned.push(slot);
+      this.#view.countHits(1);
       image.tally.chunk(index, 'l1', chunk.storedLengthBytes);
       return [this.#view.bytes(slot, start, end)];
     }
+    this.#view.countMiss();
     return this.#load(image, open, span, endsAtMs, listed);
   }
 

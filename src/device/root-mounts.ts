@@ -4,6 +4,7 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { Semaphore, errorCode } from '../base/index.ts';
+import type { DroppableCache } from '../cache/index.ts';
 import type { AgentClient } from './agent-client.ts';
 import { mountImageFile } from './attach.ts';
 import type { ImageRef, MountedRoot, ReadCounters, RootMounts } from './block-images.ts';
@@ -58,9 +59,9 @@ class Roots implements RootMounts {
     return this.#options.agent.counters(image);
   }
 
-  async dropCaches(): Promise<void> {
+  async dropCaches(caches?: readonly DroppableCache[]): Promise<void> {
     await Promise.all([...this.#roots.values()].map((root) => this.#unmountIfIdle(root)));
-    await this.#options.agent.dropCaches();
+    await this.#options.agent.dropCaches(caches);
   }
 
   async close(): Promise<void> {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { createLog, errorCode } from '../../base/index.ts';
-import { createTieredLoader } from '../../cache/index.ts';
+import { openWorkerCaches } from '../../cache/index.ts';
 import type { Manifest } from '../../chunk/index.ts';
 import { manifestObjectName, type ObjectStore } from '../../store/index.ts';
 import { runAgent } from '../agent.ts';
@@ -124,7 +124,7 @@ async function main(role: string, runDir: string, originDir: string): Promise<vo
         (await store.get(manifestObjectName(rootId, manifestId))) ?? new Uint8Array(),
       open: async (_, sealed) => decodeManifest(sealed),
     },
-    loader: createTieredLoader({ store }),
+    caches: await openWorkerCaches({ store, log }),
     log,
   });
 }

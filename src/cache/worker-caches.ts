@@ -1,0 +1,161 @@
+/**
+ * The tiers behind one worker's memory, put together: its disk and its zone where it has them, and the origin.
+ *
+ * Invariant: a tier that cannot be had is left out, logged and shown by the status; it never keeps a worker from serving.
+ */
+
+import { defined, errorMessage, present, type Log } from '../base/index.ts';
+import type { OptionalTier, TiersStatus } from './cache-status.ts';
+import type { CacheTier } from './cache-tier.ts';
+import type { ChunkLoader } from './chunk-loader.ts';
+import { TierUnavailableError } from './errors.ts';
+import {
+  createTieredLoader,
+  type LoaderTier,
+  type TieredLoader,
+  type TieredLoaderOptions,
+} from './tiered-loader.ts';
+import { ZoneCache } from './zone-cache.ts';
+import type { ZoneMember } from './zone-members.ts';
+import type { ZoneServer } from './zone-server.ts';
+
+/** What a worker needs of its disk cache, besides what every tier does. */
+export interface DiskTier extends CacheTier {
+  status(): object;
+  /** Forgets every chunk. */
+  drop(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A server of the zone as the configuration has it. */
+export interface ZoneServerSetting extends ZoneMember {
+  readonly usesTls: boolean;
+}
+
+export interface ZoneSettings {
+  /** None: no zone until there are some. */
+  readonly servers: readonly ZoneServerSetting[];
+  readonly connect: (server: ZoneServerSetting) => ZoneServer;
+}
+
+export interface WorkerCachesOptions extends Omit<TieredLoaderOptions, 'tiers'> {
+  /** Left out: no disk. What it throws is logged, and there is none. */
+  readonly openDisk?: () => Promise<DiskTier>;
+  /** The same for the zone. */
+  readonly zoneSettings?: () => Promise<ZoneSettings>;
+  readonly log: Log;
+}
+
+/** What can be emptied of a worker. The zone belongs to all workers: none empties it. */
+export const droppableCaches = ['memory', 'disk'] as const;
+export type DroppableCache = (typeof droppableCaches)[number];
+
+/** Disposing of it closes the tiers. */
+export interface WorkerCaches extends AsyncDisposable {
+  readonly loader: ChunkLoader;
+  status(): TiersStatus;
+  /**
+   * The zone's servers from now on; none: no zone. Reads under way end where they began. Throws
+   * `ERR_CACHE_TIER_UNAVAILABLE` if this worker knows no way to reach them.
+   */
+  setZoneServers(servers: readonly ZoneServerSetting[]): void;
+  /** Forgets every chunk on disk, if there is a disk. */
+  dropDisk(): Promise<void>;
+}
+
+/** A part that was asked for, or why there is none. */
+type Part<Value> = { readonly value: Value } | { readonly reason: string | undefined };
+
+class AssembledCaches implements WorkerCaches {
+  readonly loader: TieredLoader;
+  readonly #disk: Part<DiskTier>;
+  readonly #zone: Part<ZoneCache>;
+  #zoneServers: ReadonlyMap<string, ZoneServerSetting> = new Map();
+
+  constructor(options: WorkerCachesOptions, disk: Part<DiskTier>, settings: Part<ZoneSettings>) {
+    this.#disk = disk;
+    this.#zone = 'value' in settings ? { value: this.#zoneOf(options, settings.value) } : settings;
+    this.loader = createTieredLoader({ ...options, tiers: this.#tiers() });
+  }
+
+  status(): TiersStatus {
+    const hasServers = this.#zoneServers.size > 0;
+    return {
+      loader: this.loader.status(),
+      disk: statusOf(this.#disk, (disk) => disk.status()),
+      zone: statusOf(this.#zone, (zone) => (hasServers ? zone.status() : undefined)),
+    };
+  }
+
+  setZoneServers(servers: readonly ZoneServerSetting[]): void {
+    if (!('value' in this.#zone)) {
+      throw new TierUnavailableError('zone', this.#zone.reason ?? 'this worker has none');
+    }
+    this.#zoneServers = byId(servers);
+    this.#zone.value.setServers(servers);
+    this.loader.setTiers(this.#tiers());
+  }
+
+  async dropDisk(): Promise<void> {
+    if ('value' in this.#disk) await this.#disk.value.drop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.loader.setTiers([]);
+    if ('value' in this.#disk) await this.#disk.value.close();
+    if ('value' in this.#zone) await this.#zone.value.close();
+  }
+
+  #zoneOf({ time }: WorkerCachesOptions, { servers, connect }: ZoneSettings): ZoneCache {
+    this.#zoneServers = byId(servers);
+    return new ZoneCache({
+      servers,
+      connect: ({ id }) => connect(present(this.#zoneServers.get(id), 'the setting of a server')),
+      ...defined({ time }),
+    });
+  }
+
+  #tiers(): readonly LoaderTier[] {
+    const tiers: LoaderTier[] = [];
+    if ('value' in this.#disk) tiers.push({ tier: 'l1-disk', cache: this.#disk.value });
+    if ('value' in this.#zone && this.#zoneServers.size > 0) {
+      tiers.push({ tier: 'l2', cache: this.#zone.value });
+    }
+    return tiers;
+  }
+}
+
+function byId(servers: readonly ZoneServerSetting[]): ReadonlyMap<string, ZoneServerSetting> {
+  return new Map(servers.map((server) => [server.id, server]));
+}
+
+function statusOf<Value, Status extends object>(
+  part: Part<Value>,
+  status: (value: Value) => Status | undefined,
+): OptionalTier<Status> {
+  if (!('value' in part)) return { state: 'off', ...defined({ reason: part.reason }) };
+  const told = status(part.value);
+  return told === undefined ? { state: 'off' } : { state: 'on', ...told };
+}
+
+async function partOf<Value>(
+  name: string,
+  open: (() => Promise<Value>) | undefined,
+  log: Log,
+): Promise<Part<Value>> {
+  if (open === undefined) return { reason: undefined };
+  try {
+    return { value: await open() };
+  } catch (thrown) {
+    const reason = errorMessage(thrown);
+    log.error(`serving without the ${name}`, { reason });
+    return { reason };
+  }
+}
+
+/** Opens what was asked for. Does not throw. */
+export async function openWorkerCaches(options: WorkerCachesOptions): Promise<WorkerCaches> {
+  const { openDisk, zoneSettings, log } = options;
+  const disk = await partOf('disk cache', openDisk, log);
+  return new AssembledCaches(options, disk, await partOf('zone', zoneSettings, log));
+}
