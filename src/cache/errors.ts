@@ -73,3 +73,14 @@ export class ServerUnavailableError extends ThawError {
     });
   }
 }
+
+export class ServerAddressError extends ThawError {
+  /** `address` without its password. */
+  constructor(address: string, reason: string) {
+    super({
+      code: 'ERR_CACHE_SERVER_ADDRESS',
+      fault: 'caller',
+      message: `Cannot use cache server address "${address}": ${reason}; give memcached://USER:PASSWORD@HOST:PORT`,
+    });
+  }
+}

@@ -7,6 +7,12 @@ export * from './chunk-slab.ts';
 export * from './errors.ts';
 export type { ReadOutcome, TierReadStatus } from './tier-tally.ts';
 export * from './tiered-loader.ts';
+export {
+  parseMemcachedAddress,
+  type MemcachedAddress,
+  type MemcachedTls,
+} from './memcached-address.ts';
+export * from './memcached-server.ts';
 export * from './worker-caches.ts';
 export { ZoneCache, type ZoneCacheOptions } from './zone-cache.ts';
 export { fillBytesPerSecondOf, type NodeCounters, type ZoneMember } from './zone-members.ts';

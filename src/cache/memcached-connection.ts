@@ -1,0 +1,315 @@
+/**
+ * One connection to a memcached server: requests go out at once, one after another, and the answers come in the same order.
+ *
+ * Memcached cannot cancel a request. One that its caller gives up stays in the queue, and its answer is passed over when it comes.
+ *
+ * Invariant: every request settles. Its answer comes, its caller gives it up, or the connection ends, which it does when it does not get
+ * ready, when nothing comes that should, or when an answer that nobody wants holds up the others for too long.
+ */
+
+import type { Socket } from 'node:net';
+
+import type { Clock, Timers } from '../base/index.ts';
+import { ServerUnavailableError } from './errors.ts';
+import type { MemcachedAddress } from './memcached-address.ts';
+import { authCommand, type Command, type Reply } from './memcached-protocol.ts';
+import { ReplyReader } from './memcached-reply-reader.ts';
+import { openSocket } from './memcached-socket.ts';
+
+/** What all connections of a server count together. */
+export interface ConnectionTally {
+  bytesReceived: number;
+  bytesSent: number;
+  abandoned: number;
+  errors: number;
+}
+
+/** When to give a connection up. In milliseconds. */
+export interface ConnectionPatience {
+  /** For TCP, TLS and authentication together. */
+  readonly connectTimeoutMs: number;
+  /** Of the oldest answer that nobody wants any longer, since it was asked for. */
+  readonly abandonedAgeMaxMs: number;
+  /** Without a byte although an answer is due. */
+  readonly silenceMaxMs: number;
+}
+
+export interface ConnectionOptions extends ConnectionPatience {
+  readonly address: MemcachedAddress;
+  /** For messages. */
+  readonly serverId: string;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly valueMaxBytes: number;
+  readonly tally: ConnectionTally;
+  /** Called once. */
+  readonly onEnd: (connection: MemcachedConnection, end: ConnectionEnd) => void;
+}
+
+/** How a connection ended. */
+export interface ConnectionEnd {
+  /** For messages: "it closed the connection". */
+  readonly reason: string;
+  /**
+   * `closed`: by us. `idle`: by the server, and no request suffered. `unreachable`: it never was ready. `broken`: while it was in use.
+   */
+  readonly kind: 'closed' | 'idle' | 'unreachable' | 'broken';
+}
+
+/** A request on its way. */
+interface Exchange {
+  readonly command: Command<unknown>;
+  /** Undefined: it waits until the connection is ready. */
+  sentMs: number | undefined;
+  isAbandoned: boolean;
+  /** At most one of these is called, once. */
+  readonly resolve: (result: unknown) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** How often is looked whether something is overdue, which is as much later as it may be noticed. */
+const watchMs = 250;
+/** A value longer than this is read into its place: bench/zone-client.bench.ts. */
+const scanBytes = 64 * 1024;
+
+export class MemcachedConnection {
+  readonly #options: ConnectionOptions;
+  readonly #reader: ReplyReader;
+  readonly #socket: Socket;
+  readonly #closed = Promise.withResolvers<void>();
+  readonly #openedMs: number;
+  /** In the order in which the answers come. */
+  readonly #queue: Exchange[] = [];
+  #state: 'connecting' | 'authenticating' | 'ready' | 'ended' = 'connecting';
+  #heardMs: number;
+  #unwatch: (() => void) | undefined;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.#openedMs = options.clock.monotonicMs();
+    this.#heardMs = this.#openedMs;
+    const { valueMaxBytes } = options;
+    this.#reader = new ReplyReader({
+      valueMaxBytes,
+      scanBytes,
+      sink: {
+        wantsValue: () => this.#wantsValue(),
+        reply: (reply) => this.#answer(reply),
+        fault: (reason) => this.#fail(reason),
+      },
+    });
+    this.#socket = openSocket(options.address, {
+      target: () => this.#reader.target(),
+      received: (countBytes) => this.#received(countBytes),
+      ready: () => this.#connected(),
+      lost: (reason, cause) => this.#end(this.#lossOf(reason), cause),
+      closed: () => {
+        this.#end(this.#lossOf('it closed the connection'));
+        this.#closed.resolve();
+      },
+    });
+    this.#watch();
+  }
+
+  get isReady(): boolean {
+    return this.#state === 'ready';
+  }
+
+  /** Requests without an answer, those abandoned included. */
+  get outstanding(): number {
+    return this.#queue.length;
+  }
+
+  /**
+   * The command's result. Throws `ERR_CACHE_SERVER_UNAVAILABLE` when the server refuses it or the connection ends, and the signal's
+   * reason as soon as it is aborted.
+   */
+  request<Result>(command: Command<Result>, signal: AbortSignal): Promise<Result> {
+    signal.throwIfAborted();
+    return new Promise<Result>((resolve, reject) => {
+      const abort = (): void => {
+        reject(signal.reason);
+        this.#abandon(exchange);
+      };
+      const exchange: Exchange = {
+        command,
+        sentMs: undefined,
+        isAbandoned: false,
+        resolve: (result) => {
+          signal.removeEventListener('abort', abort);
+          resolve(result as Result); // what this very command's `read` made
+        },
+        reject: (reason) => {
+          signal.removeEventListener('abort', abort);
+          reject(reason);
+        },
+      };
+      signal.addEventListener('abort', abort, { once: true });
+      this.#queue.push(exchange);
+      if (this.#state === 'ready') this.#send(exchange);
+      else if (this.#state === 'ended') this.#rejectAll('the connection was closed');
+      this.#watch();
+    });
+  }
+
+  /** Rejects what is outstanding. Resolves when the socket is gone. */
+  async close(): Promise<void> {
+    this.#end({ kind: 'closed', reason: 'the connection was closed' });
+    await this.#closed.promise;
+  }
+
+  #connected(): void {
+    const { auth } = this.#options.address;
+    if (auth === undefined) {
+      this.#becomeReady();
+      return;
+    }
+    this.#state = 'authenticating';
+    const exchange: Exchange = {
+      command: authCommand(auth.user, auth.password),
+      sentMs: undefined,
+      isAbandoned: false,
+      resolve: () => this.#becomeReady(),
+      reject: () => {}, // the connection ends
+    };
+    this.#queue.unshift(exchange);
+    this.#send(exchange);
+  }
+
+  #becomeReady(): void {
+    this.#state = 'ready';
+    for (const exchange of this.#queue) this.#send(exchange);
+  }
+
+  #send(exchange: Exchange): void {
+    const { line, parts } = exchange.command;
+    exchange.sentMs = this.#options.clock.monotonicMs();
+    const { tally } = this.#options;
+    tally.bytesSent += line.length;
+    if (parts.length === 0) {
+      this.#socket.write(line, 'latin1');
+      return;
+    }
+    this.#socket.cork();
+    this.#socket.write(line, 'latin1');
+    for (const part of parts) {
+      tally.bytesSent += part.byteLength;
+      this.#socket.write(part);
+    }
+    this.#socket.uncork();
+  }
+
+  #abandon(exchange: Exchange): void {
+    this.#options.tally.abandoned += 1;
+    exchange.isAbandoned = true;
+    if (exchange.sentMs === undefined) this.#queue.splice(this.#queue.indexOf(exchange), 1);
+  }
+
+  #received(countBytes: number): void {
+    this.#options.tally.bytesReceived += countBytes;
+    this.#heardMs = this.#options.clock.monotonicMs();
+    this.#reader.received(countBytes);
+  }
+
+  #wantsValue(): boolean {
+    const [first] = this.#queue;
+    return first !== undefined && first.command.hasValue && !first.isAbandoned;
+  }
+
+  #answer(reply: Reply): void {
+    const exchange = this.#queue[0]?.sentMs === undefined ? undefined : this.#queue.shift();
+    if (exchange === undefined) {
+      this.#fail('it answered what nobody asked');
+      return;
+    }
+    if (reply.kind === 'line' && reply.line.startsWith('SERVER_ERROR')) {
+      this.#options.tally.errors += 1;
+      exchange.reject(this.#unavailable(serverErrorReason(reply.line)));
+      return;
+    }
+    if (exchange.isAbandoned && reply.kind === 'skipped' && exchange.command.hasValue) return;
+    const answer = exchange.command.read(reply);
+    if (answer === undefined) {
+      const reason =
+        this.#state === 'authenticating'
+          ? 'it refused the user or the password'
+          : 'it gave an answer that the request does not have';
+      exchange.reject(this.#unavailable(reason));
+      this.#fail(reason);
+    } else {
+      exchange.resolve(answer.result);
+    }
+  }
+
+  /** A breach of the protocol: nothing that follows can be believed. */
+  #fail(reason: string): void {
+    if (this.#state === 'ready') this.#options.tally.errors += 1;
+    this.#end(this.#lossOf(reason, 'broken'));
+  }
+
+  #lossOf(reason: string, kindInUse: 'idle' | 'broken' = 'idle'): ConnectionEnd {
+    if (this.#state !== 'ready') return { kind: 'unreachable', reason };
+    return { kind: this.#queue.length > 0 ? 'broken' : kindInUse, reason };
+  }
+
+  #end(end: ConnectionEnd, cause?: unknown): void {
+    if (this.#state === 'ended') return;
+    this.#state = 'ended';
+    this.#reader.stop();
+    this.#unwatch?.();
+    this.#socket.destroy();
+    this.#rejectAll(end.reason, cause);
+    this.#options.onEnd(this, end);
+  }
+
+  #rejectAll(reason: string, cause?: unknown): void {
+    if (this.#queue.length === 0) return;
+    const error = this.#unavailable(reason, cause);
+    for (const { reject } of this.#queue.splice(0)) reject(error);
+  }
+
+  #unavailable(reason: string, cause?: unknown): ServerUnavailableError {
+    return new ServerUnavailableError(this.#options.serverId, reason, cause);
+  }
+
+  /** Keeps an eye on the clock for as long as something is due. */
+  #watch(): void {
+    if (this.#unwatch !== undefined || this.#state === 'ended') return;
+    this.#unwatch = this.#options.timers.after(watchMs, () => void this.#look());
+  }
+
+  async #look(): Promise<void> {
+    // Where this process itself was held up, the answer may lie ready.
+    if (this.#overdue() !== undefined) await this.#options.timers.afterInput();
+    this.#unwatch = undefined;
+    const reason = this.#overdue();
+    if (reason !== undefined) this.#end(this.#lossOf(reason, 'broken'));
+    else if (this.#queue.length > 0 || this.#state !== 'ready') this.#watch();
+  }
+
+  #overdue(): string | undefined {
+    const { connectTimeoutMs, abandonedAgeMaxMs, silenceMaxMs, clock } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (this.#state !== 'ready') {
+      const isLate = nowMs - this.#openedMs >= connectTimeoutMs;
+      return isLate ? `it was not ready within ${connectTimeoutMs} ms` : undefined;
+    }
+    const [first] = this.#queue;
+    if (first === undefined) return undefined;
+    const abandoned = this.#queue.find(({ isAbandoned }) => isAbandoned);
+    if (nowMs - (abandoned?.sentMs ?? nowMs) >= abandonedAgeMaxMs) {
+      return `it did not answer for ${abandonedAgeMaxMs} ms`;
+    }
+    const waitingSinceMs = Math.max(first.sentMs ?? nowMs, this.#heardMs);
+    return nowMs - waitingSinceMs >= silenceMaxMs
+      ? `it was silent for ${silenceMaxMs} ms`
+      : undefined;
+  }
+}
+
+/** In our words: what a server says is not for our logs. */
+function serverErrorReason(line: string): string {
+  if (line.includes('out of memory')) return 'it is out of memory';
+  if (line.includes('too large')) return 'the value is too large for it';
+  return 'it answered SERVER_ERROR';
+}
