@@ -137,6 +137,7 @@ class Check {
 
   /** Returns the steps that lead on, in the order in which a stack wants them. */
   async #checkStep(step: Step): Promise<Step[]> {
+    if (this.#isKnown(step)) return [];
     const inode = await readInode(this.#volume, step.number);
     if (!this.#isNew(inode, step)) return [];
     this.#fileCount += 1;
@@ -150,14 +151,17 @@ class Check {
     });
   }
 
-  /** Counts the name; false if the inode was met under another one. */
+  /** Counts one more name of a file that may have several; false if none of them was met before. */
+  #isKnown(step: Step): boolean {
+    const namesLeft = this.#namesLeft.get(step.number);
+    if (namesLeft === undefined) return false;
+    this.#namesLeft.set(step.number, namesLeft - 1);
+    if (namesLeft === 0) this.#problems.push(`${shown(step)}: it has more names than links`);
+    return true;
+  }
+
+  /** Counts the inode; false if it was met before and should have one name only. */
   #isNew({ number, type, linkCount }: Ext4Inode, step: Step): boolean {
-    const namesLeft = this.#namesLeft.get(number);
-    if (namesLeft !== undefined) {
-      this.#namesLeft.set(number, namesLeft - 1);
-      if (namesLeft === 0) this.#problems.push(`${shown(step)}: it has more names than links`);
-      return false;
-    }
     const wasFree = this.#use.useInode(number, type === 'directory');
     // The root is one of those inodes that are in use from the start.
     if (!wasFree && step.path !== '') {

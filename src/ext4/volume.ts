@@ -48,6 +48,8 @@ export class Volume {
   readonly #superblock: SuperblockFields;
   /** The blocks used last; what was used longest ago stands first. */
   readonly #kept = new Map<number, Uint8Array>();
+  /** Where the inode tables begin that were used so far, by group. */
+  readonly #inodeTables = new Map<number, number>();
 
   private constructor(disk: RandomAccess, superblock: SuperblockFields, info: FilesystemInfo) {
     this.#disk = disk;
@@ -107,7 +109,7 @@ export class Volume {
     }
     const group = Math.floor((number - 1) / perGroup);
     const offset = ((number - 1) % perGroup) * this.inodeSizeBytes;
-    const table = await this.#inodeTable(group);
+    const table = this.#inodeTables.get(group) ?? (await this.#findInodeTable(group));
     const { blockSizeBytes } = this.info;
     const block = await this.block(
       table + Math.floor(offset / blockSizeBytes),
@@ -123,11 +125,13 @@ export class Volume {
     return GroupDescriptor.decode(block, at);
   }
 
-  async #inodeTable(group: number): Promise<number> {
+  async #findInodeTable(group: number): Promise<number> {
     const { block, at } = await this.#descriptorAt(group);
     const low = GroupDescriptor.decode(block, at).bg_inode_table_lo;
     const isWide = descriptorBytes(this.#superblock) >= 64;
-    return (isWide ? viewOf(block).readUInt32LE(at + 0x28) : 0) * 2 ** 32 + low;
+    const table = (isWide ? viewOf(block).readUInt32LE(at + 0x28) : 0) * 2 ** 32 + low;
+    this.#inodeTables.set(group, table);
+    return table;
   }
 
   async #descriptorAt(group: number): Promise<{ block: Uint8Array; at: number }> {
