@@ -40,8 +40,11 @@ export interface ServiceOptions {
   readonly idleTimeoutMs: number;
 }
 
-/** What a put came to; `conflict`: somebody else is writing the object at this moment. */
-export type ServicePutOutcome = 'created' | 'existed' | 'conflict';
+/**
+ * What a put came to. `conflict`: somebody else is writing the object at this moment. `unconditional`: the server knows no
+ * conditional puts, and said so.
+ */
+export type ServicePutOutcome = 'created' | 'existed' | 'conflict' | 'unconditional';
 
 /** One page of a listing. */
 export interface Page {
@@ -53,11 +56,15 @@ export interface Page {
 /** Where S3 software that is not AWS's says it is. */
 const regionElsewhere = 'us-east-1';
 
+/** What decides where the bucket is. */
+function placeOptions({ endpoint, pathStyle }: ServiceOptions, region: string | undefined) {
+  return { ...defined({ region, endpoint }), forcePathStyle: pathStyle };
+}
+
 function createClient(options: ServiceOptions, region: string | undefined): S3Client {
-  const { ca, endpoint, clockOffsetMs, connectTimeoutMs, idleTimeoutMs } = options;
+  const { ca, clockOffsetMs, connectTimeoutMs, idleTimeoutMs } = options;
   const client = new S3Client({
-    ...defined({ region, endpoint }),
-    forcePathStyle: options.pathStyle,
+    ...placeOptions(options, region),
     // Of its own, so that our endpoint, region and authorities are not taken for those of the token services.
     credentials: options.credentials ?? defaultProvider(),
     maxAttempts: 1,
@@ -103,9 +110,11 @@ interface SdkRequest {
 }
 
 /** The URL below which the bucket's objects lie, by the SDK's rules: prepares a request and does not make it. */
-async function bucketUrl(client: S3Client, bucket: string): Promise<URL> {
+async function bucketUrl(options: ServiceOptions, region: string): Promise<URL> {
+  const credentials = { accessKeyId: 'none', secretAccessKey: 'none' }; // it is not signed either
+  const client = new S3Client({ ...placeOptions(options, region), credentials });
   const key = 'x';
-  const command = new GetObjectCommand({ Bucket: bucket, Key: key });
+  const command = new GetObjectCommand({ Bucket: options.bucket, Key: key });
   let prepared: SdkRequest | undefined;
   command.middlewareStack.add(
     () => async (args) => {
@@ -115,6 +124,7 @@ async function bucketUrl(client: S3Client, bucket: string): Promise<URL> {
     { step: 'build', priority: 'high' },
   );
   await client.send(command);
+  client.destroy();
   const { protocol, hostname, port, path } = present(prepared, 'a prepared request');
   const place = `${protocol}//${hostname}${port === undefined ? '' : `:${port}`}`;
   return new URL(place + path.slice(0, -key.length));
@@ -178,19 +188,16 @@ export class S3Service {
     signal: AbortSignal | undefined,
   ): Promise<ServicePutOutcome> {
     const request = { Bucket: this.place.bucket, Key: key, Body: bytes, IfNoneMatch: '*' };
-    const outcomes: Readonly<Record<string, ServicePutOutcome>> = {
-      PreconditionFailed: 'existed',
-      ConditionalRequestConflict: 'conflict',
-    };
     return await this.#send(what, signal, async (abortSignal) => {
       try {
         await this.#client.send(new PutObjectCommand(request), { abortSignal });
         return 'created';
       } catch (thrown) {
-        const { status, code = '' } = refusalIn(thrown) ?? {};
-        const outcome = outcomes[code] ?? (status === 412 ? 'existed' : undefined);
-        if (outcome === undefined) throw thrown;
-        return outcome;
+        const { status, code } = refusalIn(thrown) ?? {};
+        if (status === 412) return 'existed';
+        if (status === 501) return 'unconditional';
+        if (status === 409 && code === 'ConditionalRequestConflict') return 'conflict';
+        throw thrown;
       }
     });
   }
@@ -261,6 +268,6 @@ export class S3Service {
 /** Finds out where the bucket is and how it is spoken to; asks nobody but the machine's own configuration. */
 export async function openS3Service(options: ServiceOptions): Promise<S3Service> {
   const { client, region } = await createClientInRegion(options);
-  const url = await bucketUrl(client, options.bucket);
+  const url = await bucketUrl(options, region);
   return new S3Service(client, url, { bucket: options.bucket, endpoint: url.origin, region });
 }

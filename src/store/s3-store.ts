@@ -45,6 +45,8 @@ export interface S3StoreOptions {
   readonly credentials?: () => Promise<S3Credentials & { readonly expiration?: Date }>;
   /** Of reads under way at once; further ones wait. Default 64. */
   readonly connectionsMax?: number;
+  /** Of the objects that it takes, held in memory whole. Default 1 GiB; S3 takes 5 GiB at a time. */
+  readonly objectSizeMaxBytes?: number;
   /** Default 5,000. */
   readonly connectTimeoutMs?: number;
   /** How long the server may be silent while we wait. Default 10,000. */
@@ -61,14 +63,11 @@ export interface S3Store extends ObjectStore, AsyncDisposable {
   checkWrites(): Promise<void>;
 }
 
-/** An object is held in memory whole. S3 takes 5 GiB at a time. */
-const objectSizeMaxBytes = 1024 * 1024 * 1024;
-
 const probeName = '@put-if-absent';
 const probeBytes = Buffer.from('Thaw puts this twice to see that the second put fails.\n');
 
 class BucketStore implements S3Store {
-  readonly capabilities: ObjectStoreCapabilities = { objectSizeMaxBytes };
+  readonly capabilities: ObjectStoreCapabilities;
   readonly #service: S3Service;
   readonly #reader: ObjectReader;
   readonly #signer: RequestSigner;
@@ -76,7 +75,13 @@ class BucketStore implements S3Store {
   readonly #prefix: string;
   #probing: Promise<void> | undefined;
 
-  constructor(service: S3Service, reader: ObjectReader, prefix: string) {
+  constructor(
+    service: S3Service,
+    reader: ObjectReader,
+    options: { readonly prefix: string; readonly objectSizeMaxBytes: number },
+  ) {
+    const { prefix, objectSizeMaxBytes } = options;
+    this.capabilities = { objectSizeMaxBytes };
     this.#service = service;
     this.#reader = reader;
     this.#signer = new RequestSigner(service.place.region);
@@ -108,6 +113,7 @@ class BucketStore implements S3Store {
     { signal }: RequestOptions = {},
   ): Promise<PutOutcome> {
     checkObjectName(name);
+    const { objectSizeMaxBytes } = this.capabilities;
     if (bytes.byteLength > objectSizeMaxBytes) {
       throw new StoreObjectTooLargeError(name, bytes.byteLength, objectSizeMaxBytes);
     }
@@ -115,6 +121,7 @@ class BucketStore implements S3Store {
     await untilAborted(this.#probe(), signal);
     const what = `store object "${name}"`;
     const outcome = await this.#service.putIfAbsent(this.#key(name), bytes, what, signal);
+    if (outcome === 'unconditional') throw this.#overwrites(what);
     if (outcome !== 'conflict') return outcome;
     if ((await this.head(name, defined({ signal }))) !== undefined) return 'existed';
     throw new StoreUnavailableError(what, new Error('somebody else is storing it'));
@@ -212,17 +219,17 @@ class BucketStore implements S3Store {
   }
 
   async #probeNow(): Promise<void> {
-    const { endpoint } = this.#service.place;
-    const what = `store anything at ${endpoint}`;
+    const what = 'write to the store';
     const key = this.#key(probeName);
     const put = async () => await this.#service.putIfAbsent(key, probeBytes, what, undefined);
     const first = await put();
     const second = first === 'created' ? await put() : first;
-    if (second !== 'created') return;
-    throw new StoreOverwritesError(
-      what,
-      'the server overwrites objects despite "If-None-Match: *"',
-    );
+    if (second === 'created' || second === 'unconditional') throw this.#overwrites(what);
+  }
+
+  #overwrites(what: string): StoreOverwritesError {
+    const why = `${this.#service.place.endpoint} does not heed "If-None-Match: *"`;
+    return new StoreOverwritesError(what, why);
   }
 
   #disorder(what: string): StoreConfigurationError {
@@ -255,6 +262,7 @@ export async function openS3Store(options: S3StoreOptions): Promise<S3Store> {
   const { openS3Service } = await import('./s3-service.ts');
   const { ObjectReader } = await import('./s3-reader.ts');
   const { connectTimeoutMs = 5000, idleTimeoutMs = 10_000 } = options;
+  const { prefix = '', objectSizeMaxBytes = 2 ** 30 } = options;
   const { bucket, endpoint, region, credentials, ca } = options;
   const service = await openS3Service({
     bucket,
@@ -275,5 +283,5 @@ export async function openS3Store(options: S3StoreOptions): Promise<S3Store> {
     idleTimeoutMs,
     bodyMaxBytes: objectSizeMaxBytes,
   });
-  return new BucketStore(service, reader, options.prefix ?? '');
+  return new BucketStore(service, reader, { prefix, objectSizeMaxBytes });
 }
