@@ -1,0 +1,124 @@
+/** The ways to keep a chunk in the zone against each other, with one of five servers healthy, slow, stopped and killed. */
+
+import type { OpenPool } from '../../src/chunk/index.ts';
+import type { Table } from '../harness.ts';
+import type { EcdfPanel } from '../support/ecdf-chart.ts';
+import type { LinkShape } from '../support/shaped-link.ts';
+import { randomIndexes, type BenchChunk } from './chunks.ts';
+import { fill, fourOfFive, fourOfFour, nameOf, oneCopy, type Contender } from './contenders.ts';
+import { msText, noReads, quantileMs, ratioText, readSome, type Reads } from './measure-reads.ts';
+import { BenchZone, conditions, slowMs, type Condition } from './zone.ts';
+
+export interface CompareOptions {
+  readonly chunks: readonly BenchChunk[];
+  readonly opener: Pick<OpenPool, 'open'>;
+  /** Of one way under one condition, over all rounds. */
+  readonly readCount: number;
+  readonly rounds: number;
+  /** Told what is being measured. */
+  readonly progress: (what: string) => void;
+}
+
+export interface Comparison {
+  readonly table: Table;
+  readonly panels: readonly EcdfPanel[];
+}
+
+/** Reads before the next way's turn. */
+const turnReads = 125;
+
+const sharesShown = [0.5, 0.99, 0.999, 1] as const;
+
+const goals = { badOverHealthy: 1.5, overOneCopy: 1.5 } as const;
+
+type Cells = ReadonlyMap<Condition, ReadonlyMap<Contender, Reads>>;
+
+/** Ways take turns; the one that begins changes. The first reads after a server went bad belong to the measurement. */
+async function measureCondition(
+  ways: ReadonlyMap<Contender, Reads>,
+  options: CompareOptions,
+  seed: number,
+): Promise<void> {
+  const { signal } = new AbortController();
+  const request = { signal, priority: 'foreground' } as const;
+  const order = [...ways];
+  const turns = Math.ceil(options.readCount / options.rounds / turnReads);
+  for (let turn = 0; turn < turns; turn += 1) {
+    for (const [way, reads] of order) {
+      const nextIndex = randomIndexes(seed * 1000 + turn, options.chunks.length);
+      const run = { ...options, count: turnReads, nextIndex };
+      await readSome(reads, (chunk) => way.get(nameOf(way, chunk), request), run);
+    }
+    order.push(...order.splice(0, 1));
+  }
+}
+
+/** All conditions, round after round. The servers that a killed one leaves empty are filled again before the next round. */
+export async function compareWays(
+  linkName: string,
+  shape: LinkShape,
+  options: CompareOptions,
+): Promise<Comparison> {
+  await using zone = await BenchZone.start(shape);
+  await using ways = new AsyncDisposableStack();
+  const contenders = [fourOfFive, oneCopy, fourOfFour].map((way) => ways.use(way(zone.places)));
+  const cells: Cells = new Map(
+    conditions.map((condition) => [condition, new Map(contenders.map((way) => [way, noReads()]))]),
+  );
+  for (let round = 0; round < options.rounds; round += 1) {
+    options.progress(`${linkName}: filling`);
+    for (const way of contenders) await fill(way, options.chunks);
+    for (const [condition, reads] of cells) {
+      options.progress(`${linkName}: round ${round + 1} of ${options.rounds}, ${condition}`);
+      await zone.worsen(condition);
+      await measureCondition(reads, options, round + 1);
+      await zone.heal(condition);
+      for (const way of contenders) await way.recovered();
+    }
+  }
+  return { table: tableOf(linkName, cells), panels: panelsOf(cells) };
+}
+
+function wordsOf(condition: Condition): string {
+  switch (condition) {
+    case 'healthy':
+      return 'five healthy servers';
+    case 'slow':
+      return `one ${slowMs} ms late`;
+    case 'stopped':
+      return 'one stopped (SIGSTOP)';
+    case 'killed':
+      return 'one killed';
+  }
+}
+
+function panelsOf(cells: Cells): EcdfPanel[] {
+  return [...cells].map(([condition, reads]) => ({
+    title: wordsOf(condition),
+    series: [...reads].map(([{ name }, { samplesMs }]) => ({ name, samplesMs })),
+  }));
+}
+
+/** Ratios: of p50 to that of one copy under the same condition, of p99.9 to the way's own in health. */
+function tableOf(linkName: string, cells: Cells): Table {
+  const rows = [...cells].flatMap(([condition, ways]) => {
+    const copy = [...ways].find(([{ name }]) => name === 'one copy')?.[1] ?? noReads();
+    return [...ways].map(([way, reads]) => {
+      const healthy = cells.get('healthy')?.get(way) ?? noReads();
+      return [
+        wordsOf(condition),
+        way.name,
+        String(reads.samplesMs.length),
+        String(reads.failed),
+        ...sharesShown.map((share) => msText(quantileMs(reads, share))),
+        ratioText(quantileMs(reads, 0.5), quantileMs(copy, 0.5)),
+        ratioText(quantileMs(reads, 0.999), quantileMs(healthy, 0.999)),
+      ];
+    });
+  });
+  const title =
+    `Reads of the zone over ${linkName}, one at a time, ms. Goals for 4 of 5: none failed, healthy p50 at most ` +
+    `${goals.overOneCopy} of one copy's, p99.9 with a bad server at most ${goals.badOverHealthy} of its healthy one`;
+  const columns = ['zone', 'way', 'reads', 'failed', 'p50', 'p99', 'p99.9', 'max'];
+  return { title, columns: [...columns, 'p50/one copy', 'p99.9/healthy'], rows };
+}

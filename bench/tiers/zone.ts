@@ -1,0 +1,100 @@
+/** Five real memcached servers with extstore, and what happens to one of them. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { present } from '../../src/base/index.ts';
+import { fillBytesPerSecondOf, type ZoneMember } from '../../src/cache/index.ts';
+import { startMemcached, type Memcached } from '../../src/cache/testing/memcached.ts';
+import { ShapedLink, type LinkShape } from '../support/shaped-link.ts';
+
+const memoryMebibytes = 64;
+const extstoreMebibytes = 1024;
+const serverCount = 5;
+export const slowMs = 100;
+
+/** What one of the five servers does. */
+export const conditions = ['healthy', 'slow', 'stopped', 'killed'] as const;
+export type Condition = (typeof conditions)[number];
+
+/** How servers are reached: by name, through the link or not. */
+export interface ZoneServerPlace extends ZoneMember {
+  readonly port: number;
+}
+
+export class BenchZone implements AsyncDisposable {
+  readonly #servers: readonly Memcached[];
+  readonly #link: ShapedLink | undefined;
+
+  private constructor(servers: readonly Memcached[], link: ShapedLink | undefined) {
+    this.#servers = servers;
+    this.#link = link;
+  }
+
+  /** Without a shape the servers are reached directly. */
+  static async start(shape?: LinkShape): Promise<BenchZone> {
+    await using started = new AsyncDisposableStack();
+    const servers: Memcached[] = [];
+    for (let at = 0; at < serverCount; at += 1) {
+      servers.push(started.use(await startMemcached({ memoryMebibytes, extstoreMebibytes })));
+    }
+    const targets = servers.map(({ address: { port } }, at) => ({ name: nameOf(at), port }));
+    const link = shape === undefined ? undefined : await ShapedLink.open(shape, targets);
+    started.move();
+    return new BenchZone(servers, link);
+  }
+
+  /** Names do not depend on ports, so that chunks lie alike in every run. */
+  get places(): readonly ZoneServerPlace[] {
+    return this.#servers.map(({ address }, at) => ({
+      id: nameOf(at),
+      weight: 1,
+      fillBytesPerSecond: fillBytesPerSecondOf(memoryMebibytes * 2 ** 20),
+      port: this.#link?.portOf(nameOf(at)) ?? address.port,
+    }));
+  }
+
+  get pids(): readonly number[] {
+    return this.#servers.map(({ pid }) => present(pid, 'a running server'));
+  }
+
+  /** From `healthy` to something else. */
+  async worsen(condition: Condition): Promise<void> {
+    const server = present(this.#servers[0], 'a server');
+    if (condition === 'slow') await this.#slow(slowMs);
+    if (condition === 'stopped') server.pause();
+    if (condition === 'killed') await server.kill();
+  }
+
+  /** Back to `healthy`; a server that was killed is empty. */
+  async heal(condition: Condition): Promise<void> {
+    const server = present(this.#servers[0], 'a server');
+    if (condition === 'slow') {
+      await delay(slowMs); // what it owes comes first
+      await this.#slow(undefined);
+    }
+    if (condition === 'stopped') server.resume();
+    if (condition === 'killed') await server.restart();
+  }
+
+  /** See `ShapedLink.lateness`. */
+  async lateness(): Promise<{ readonly p50Ms: number; readonly p99Ms: number } | undefined> {
+    return await this.#link?.lateness();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#link?.[Symbol.asyncDispose]();
+    for (const server of this.#servers) await server[Symbol.asyncDispose]();
+  }
+
+  async #slow(extraDelayMs: number | undefined): Promise<void> {
+    const fault =
+      extraDelayMs === undefined
+        ? ({ kind: 'none' } as const)
+        : ({ kind: 'slow', extraDelayMs } as const);
+    await this.#link?.fault(nameOf(0), fault);
+  }
+}
+
+function nameOf(at: number): string {
+  return `server-${at}`;
+}
