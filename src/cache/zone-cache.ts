@@ -30,7 +30,7 @@ import { TierUnavailableError } from './errors.ts';
 import { encodeStripe, stripeHeaderRecord, stripeKey } from './stripe.ts';
 import { ZoneFill, type ChunkToWrite } from './zone-fill.ts';
 import { ZoneMembers, type ZoneMember, type ZoneNode } from './zone-members.ts';
-import { raceStripes, type RaceOutcome, type StripeAnswer } from './zone-race.ts';
+import { raceStripes, type RaceOptions, type RaceOutcome, type StripeAnswer } from './zone-race.ts';
 import { RepairMemory } from './zone-repair-memory.ts';
 import type { ZoneServer } from './zone-server.ts';
 import type { ZoneStatus } from './zone-status.ts';
@@ -79,6 +79,14 @@ const hedgeMinMs = 5;
 /** The origin's p99 or so: whoever has waited for that long would have had the chunk from there. */
 const hedgeMaxMs = 100;
 
+/** Of the hits, every so manieth hears also the fifth server, to find what is missing there. */
+const auditInterval = 16;
+/**
+ * After a change of the servers all hits do, for so long: a server that comes back to a chunk may have kept a stripe that another has
+ * got meanwhile, and until one of the two gets the missing one no other may be lost.
+ */
+const auditAllMs = 600_000;
+
 /** A chunk, and where it lies. */
 interface Place {
   readonly chunk: ChunkName;
@@ -87,6 +95,10 @@ interface Place {
 }
 
 /** See the head of this file. */
+interface Repair extends Pick<Place, 'chunk' | 'key'>, Pick<RaceOutcome, 'stripes'> {
+  readonly node: ZoneNode;
+}
+
 export class ZoneCache implements CacheTier {
   readonly #time: Clock & Timers;
   readonly #readDeadlineMs: number;
@@ -97,6 +109,10 @@ export class ZoneCache implements CacheTier {
   readonly #recent: RecentLatency;
   readonly #reads = { inFlight: 0, hits: 0, misses: 0, unavailable: 0, timeouts: 0, abandoned: 0 };
   readonly #stripes = { corrupt: 0, raced: 0, rebuilt: 0, repaired: 0 };
+
+  /** 1: the next. */
+  #readsToAudit = auditInterval;
+  #auditAllUntilMs: number;
 
   constructor(options: ZoneCacheOptions) {
     this.#time = options.time ?? { ...systemClock, ...systemTimers };
@@ -110,6 +126,8 @@ export class ZoneCache implements CacheTier {
       time: this.#time,
     });
     this.#members.set(options.servers);
+    // Who starts does not know when the servers changed.
+    this.#auditAllUntilMs = this.#time.monotonicMs() + auditAllMs;
     this.#repairs = new RepairMemory({
       restMs: repairRestMs,
       entriesMax: repairEntriesMax,
@@ -135,7 +153,10 @@ export class ZoneCache implements CacheTier {
     if (request.priority === 'foreground') this.#recent.record(tookMs);
     this.#tally(place, outcome);
     const found = outcome.verdict === 'hit' ? this.#join(outcome, tookMs) : undefined;
-    this.#mend(place, outcome, found);
+    const stripes = outcome.verdict === 'hit' ? outcome.stripes : undefined;
+    for (const [position, answer] of outcome.answers.entries()) {
+      this.#mend(place, position, answer, stripes);
+    }
     if (found === undefined) this.#throwUnlessMiss(outcome);
     return found;
   }
@@ -176,6 +197,7 @@ export class ZoneCache implements CacheTier {
    */
   setServers(servers: readonly ZoneMember[]): void {
     this.#members.set(servers);
+    this.#auditAllUntilMs = this.#time.monotonicMs() + auditAllMs;
   }
 
   /** Resolves when all that was offered is written or given up. */
@@ -216,8 +238,12 @@ export class ZoneCache implements CacheTier {
     this.#reads.inFlight += 1;
     try {
       const servers = nodes.map(({ server }) => server);
-      const race = { servers, key, chunk, deadlineMs: this.#readDeadlineMs, timers: this.#time };
-      return await raceStripes(race, request);
+      const onOver = (): void => releases.forEach((release) => release());
+      const [deadlineMs, timers] = [this.#readDeadlineMs, this.#time];
+      const race = { servers, key, chunk, deadlineMs, timers, onOver };
+      const onLate: RaceOptions['onLate'] = (position, answer, stripes) =>
+        this.#mend(place, position, answer, stripes);
+      return await raceStripes(this.#isAudited() ? { ...race, onLate } : race, request);
     } catch (thrown) {
       this.#reads.abandoned += 1;
       // Readers who hedge give up just those reads that take long: without them the p99 would fall and fall.
@@ -226,25 +252,29 @@ export class ZoneCache implements CacheTier {
       throw thrown;
     } finally {
       this.#reads.inFlight -= 1;
-      for (const release of releases) release();
     }
+  }
+
+  /** Whether this read hears also those whom it does not wait for. */
+  #isAudited(): boolean {
+    this.#readsToAudit -= 1;
+    if (this.#readsToAudit > 0 && this.#time.monotonicMs() >= this.#auditAllUntilMs) return false;
+    this.#readsToAudit = auditInterval;
+    return true;
   }
 
   #tally({ nodes }: Place, { verdict, answers, stripes }: RaceOutcome): void {
     for (const [position, { counters }] of nodes.entries()) {
       const answer = answers[position];
-      if (answer === undefined) continue;
-      if (answer.kind === 'none') counters.missing += 1;
-      if (answer.kind === 'corrupt') counters.corrupt += 1;
-      if (answer.kind === 'unavailable') counters.unavailable += 1;
-      if (answer.kind === 'pending' && verdict === 'late') counters.late += 1;
-      if (verdict !== 'hit') continue;
-      if (answer.kind === 'pending') counters.lost += 1;
-      if (isUsed(answer, stripes)) counters.used += 1;
-    }
-    this.#stripes.corrupt += answers.filter(({ kind }) => kind === 'corrupt').length;
-    if (verdict === 'hit') {
-      this.#stripes.raced += answers.filter(({ kind }) => kind === 'pending').length;
+      if (answer?.kind === 'pending') {
+        if (verdict === 'late') counters.late += 1;
+        if (verdict === 'hit') {
+          counters.lost += 1;
+          this.#stripes.raced += 1;
+        }
+      } else if (verdict === 'hit' && answer !== undefined && isUsed(answer, stripes)) {
+        counters.used += 1;
+      }
     }
   }
 
@@ -271,35 +301,45 @@ export class ZoneCache implements CacheTier {
     throw new TierUnavailableError('zone', reason, causes[0]?.cause);
   }
 
-  /** Writes the stripe that a hit lacked where there is none, and deletes what is no stripe. */
-  #mend(place: Place, { answers, stripes }: RaceOutcome, found: Uint8Array | undefined): void {
-    for (const [position, node] of place.nodes.entries()) {
-      const answer = answers[position];
-      if (answer === undefined || answer.kind === 'pending' || answer.kind === 'unavailable')
-        continue;
-      if (found !== undefined && !isUsed(answer, stripes)) {
-        if (this.#repair(place, node, found, stripes)) continue;
-      }
-      if (answer.kind === 'corrupt') void this.#delete(node, place.key);
+  /**
+   * Takes note of what a server said besides a stripe that was used. `stripes`: of a hit, whose missing one is then written where there
+   * is none; left out where there was none. What is no stripe and not overwritten so is deleted.
+   */
+  #mend(
+    { chunk, key, nodes }: Place,
+    position: number,
+    answer: StripeAnswer,
+    stripes?: RaceOutcome['stripes'],
+  ): void {
+    const node = nodes[position];
+    if (node === undefined || answer.kind === 'pending') return;
+    if (answer.kind === 'unavailable') {
+      node.counters.unavailable += 1;
+      return;
     }
+    if (answer.kind === 'none') node.counters.missing += 1;
+    if (answer.kind === 'corrupt') {
+      node.counters.corrupt += 1;
+      this.#stripes.corrupt += 1;
+    }
+    const isLacking =
+      stripes !== undefined && !isUsed(answer, stripes) && !completes(answer, stripes);
+    if (isLacking && this.#repair({ chunk, key, node, stripes })) return;
+    if (answer.kind === 'corrupt') void this.#delete(node, key);
   }
 
   /** False if the stripe is not written, because there is a reason not to. */
-  #repair(
-    { chunk, key }: Place,
-    node: ZoneNode,
-    found: Uint8Array,
-    stripes: readonly (Uint8Array | undefined)[],
-  ): boolean {
+  #repair({ chunk, key, node, stripes }: Repair): boolean {
     const { server, lane, counters } = node;
     if (server.state === 'down' || this.#repairs.isResting(key, server.id)) return false;
     this.#repairs.remember(key, server.id);
-    const index = Array.from({ length: stripeCount }, (_, at) => stripes[at]).indexOf(undefined);
-    // A copy: the chunk belongs to who asked for it.
-    const payload = new Uint8Array(payloadOf(encodeStripes(found), index));
+    const index = missingIndex(stripes);
+    const payload = payloadOf(encodeStripes(rebuildChunk(stripes)), index);
     const sizeBytes = stripeHeaderRecord.sizeBytes + payload.byteLength;
     const parts = (): readonly Uint8Array[] => encodeStripe(chunk, index, payload);
-    const write = { key, heldBytes: payload.byteLength, stripes: [{ lane, sizeBytes, parts }] };
+    // A quarter is a view of the whole chunk.
+    const heldBytes = chunk.storedLengthBytes;
+    const write = { key, heldBytes, stripes: [{ lane, sizeBytes, parts }] };
     return this.#fill.repair(write, () => {
       counters.repaired += 1;
       this.#stripes.repaired += 1;
@@ -354,8 +394,17 @@ function tooFewServers(count: number): string {
 }
 
 /** Whether the chunk was made with it: not of two stripes with one index the second. */
-function isUsed(answer: StripeAnswer, stripes: readonly (Uint8Array | undefined)[]): boolean {
+function isUsed(answer: StripeAnswer, stripes: RaceOutcome['stripes']): boolean {
   return answer.kind === 'stripe' && stripes[answer.index] === answer.payload;
+}
+
+/** Whether it is the stripe that the four of a hit lack. */
+function completes(answer: StripeAnswer, stripes: RaceOutcome['stripes']): boolean {
+  return answer.kind === 'stripe' && stripes[answer.index] === undefined;
+}
+
+function missingIndex(stripes: RaceOutcome['stripes']): number {
+  return Array.from({ length: stripeCount }, (_, index) => stripes[index]).indexOf(undefined);
 }
 
 function payloadOf({ data, parity }: Stripes, index: number): Uint8Array {

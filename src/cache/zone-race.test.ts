@@ -62,7 +62,7 @@ test('whatever servers answer, and in whatever order, the verdict is what they h
       const servers = behaviours.map((does) =>
         serverThat(does, (work) => scheduler.schedule(work)),
       );
-      const race = { servers, key: 'key', chunk: name, deadlineMs: 250, timers };
+      const race = { servers, key: 'key', chunk: name, deadlineMs: 250, timers, onOver: () => {} };
       const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
       const racing = raceStripes(race, request);
       await scheduler.waitIdle();
@@ -87,7 +87,7 @@ test('an abort at any moment rejects with its reason, or comes too late', async 
       const servers = behaviours.map((does) =>
         serverThat(does, (work) => scheduler.schedule(work)),
       );
-      const race = { servers, key: 'key', chunk: name, deadlineMs: 250, timers };
+      const race = { servers, key: 'key', chunk: name, deadlineMs: 250, timers, onOver: () => {} };
       const abort = new AbortController();
       const reason = new Error('no longer wanted');
       const request = { signal: abort.signal, priority: 'foreground' } as const;
@@ -120,7 +120,7 @@ test('a request that becomes urgent under way is so for the servers too', async 
   };
   const servers = Array.from({ length: 5 }, () => server);
   const racing = raceStripes(
-    { servers, key: 'k', chunk: name, deadlineMs: 250, timers: time },
+    { servers, key: 'k', chunk: name, deadlineMs: 250, timers: time, onOver: () => {} },
     request,
   );
   request.priority = 'foreground';

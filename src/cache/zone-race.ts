@@ -2,10 +2,11 @@
  * One read of the zone: the same question to all servers of a chunk at once, over as soon as its outcome is certain.
  *
  * Invariants: every server is asked exactly once, however it and the others do (constant work; the paper, section 4.1); the race ends by
- * its deadline, whatever they do; the stripes that it gives are what they say. Who has not answered by then is abandoned.
+ * its deadline, whatever they do; the stripes that it gives are what they say. Who has not answered by then is abandoned, unless
+ * somebody listens to what it has to say.
  */
 
-import type { Priority, Timers } from '../base/index.ts';
+import { untilAborted, type Priority, type Timers } from '../base/index.ts';
 import { dataStripeCount } from '../erasure/index.ts';
 import type { ChunkName, TierRequest } from './cache-tier.ts';
 import { parseStripe } from './stripe.ts';
@@ -37,6 +38,17 @@ export interface RaceOptions {
   readonly chunk: ChunkName;
   readonly deadlineMs: number;
   readonly timers: Timers;
+  /** Called once, when no server is heard any longer. */
+  readonly onOver: () => void;
+  /**
+   * Left out: after a hit those who have not answered are abandoned. Else they have until the deadline, and this is told what they
+   * say, and of the stripes of the hit.
+   */
+  readonly onLate?: (
+    position: number,
+    answer: StripeAnswer,
+    stripes: RaceOutcome['stripes'],
+  ) => void;
 }
 
 /** Rejects with the signal's reason, and for no other. */
@@ -51,9 +63,10 @@ class StripeRace {
   readonly #options: RaceOptions;
   readonly #request: TierRequest;
   readonly #abort = new AbortController();
-  readonly #verdict = Promise.withResolvers<RaceVerdict>();
+  readonly #outcome = Promise.withResolvers<RaceOutcome>();
   readonly #answers: StripeAnswer[];
   readonly #stripes: (Uint8Array | undefined)[] = [];
+  #cancelTimer = (): void => {};
   #isOver = false;
 
   constructor(options: RaceOptions, request: TierRequest) {
@@ -65,31 +78,57 @@ class StripeRace {
   async run(): Promise<RaceOutcome> {
     const { servers, timers, deadlineMs } = this.#options;
     const { signal } = this.#request;
-    signal.throwIfAborted();
-    const giveUp = (): void => this.#verdict.reject(signal.reason);
+    const giveUp = (): void => {
+      this.#abandon();
+      this.#outcome.reject(signal.reason);
+    };
     signal.addEventListener('abort', giveUp, { once: true });
-    const cancelTimer = timers.after(deadlineMs, () => this.#verdict.resolve('late'));
-    for (const [position, server] of servers.entries()) void this.#ask(position, server);
+    this.#cancelTimer = timers.after(deadlineMs, () => {
+      if (!this.#isOver) this.#end('late');
+      this.#abandon();
+    });
+    if (signal.aborted) giveUp();
+    else for (const [position, server] of servers.entries()) void this.#ask(position, server);
     try {
-      const verdict = await this.#verdict.promise;
-      return { verdict, answers: this.#answers, stripes: this.#stripes };
+      return await this.#outcome.promise;
     } finally {
-      this.#isOver = true;
-      cancelTimer();
       signal.removeEventListener('abort', giveUp);
-      this.#abort.abort();
     }
   }
 
   async #ask(position: number, server: ZoneServer): Promise<void> {
     const answer = await this.#answerOf(server);
-    if (this.#isOver) return;
+    if (this.#abort.signal.aborted) return;
     this.#answers[position] = answer;
+    if (this.#isOver) {
+      this.#options.onLate?.(position, answer, this.#stripes);
+      if (!this.#isAwaited()) this.#abandon();
+      return;
+    }
     if (answer.kind === 'stripe') this.#stripes[answer.index] ??= answer.payload;
     const verdict = this.#judge();
-    if (verdict === undefined) return;
+    if (verdict !== undefined) this.#end(verdict);
+  }
+
+  #end(verdict: RaceVerdict): void {
     this.#isOver = true;
-    this.#verdict.resolve(verdict);
+    this.#outcome.resolve({ verdict, answers: [...this.#answers], stripes: this.#stripes });
+    const isHeard = verdict === 'hit' && this.#options.onLate !== undefined;
+    if (!isHeard || !this.#isAwaited()) this.#abandon();
+  }
+
+  /** Nobody is heard any longer. */
+  #abandon(): void {
+    if (this.#abort.signal.aborted) return;
+    this.#isOver = true;
+    this.#cancelTimer();
+    this.#abort.abort();
+    this.#options.onOver();
+  }
+
+  /** Whether a server has not answered yet. */
+  #isAwaited(): boolean {
+    return this.#answers.some(({ kind }) => kind === 'pending');
   }
 
   async #answerOf(server: ZoneServer): Promise<StripeAnswer> {
@@ -102,9 +141,9 @@ class StripeRace {
       },
     };
     try {
-      const bytes = await server.get(key, asked);
-      // Whoever answers too late is not worth a checksum.
-      if (this.#isOver) return { kind: 'pending' };
+      const bytes = await untilAborted(server.get(key, asked), this.#abort.signal);
+      // Whoever is not heard any longer is not worth a checksum.
+      if (this.#abort.signal.aborted) return { kind: 'pending' };
       if (bytes === undefined) return { kind: 'none' };
       const stripe = parseStripe(bytes, chunk);
       if (stripe.fault === undefined) return { kind: 'stripe', ...stripe };

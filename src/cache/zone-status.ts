@@ -39,6 +39,6 @@ export interface ZoneStatus {
   readonly hedgeAfterMs: number;
   /** Of hits. */
   readonly latency: LatencySnapshot;
-  /** By id. */
+  /** In the order in which they were given. */
   readonly servers: readonly ZoneNodeStatus[];
 }

@@ -33,7 +33,7 @@ export interface SimulatedServerOptions {
   readonly time: Clock & Timers;
   readonly random: () => number;
   readonly faults?: ServerFaults;
-  /** Of every answer; 1 ms by default. */
+  /** Of every answer; 1 ms by default. That there is no value is said in half the time, being short. */
   readonly delayMs?: () => number;
   /** More requests at a time are refused; Infinity by default. */
   readonly outstandingMax?: number;
@@ -62,8 +62,9 @@ export class SimulatedZoneServer implements ZoneServer {
   gets = { hits: 0, misses: 0 };
   deletes = 0;
   isClosed = false;
-  /** Requests that were under way when it was closed. */
+  /** Requests that were still wanted when it was closed. */
   cutOff = 0;
+  #wanted = 0;
 
   constructor(options: SimulatedServerOptions) {
     this.id = options.id;
@@ -73,7 +74,8 @@ export class SimulatedZoneServer implements ZoneServer {
   }
 
   get(key: string, request: ZoneServerRequest): Promise<Uint8Array | undefined> {
-    return this.#serve(request, () => {
+    const isShort = (): boolean => !this.values.has(key);
+    return this.#serve(request, isShort, () => {
       if (this.#draw('forgets')) this.values.delete(key);
       const value = this.#draw('swaps') ? this.#anyValue() : this.values.get(key);
       this.gets[value === undefined ? 'misses' : 'hits'] += 1;
@@ -86,16 +88,25 @@ export class SimulatedZoneServer implements ZoneServer {
     const sizeBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
     this.puts.push({ atMs: this.#options.time.monotonicMs(), key, sizeBytes, priority });
     // Sent as it was at the call or later: who changes it meanwhile stores what nobody meant.
-    return this.#serve(request, () => void this.values.set(key, Buffer.concat(parts)));
+    const store = (): void => void this.values.set(key, Buffer.concat(parts));
+    return this.#serve(request, () => false, store);
   }
 
   delete(key: string, request: ZoneServerRequest): Promise<void> {
     this.deletes += 1;
-    return this.#serve(request, () => void this.values.delete(key));
+    return this.#serve(
+      request,
+      () => false,
+      () => void this.values.delete(key),
+    );
   }
 
   flush(request: ZoneServerRequest): Promise<void> {
-    return this.#serve(request, () => this.values.clear());
+    return this.#serve(
+      request,
+      () => false,
+      () => this.values.clear(),
+    );
   }
 
   /** Requests hang from now on, those under way included. */
@@ -118,11 +129,14 @@ export class SimulatedZoneServer implements ZoneServer {
 
   async close(): Promise<void> {
     this.isClosed = true;
-    this.cutOff = this.outstanding;
+    this.cutOff = this.#wanted;
   }
 
-  async #serve<T>(request: ZoneServerRequest, answer: () => T): Promise<T> {
-    const { signal } = request;
+  async #serve<T>(
+    { signal }: ZoneServerRequest,
+    isShort: () => boolean,
+    answer: () => T,
+  ): Promise<T> {
     signal.throwIfAborted();
     if (this.state === 'down') throw new ServerUnavailableError(this.id, 'it is down');
     if (this.isClosed) throw new ServerUnavailableError(this.id, 'it is closed');
@@ -131,14 +145,19 @@ export class SimulatedZoneServer implements ZoneServer {
     }
     this.outstanding += 1;
     this.outstandingPeak = Math.max(this.outstandingPeak, this.outstanding);
-    const answered = this.#answer(answer).finally(() => (this.outstanding -= 1));
-    if (this.#draw('ignoresAbort')) return answered;
-    return untilAborted(answered, signal);
+    this.#wanted += 1;
+    const answered = this.#answer(isShort(), answer).finally(() => (this.outstanding -= 1));
+    try {
+      return await (this.#draw('ignoresAbort') ? answered : untilAborted(answered, signal));
+    } finally {
+      this.#wanted -= 1;
+    }
   }
 
-  async #answer<T>(answer: () => T): Promise<T> {
+  async #answer<T>(isShort: boolean, answer: () => T): Promise<T> {
     if (this.#draw('hangs')) await new Promise(() => {});
-    await new Promise<void>((resolve) => this.#options.time.after(this.delayMs(), resolve));
+    const delayMs = isShort ? this.delayMs() / 2 : this.delayMs();
+    await new Promise<void>((resolve) => this.#options.time.after(delayMs, resolve));
     await this.#stopped?.promise;
     const isFailing = this.#draw('fails');
     if (isFailing && this.#options.random() < 0.5) throw this.#failure();

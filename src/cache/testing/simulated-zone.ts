@@ -1,9 +1,13 @@
 /** A zone cache over simulated servers, in virtual time. */
 
+import assert from 'node:assert/strict';
+
+import { errorCode } from '../../base/index.ts';
 import { VirtualTime } from '../../base/testing/virtual-time.ts';
 import { seededRandom } from '../../store/testing/seeded-random.ts';
 import { ZoneCache, type ZoneCacheOptions } from '../zone-cache.ts';
 import { fillBytesPerSecondOf, type ZoneMember } from '../zone-members.ts';
+import type { NamedChunk } from './cache-tier-conformance.ts';
 import { SimulatedZoneServer, type SimulatedServerOptions } from './simulated-zone-server.ts';
 
 export interface SimulatedZoneOptions extends Partial<Omit<ZoneCacheOptions, 'time'>> {
@@ -11,6 +15,12 @@ export interface SimulatedZoneOptions extends Partial<Omit<ZoneCacheOptions, 'ti
   readonly seed?: number;
   readonly outstandingMax?: number;
   readonly fillBytesPerSecond?: number;
+}
+
+/** How a read ended: with the right bytes, with none (undefined), or with an error's code. */
+export interface ReadEnd {
+  readonly found: string | undefined;
+  readonly tookMs: number;
 }
 
 export class SimulatedZone {
@@ -49,6 +59,29 @@ export class SimulatedZone {
     const server = this.all[index];
     if (server === undefined) throw new Error(`There is no server ${index}`);
     return server;
+  }
+
+  /** Reads a chunk. Wrong bytes fail the test. Does not move time: see `VirtualTime.until`. */
+  async read({ name, ciphertext }: NamedChunk): Promise<ReadEnd> {
+    const startedMs = this.time.monotonicMs();
+    const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
+    const end = (found: string | undefined): ReadEnd => {
+      return { found, tookMs: this.time.monotonicMs() - startedMs };
+    };
+    try {
+      const bytes = await this.cache.get(name, request);
+      if (bytes !== undefined) assert.equal(Buffer.compare(bytes, ciphertext), 0);
+      return end(bytes && 'right');
+    } catch (thrown) {
+      if (thrown instanceof assert.AssertionError) throw thrown;
+      return end(errorCode(thrown) ?? 'an error without a code');
+    }
+  }
+
+  /** Offers the chunks and waits until they are written or given up. */
+  async fill(...chunks: readonly NamedChunk[]): Promise<void> {
+    for (const { name, ciphertext } of chunks) this.cache.offer(name, ciphertext);
+    await this.time.until(this.cache.idle());
   }
 
   #connect({ id }: ZoneMember): SimulatedZoneServer {
