@@ -1,6 +1,6 @@
 /** What can go wrong on a chunk's way into the worker. */
 
-import { ThawError } from '../base/index.ts';
+import { errorMessage, ThawError } from '../base/index.ts';
 
 export class ChunkMissingError extends ThawError {
   constructor(rootId: string, digestHex: string) {
@@ -81,6 +81,28 @@ export class ServerAddressError extends ThawError {
       code: 'ERR_CACHE_SERVER_ADDRESS',
       fault: 'caller',
       message: `Cannot use cache server address "${address}": ${reason}; give memcached://USER:PASSWORD@HOST:PORT`,
+    });
+  }
+}
+
+export class DiskCacheInUseError extends ThawError {
+  constructor(path: string) {
+    super({
+      code: 'ERR_CACHE_DISK_IN_USE',
+      fault: 'environment',
+      message: `Cannot use disk cache "${path}": another process uses it; give each worker a directory of its own`,
+      retryable: true,
+    });
+  }
+}
+
+export class DiskCacheUnavailableError extends ThawError {
+  constructor(path: string, cause: unknown) {
+    super({
+      code: 'ERR_CACHE_DISK_UNAVAILABLE',
+      fault: 'environment',
+      message: `Cannot use disk cache "${path}": ${errorMessage(cause)}; make it a directory that can be written`,
+      cause,
     });
   }
 }

@@ -112,6 +112,8 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_CACHE_CHUNK_MISSING: 'badImage',
   ERR_CACHE_CHUNK_UNREADABLE: 'badImage',
   ERR_CACHE_DEADLINE: 'unreachable',
+  ERR_CACHE_DISK_IN_USE: 'conflict',
+  ERR_CACHE_DISK_UNAVAILABLE: 'environment',
   ERR_CACHE_SERVER_ADDRESS: 'usage',
   ERR_CACHE_SERVER_UNAVAILABLE: 'unreachable',
   ERR_CACHE_TIER_UNAVAILABLE: 'unreachable',

@@ -130,13 +130,15 @@ function testCopies({ create }: CacheTierConformance): void {
     assertSame(await driver.get(name), ciphertext);
   });
 
-  test('a chunk that is not there is undefined, also where one of another root or length is', async () => {
+  test('a chunk that is not there is undefined, also where one of another length is', async () => {
     const made = await create();
     await using driver = new Driver(made);
     const { name, ciphertext } = namedChunk(3, 2 * 4096);
     assert.equal(await driver.get(name), undefined);
     await driver.offer({ name, ciphertext });
-    assert.equal(await driver.get({ ...name, rootId: 'r2' }), undefined);
+    // Equal digests are equal ciphertexts, so a tier may do without the root.
+    const ofOtherRoot = await driver.get({ ...name, rootId: 'r2' });
+    if (ofOtherRoot !== undefined) assertSame(ofOtherRoot, ciphertext);
     assert.equal(await driver.get(namedChunk(4, 2 * 4096).name), undefined);
     for (const storedLengthBytes of [4096, 4 * 4096]) {
       assert.equal(await driver.get({ ...name, storedLengthBytes }), undefined);

@@ -1,0 +1,284 @@
+import assert from 'node:assert/strict';
+import {
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+import fc from 'fast-check';
+
+import { VirtualTime } from '../base/testing/virtual-time.ts';
+import type { ChunkName } from './cache-tier.ts';
+import { openDiskCache, type DiskCache, type DiskCacheOptions } from './disk-cache.ts';
+import { diskChunkKey, diskChunkPath } from './disk-chunk-name.ts';
+import {
+  cacheTierConformance,
+  namedChunk,
+  type NamedChunk,
+} from './testing/cache-tier-conformance.ts';
+import { tryLock } from './testing/flock.ts';
+
+const blockSizeBytes = 4096;
+const mebibyte = 2 ** 20;
+
+async function makeDirectory(): Promise<{ readonly path: string } & AsyncDisposable> {
+  const path = await mkdtemp(join(tmpdir(), 'thaw-disk-cache-'));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+async function openAt(path: string, options: Partial<DiskCacheOptions> = {}): Promise<DiskCache> {
+  return await openDiskCache({ path, sizeMaxBytes: 16 * mebibyte, tryLock, ...options });
+}
+
+function get(cache: DiskCache, { name }: NamedChunk): Promise<Uint8Array | undefined> {
+  return cache.get(name, { signal: new AbortController().signal, priority: 'foreground' });
+}
+
+async function offer(cache: DiskCache, ...chunks: readonly NamedChunk[]): Promise<void> {
+  for (const { name, ciphertext } of chunks) cache.offer(name, ciphertext);
+  await cache.settled();
+}
+
+function assertSame(found: Uint8Array | undefined, { ciphertext }: NamedChunk): void {
+  assert.ok(found !== undefined && Buffer.compare(found, ciphertext) === 0);
+}
+
+function fileOf(path: string, name: ChunkName): string {
+  return join(path, 'chunks', diskChunkPath(diskChunkKey(name)));
+}
+
+/** Paths below a directory, of files only. */
+async function filesBelow(path: string): Promise<string[]> {
+  const entries = await readdir(path, { withFileTypes: true, recursive: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+}
+
+async function occupiedBytes(path: string): Promise<number> {
+  const sizes = (await filesBelow(join(path, 'chunks'))).map(
+    async (file) => (await stat(file)).blocks,
+  );
+  return (await Promise.all(sizes)).reduce((sum, blocks) => sum + blocks * 512, 0);
+}
+
+cacheTierConformance({
+  name: 'the disk cache',
+  create: async () => {
+    const directory = await makeDirectory();
+    const tier = await openAt(directory.path);
+    return {
+      tier,
+      settled: () => tier.settled(),
+      damage: async (chunk) => {
+        const file = await open(fileOf(directory.path, chunk), 'r+');
+        await file.write(Buffer.of(1, 2, 3), 0, 3, 5);
+        await file.close();
+      },
+      breakDown: () => rm(directory.path, { recursive: true }),
+      [Symbol.asyncDispose]: async () => {
+        await tier.close();
+        await directory[Symbol.asyncDispose]();
+      },
+    };
+  },
+});
+
+test('a cache opened again has the chunks of before, at once and when it has listed them', async () => {
+  await using directory = await makeDirectory();
+  const chunks = [1, 2, 3].map((seed) => namedChunk(seed, seed * blockSizeBytes));
+  await using before = await openAt(directory.path);
+  await offer(before, ...chunks);
+  await before.close();
+  await using after = await openAt(directory.path);
+  assert.equal(after.status().isIndexed, false);
+  for (const chunk of chunks) assertSame(await get(after, chunk), chunk);
+  await after.settled();
+  const { isIndexed, chunks: count, bytes } = after.status();
+  assert.deepEqual({ isIndexed, count, bytes }, { isIndexed: true, count: 3, bytes: 6 * 4096 });
+  for (const chunk of chunks) assertSame(await get(after, chunk), chunk);
+  await after.close();
+});
+
+test('files never occupy more than the limit, and the status says what they do', async () => {
+  await using directory = await makeDirectory();
+  const limit = 64 * blockSizeBytes;
+  const lengths = fc.array(fc.integer({ min: 1, max: 70 }), { minLength: 5, maxLength: 40 });
+  let seed = 0;
+  await fc.assert(
+    fc.asyncProperty(lengths, async (blockCounts) => {
+      await using cache = await openAt(directory.path, { sizeMaxBytes: limit });
+      for (const blockCount of blockCounts) {
+        await offer(cache, namedChunk((seed += 1), blockCount * blockSizeBytes));
+        const occupied = await occupiedBytes(directory.path);
+        assert.ok(occupied <= limit);
+        assert.equal(cache.status().bytes, occupied);
+      }
+      await cache.close();
+    }),
+    { numRuns: 8 },
+  );
+});
+
+test('a smaller limit than before is kept to as soon as the files are listed', async () => {
+  await using directory = await makeDirectory();
+  await using before = await openAt(directory.path);
+  await offer(before, ...Array.from({ length: 20 }, (_, seed) => namedChunk(seed, 16 * 4096)));
+  await before.close();
+  await using after = await openAt(directory.path, { sizeMaxBytes: 5 * 16 * 4096 });
+  await after.settled();
+  assert.equal(after.status().chunks, 5);
+  assert.equal(await occupiedBytes(directory.path), 5 * 16 * 4096);
+  await after.close();
+});
+
+test('a sweep of chunks used once leaves the hot set, also across a restart', async () => {
+  await using directory = await makeDirectory();
+  const time = new VirtualTime();
+  const options = { sizeMaxBytes: 40 * blockSizeBytes, clock: time, timers: time };
+  const hot = Array.from({ length: 20 }, (_, seed) => namedChunk(seed, blockSizeBytes));
+  let cache = await openAt(directory.path, options);
+  await offer(cache, ...hot);
+  await time.pass(60_000);
+  for (const chunk of hot) assertSame(await get(cache, chunk), chunk);
+  await cache.close();
+  cache = await openAt(directory.path, options);
+  await cache.settled();
+  for (let seed = 1000; seed < 1200; seed += 1) {
+    await time.pass(100);
+    await offer(cache, namedChunk(seed, blockSizeBytes));
+  }
+  for (const chunk of hot) assertSame(await get(cache, chunk), chunk);
+});
+
+test('a missing or damaged history costs history only', async () => {
+  await using directory = await makeDirectory();
+  const chunk = namedChunk(1, blockSizeBytes);
+  const path = join(directory.path, 'history');
+  await using first = await openAt(directory.path);
+  await offer(first, chunk);
+  await first.close();
+  const whole = await readFile(path);
+  const flipped = Buffer.from(whole);
+  flipped[30] = (flipped[30] ?? 0) ^ 1;
+  for (const damaged of [
+    undefined,
+    flipped,
+    whole.subarray(0, 50),
+    Buffer.alloc(0),
+    Buffer.alloc(99),
+  ]) {
+    if (damaged === undefined) await rm(path);
+    else await writeFile(path, damaged);
+    await using cache = await openAt(directory.path);
+    await cache.settled();
+    assertSame(await get(cache, chunk), chunk);
+  }
+});
+
+test('a file of the wrong length is no hit, is removed, and its chunk can be kept again', async () => {
+  await using directory = await makeDirectory();
+  const chunk = namedChunk(1, 8 * blockSizeBytes);
+  const file = fileOf(directory.path, chunk.name);
+  await using cache = await openAt(directory.path);
+  for (const length of [0, 1, 8 * blockSizeBytes - 1, 8 * blockSizeBytes + 1]) {
+    await offer(cache, chunk);
+    await truncate(file, length);
+    assert.equal(await get(cache, chunk), undefined);
+    await assert.rejects(stat(file), { code: 'ENOENT' });
+  }
+  assert.equal(cache.status().wrongLengths, 4);
+  assert.equal(cache.status().bytes, 0);
+  await offer(cache, chunk);
+  assertSame(await get(cache, chunk), chunk);
+});
+
+test('the directory removed, whole or in part, costs what was in it and nothing else', async () => {
+  await using directory = await makeDirectory();
+  const path = join(directory.path, 'cache');
+  const [one, two] = [namedChunk(1, 4096), namedChunk(2, 8192)];
+  await using cache = await openAt(path);
+  for (const removed of ['', 'chunks', 'tmp', 'lock', 'history']) {
+    await offer(cache, one);
+    await rm(join(path, removed), { recursive: true, force: true });
+    const found = await get(cache, one);
+    if (found !== undefined) assertSame(found, one);
+    await offer(cache, two);
+    assertSame(await get(cache, two), two);
+    await cache.drop();
+    assert.equal(cache.status().bytes, 0);
+  }
+});
+
+test('what is not of the cache is left alone and counted; leftovers of a killed writer are removed', async () => {
+  await using directory = await makeDirectory();
+  const foreign = [
+    'notes',
+    'chunks/a/b/notes',
+    `chunks/0/0/${'ab'.repeat(32)}.1`,
+    'chunks/a/b/sub/x',
+  ];
+  for (const name of [...foreign, 'tmp/12-3']) {
+    const file = join(directory.path, name);
+    await mkdir(join(file, '..'), { recursive: true });
+    await writeFile(file, 'x');
+  }
+  await using cache = await openAt(directory.path, { sizeMaxBytes: 4 * blockSizeBytes });
+  await cache.settled();
+  assert.equal(cache.status().foreignFiles, 4);
+  assert.equal(cache.status().chunks, 0);
+  await offer(cache, ...[1, 2, 3, 4, 5, 6, 7].map((seed) => namedChunk(seed, blockSizeBytes)));
+  await cache.drop();
+  await cache.close();
+  for (const name of foreign) assert.equal(await readFile(join(directory.path, name), 'utf8'), 'x');
+  assert.deepEqual(await readdir(join(directory.path, 'tmp')), []);
+});
+
+test('a second cache on the directory is refused, until the first is closed', async () => {
+  await using directory = await makeDirectory();
+  await using first = await openAt(directory.path);
+  await assert.rejects(openAt(directory.path), { code: 'ERR_CACHE_DISK_IN_USE' });
+  await first.close();
+  await (await openAt(directory.path)).close();
+});
+
+test('a directory that cannot be made is told at once', async () => {
+  await using directory = await makeDirectory();
+  await writeFile(join(directory.path, 'file'), '');
+  await assert.rejects(openAt(join(directory.path, 'file')), {
+    code: 'ERR_CACHE_DISK_UNAVAILABLE',
+  });
+});
+
+test('offers beyond the queue are dropped and counted, and so are chunks longer than the cache', async () => {
+  await using directory = await makeDirectory();
+  await using cache = await openAt(directory.path, {
+    sizeMaxBytes: 16 * blockSizeBytes,
+    queueMaxBytes: 8 * blockSizeBytes,
+  });
+  const chunks = [4, 4, 1, 17].map((blocks, seed) => namedChunk(seed, blocks * blockSizeBytes));
+  await offer(cache, ...chunks);
+  const { dropped, chunks: count, queuedBytes } = cache.status();
+  assert.deepEqual(dropped, { queueFull: 1, suspended: 0, tooLong: 1 });
+  assert.deepEqual({ count, queuedBytes }, { count: 2, queuedBytes: 0 });
+});
+
+test('a closed cache finds and keeps nothing, and closing it again does nothing', async () => {
+  await using directory = await makeDirectory();
+  const chunk = namedChunk(1, blockSizeBytes);
+  await using cache = await openAt(directory.path);
+  await offer(cache, chunk);
+  await Promise.all([cache.close(), cache.close()]);
+  await offer(cache, namedChunk(2, blockSizeBytes));
+  assert.equal(await get(cache, chunk), undefined);
+  assert.equal((await filesBelow(join(directory.path, 'chunks'))).length, 1);
+});
