@@ -43,7 +43,7 @@ export interface ConnectionOptions extends ConnectionPatience {
   readonly valueMaxBytes: number;
   readonly tally: ConnectionTally;
   /** Called once. */
-  readonly onEnd: (connection: MemcachedConnection, end: ConnectionEnd) => void;
+  readonly onEnd: (end: ConnectionEnd) => void;
 }
 
 /** How a connection ended. */
@@ -259,7 +259,7 @@ export class MemcachedConnection {
     this.#unwatch?.();
     this.#socket.destroy();
     this.#rejectAll(end.reason, cause);
-    this.#options.onEnd(this, end);
+    this.#options.onEnd(end);
   }
 
   #rejectAll(reason: string, cause?: unknown): void {

@@ -21,10 +21,6 @@ export class MemcachedLane {
     this.#options = options;
   }
 
-  get connections(): ReadonlySet<MemcachedConnection> {
-    return this.#connections;
-  }
-
   /**
    * The connection that should take one more request, opened if need be; undefined if none may. What nobody waits for gets no more than
    * half of a connection, so that it always has room for what somebody waits for.

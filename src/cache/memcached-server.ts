@@ -59,6 +59,8 @@ export class MemcachedServer implements ZoneServer {
   readonly #health: MemcachedHealth;
   readonly #reads: MemcachedLane;
   readonly #writes: MemcachedLane;
+  /** Those of the lanes, and one that is probing. */
+  readonly #connections = new Set<MemcachedConnection>();
   readonly #closing = new Set<Promise<void>>();
   readonly #tally = {
     hits: 0,
@@ -124,7 +126,7 @@ export class MemcachedServer implements ZoneServer {
 
   status(): ZoneServerStatus {
     const { hits, misses, ...counts } = this.#tally;
-    const connections = [...this.#reads.connections, ...this.#writes.connections];
+    const connections = [...this.#connections];
     return {
       id: this.id,
       state: this.state,
@@ -138,9 +140,7 @@ export class MemcachedServer implements ZoneServer {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#health.close();
-    for (const connection of [...this.#reads.connections, ...this.#writes.connections]) {
-      this.#retire(connection);
-    }
+    for (const connection of this.#connections) this.#retire(connection);
     await Promise.all(this.#closing);
   }
 
@@ -168,7 +168,7 @@ export class MemcachedServer implements ZoneServer {
 
   #open(): MemcachedConnection {
     const { address, valueMaxBytes, clock } = this.#options;
-    return new MemcachedConnection({
+    const connection = new MemcachedConnection({
       address,
       serverId: this.id,
       clock: clock ?? systemClock,
@@ -178,13 +178,16 @@ export class MemcachedServer implements ZoneServer {
       abandonedAgeMaxMs: this.#options.abandonedAgeMaxMs ?? 1_000,
       silenceMaxMs: this.#options.silenceMaxMs ?? 5_000,
       tally: this.#tally,
-      onEnd: (connection, end) => this.#ended(connection, end),
+      onEnd: (end) => this.#ended(connection, end),
     });
+    this.#connections.add(connection);
+    return connection;
   }
 
   #ended(connection: MemcachedConnection, { kind, reason }: ConnectionEnd): void {
     this.#reads.remove(connection);
     this.#writes.remove(connection);
+    this.#connections.delete(connection);
     this.#retire(connection);
     if (kind === 'broken') this.#tally.resets += 1;
     if (kind === 'unreachable') this.#tally.errors += 1;
