@@ -5,6 +5,7 @@ import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 
 import { neighbourModule } from '../base/index.ts';
+import { VirtualTime } from '../base/testing/virtual-time.ts';
 import { ChunkSlab, SlabView } from './chunk-slab.ts';
 import type { HammerData, HammerReport } from './testing/slab-hammer.ts';
 
@@ -40,10 +41,39 @@ test('a pinned slot is never overwritten, and with all pinned nothing more is ke
   const slots = [view.pin(table.entries, 0), view.pin(table.entries, 1)] as [number, number];
   assert.equal(slab.insert('c', filled(3)), false);
   assert.equal(slab.status.refused, 1);
-  assert.equal(view.bytes(slots[0], 0, 1)[0], 1);
+  for (const [index, slot] of slots.entries()) {
+    assert.equal(view.bytes(slot, 0, 1)[0], index + 1);
+    assert.equal(slab.publish(table, index, index === 0 ? 'a' : 'b'), true);
+  }
   view.unpin(slots[1]);
   assert.equal(slab.insert('c', filled(3)), true);
   assert.equal(view.bytes(slots[0], 0, 1)[0], 1);
+});
+
+test('a sweep of chunks read once leaves those that threads read now and then, however fast it is', async () => {
+  const time = new VirtualTime();
+  const slab = new ChunkSlab({ memoryBytes: 20 * slotSizeBytes, slotSizeBytes, clock: time });
+  const view = new SlabView(slab.memory);
+  const table = slab.createTable(1000, Array(1000).keys());
+  const load = (index: number): void => {
+    assert.equal(slab.insert(String(index), filled(1)), true);
+    slab.publish(table, index, String(index));
+  };
+  const read = (index: number): void => {
+    const slot = view.pin(table.entries, index);
+    assert.equal(typeof slot, 'number', `chunk ${index} is there`);
+    view.unpin(slot as number);
+  };
+  const hot = Array.from({ length: 10 }, (_, index) => index);
+  hot.forEach(load);
+  for (const minute of [1, 2, 3]) {
+    await time.pass(60_000);
+    hot.forEach(read);
+    if (minute < 3) slab.noteReads(); // the last reads are noted when it comes to evicting
+  }
+  for (let index = 100; index < 1000; index += 1) load(index);
+  hot.forEach(read);
+  assert.equal(slab.status.evictions, 890);
 });
 
 test('dropTable and clear make readers miss, and give the slots back', () => {

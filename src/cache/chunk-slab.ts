@@ -10,7 +10,8 @@
  * consistent, so at least one of the two sees the other: either the reader gives up, or the owner leaves the slot alone.
  */
 
-import { assert } from '../base/index.ts';
+import { assert, systemClock, type Clock } from '../base/index.ts';
+import { LruK } from './lru-k.ts';
 
 /**
  * What a table entry says: the chunk is all zeros, it is not here, or (from 1 up) it is in slot `entry - 1`. Zero chunks are
@@ -27,7 +28,7 @@ export interface SlabMemory {
   readonly chunks: SharedArrayBuffer;
   /** Int32 a slot: how many readers are in it. */
   readonly pins: SharedArrayBuffer;
-  /** Int32 a slot: 1 if it was read since the owner last passed by. */
+  /** Int32 a slot: 1 if it was read since the owner last took note of it. */
   readonly touched: SharedArrayBuffer;
   /** Int64 each: pieces of reads that were found here, and that were not. */
   readonly reads: SharedArrayBuffer;
@@ -103,6 +104,8 @@ export interface SlabOptions {
   readonly memoryBytes: number;
   /** The longest chunk that it takes. */
   readonly slotSizeBytes: number;
+  /** Tells when chunks are used. Default: the system's. */
+  readonly clock?: Clock;
 }
 
 export interface SlabStatus {
@@ -127,14 +130,31 @@ function sharedInts(count: number): SharedArrayBuffer {
   return new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT);
 }
 
-/** The owner's side of a slab. Evicts by CLOCK, which approximates least recently used. */
+/** How often the owner should call `noteReads`. */
+export const slabNoteIntervalMs = 1000;
+
+/** Reads at most so long after another are one reference: see docs/cache.md. */
+const correlatedMs = 10_000;
+const retainedMs = 8 * 24 * 60 * 60 * 1000;
+/** Small, as memory may be filled several times within `correlatedMs`, and pages of the kernel's cache are not read again. */
+const protectedShareMax = 0.25;
+
+/**
+ * The owner's side of a slab. Evicts by LRU-2, as lru-k.ts says. Readers only set a flag, which is taken for a reference when the owner
+ * comes to see it: in `noteReads`, or before it evicts the chunk.
+ *
+ * What is known of evicted chunks is bounded by the number of slots: about 0.6 KB each.
+ */
 export class ChunkSlab {
   readonly memory: SlabMemory;
   readonly #pins: Int32Array;
   readonly #touched: Int32Array;
   readonly #occupants: (Occupant | undefined)[];
   readonly #slots = new Map<string, number>();
-  #hand = 0;
+  readonly #policy: LruK<string>;
+  readonly #clock: Clock;
+  /** Without a chunk. Some may still be read, until their readers are done. */
+  readonly #freeSlots: number[];
   #evictions = 0;
   #refused = 0;
 
@@ -152,6 +172,14 @@ export class ChunkSlab {
     this.#pins = new Int32Array(this.memory.pins);
     this.#touched = new Int32Array(this.memory.touched);
     this.#occupants = Array.from({ length: slotCount });
+    this.#freeSlots = Array.from({ length: slotCount }, (_, index) => slotCount - 1 - index);
+    this.#clock = options.clock ?? systemClock;
+    this.#policy = new LruK({
+      correlatedMs,
+      retainedMs,
+      historyMax: slotCount,
+      protectedShareMax,
+    });
   }
 
   get status(): SlabStatus {
@@ -203,7 +231,7 @@ export class ChunkSlab {
     bytes.fill(0, plaintext.byteLength);
     this.#occupants[slot] = { identity, entries: [] };
     this.#slots.set(identity, slot);
-    this.#touched[slot] = 1;
+    this.#policy.admit(identity, this.#clock.monotonicMs());
     return true;
   }
 
@@ -219,9 +247,16 @@ export class ChunkSlab {
     return true;
   }
 
-  /** Forgets every chunk. What is being read at this moment stays readable until its reader is done. */
+  /** Takes what was read since the last call for references made now. To be called every `slabNoteIntervalMs`. */
+  noteReads(): void {
+    const nowMs = this.#clock.monotonicMs();
+    for (let slot = 0; slot < this.memory.slotCount; slot += 1) this.#noteRead(slot, nowMs);
+  }
+
+  /** Forgets every chunk, and when they were used. What is being read at this moment stays readable until its reader is done. */
   clear(): void {
     for (let slot = 0; slot < this.memory.slotCount; slot += 1) this.#unpublish(slot);
+    this.#policy.clear();
   }
 
   #slotBytes(slot: number): Uint8Array {
@@ -237,22 +272,46 @@ export class ChunkSlab {
     }
     this.#slots.delete(occupant.identity);
     this.#occupants[slot] = undefined;
+    Atomics.store(this.#touched, slot, 0);
+    this.#freeSlots.push(slot);
   }
 
-  /** Finds a slot to overwrite: two rounds of the clock, since the first may only clear the touched bits. */
+  /** True if a thread has read the slot's chunk since it was last asked. */
+  #noteRead(slot: number, nowMs: number): boolean {
+    if (this.#touched[slot] === 0) return false; // not yet seen here: seen the next time
+    const occupant = this.#occupants[slot];
+    if (Atomics.exchange(this.#touched, slot, 0) === 0 || occupant === undefined) return false;
+    return this.#policy.reference(occupant.identity, nowMs);
+  }
+
+  /** Finds a slot to overwrite, and takes it out of use; undefined if all are being read. */
   #vacate(): number | undefined {
-    const { slotCount } = this.memory;
-    for (let step = 0; step < 2 * slotCount; step += 1) {
-      const slot = this.#hand;
-      this.#hand = (this.#hand + 1) % slotCount;
-      const occupied = this.#occupants[slot] !== undefined;
-      if (occupied && Atomics.exchange(this.#touched, slot, 0) === 1) continue;
-      if (occupied) {
-        this.#unpublish(slot);
-        this.#evictions += 1;
+    const nowMs = this.#clock.monotonicMs();
+    // Readers may be faster than this loop: it ends all the same, by not noting their reads.
+    let notesLeft = this.memory.slotCount;
+    for (;;) {
+      const free = this.#takeFreeSlot();
+      if (free !== undefined) return free;
+      const victim = this.#policy.victim(nowMs, (identity) => this.#isPinned(identity));
+      const slot = victim === undefined ? undefined : this.#slots.get(victim);
+      if (victim === undefined || slot === undefined) return undefined;
+      if (notesLeft > 0 && this.#noteRead(slot, nowMs)) {
+        notesLeft -= 1;
+        continue;
       }
-      if (Atomics.load(this.#pins, slot) === 0) return slot;
+      this.#policy.evict(victim);
+      this.#unpublish(slot); // free now, unless a reader has pinned it a moment ago
+      this.#evictions += 1;
     }
-    return undefined;
+  }
+
+  #isPinned(identity: string): boolean {
+    const slot = this.#slots.get(identity);
+    return slot !== undefined && Atomics.load(this.#pins, slot) > 0;
+  }
+
+  #takeFreeSlot(): number | undefined {
+    const position = this.#freeSlots.findLastIndex((slot) => Atomics.load(this.#pins, slot) === 0);
+    return position === -1 ? undefined : this.#freeSlots.splice(position, 1)[0];
   }
 }

@@ -21,6 +21,7 @@ import {
 } from '../base/index.ts';
 import {
   ChunkSlab,
+  slabNoteIntervalMs,
   type CacheStatus,
   type DroppableCache,
   type WorkerCaches,
@@ -146,9 +147,11 @@ class Agent {
     this.#talkToHolder();
     this.#waitForImages(firstImageMs);
     const reaping = setInterval(() => void this.#closeUnmounted(), reapIntervalMs);
+    const noting = setInterval(() => this.#slab.noteReads(), slabNoteIntervalMs);
     await ended;
     this.#stopping = true;
     clearInterval(reaping);
+    clearInterval(noting);
     clearTimeout(this.#idleTimer);
   }
 
