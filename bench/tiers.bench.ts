@@ -17,10 +17,12 @@ import { parseArgs } from 'node:util';
 import { createOpenPool, type OpenPool } from '../src/chunk/index.ts';
 import type { Report, Table } from './harness.ts';
 import { checkLinks } from './support/check-link.ts';
-import { ecdfChart } from './support/ecdf-chart.ts';
+import { ecdfChart, type EcdfPanel } from './support/ecdf-chart.ts';
 import { shapes, type LinkShape } from './support/shaped-link.ts';
 import { makeChunks, type BenchChunk } from './tiers/chunks.ts';
 import { compareWays } from './tiers/compare-ways.ts';
+import { measureTiers, startOrigin, tierColumns } from './tiers/each-tier.ts';
+import { measureThroughput } from './tiers/zone-throughput.ts';
 
 const parts = ['link', 'tiers', 'ways', 'bytes'] as const;
 type Part = (typeof parts)[number];
@@ -31,6 +33,7 @@ interface Setting {
   readonly opener: OpenPool;
   readonly readCount: number;
   readonly rounds: number;
+  readonly isQuick: boolean;
   readonly chartsDir: string | undefined;
 }
 
@@ -46,6 +49,10 @@ async function writeChart(
   if (chartsDir !== undefined) await writeFile(join(chartsDir, `${name}.svg`), ecdfChart(chart));
 }
 
+function noteOf({ readCount }: Setting): string {
+  return `${readCount.toLocaleString('en')} reads a line, one at a time, verified and decrypted`;
+}
+
 async function ways(setting: Setting): Promise<Table[]> {
   const tables: Table[] = [];
   for (const [name, shape] of Object.entries(setting.shapes)) {
@@ -53,18 +60,44 @@ async function ways(setting: Setting): Promise<Table[]> {
     tables.push(table);
     await writeChart(setting, `zone-reads-${shape.bitsPerSecond / 1e9}-gbit`, {
       title: `Reading 512 KiB from the zone over ${name}`,
-      note: `${setting.readCount.toLocaleString('en')} reads a line, one at a time, verified and decrypted`,
+      note: noteOf(setting),
       panels,
     });
   }
   return tables;
 }
 
+async function tiers(setting: Setting): Promise<Table[]> {
+  progress('starting the origin');
+  const radosgw = await startOrigin(setting.chunks);
+  try {
+    const rows: (readonly string[])[] = [];
+    const panels: EcdfPanel[] = [];
+    for (const [name, shape] of Object.entries(setting.shapes)) {
+      const measured = await measureTiers(name, shape, radosgw, { ...setting, progress });
+      rows.push(...measured.rows);
+      panels.push(measured.panel);
+    }
+    await writeChart(setting, 'tiers', {
+      title: 'A chunk of 512 KiB from each tier',
+      note: noteOf(setting),
+      panels,
+    });
+    const title = 'A chunk from each tier, one at a time, ms';
+    return [{ title, columns: tierColumns, rows }];
+  } finally {
+    await radosgw.stop();
+  }
+}
+
 const measures: Readonly<Record<Part, (setting: Setting) => Promise<Table[]>>> = {
   link: async (setting) => [await checkLinks(setting.shapes)],
-  tiers: async () => [],
+  tiers,
   ways,
-  bytes: async () => [],
+  bytes: async (setting) => {
+    const durationMs = setting.isQuick ? 2000 : 6000;
+    return [await measureThroughput({ ...setting, durationMs, progress })];
+  },
 };
 
 function count(text: string | undefined, byDefault: number): number {
@@ -93,6 +126,7 @@ export const report: Report = {
       opener,
       readCount: count(values.reads, quick ? 250 : 5000),
       rounds: count(values.rounds, quick ? 1 : 2),
+      isQuick: quick,
       chartsDir: values.charts,
     };
     const wanted = parts.filter((part) => values.only.split(',').includes(part));

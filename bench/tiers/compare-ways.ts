@@ -33,21 +33,33 @@ const goals = { badOverHealthy: 1.5, overOneCopy: 1.5 } as const;
 
 type Cells = ReadonlyMap<Condition, ReadonlyMap<Contender, Reads>>;
 
+const { signal } = new AbortController();
+const request = { signal, priority: 'foreground' } as const;
+
+async function readFrom(
+  way: Contender,
+  chunk: BenchChunk,
+  opener: Pick<OpenPool, 'open'>,
+): Promise<boolean> {
+  const ciphertext = await way.get(nameOf(way, chunk), request);
+  if (ciphertext === undefined) return false;
+  await opener.open(chunk, ciphertext);
+  return true;
+}
+
 /** Ways take turns; the one that begins changes. The first reads after a server went bad belong to the measurement. */
 async function measureCondition(
   ways: ReadonlyMap<Contender, Reads>,
   options: CompareOptions,
   seed: number,
 ): Promise<void> {
-  const { signal } = new AbortController();
-  const request = { signal, priority: 'foreground' } as const;
   const order = [...ways];
   const turns = Math.ceil(options.readCount / options.rounds / turnReads);
   for (let turn = 0; turn < turns; turn += 1) {
     for (const [way, reads] of order) {
       const nextIndex = randomIndexes(seed * 1000 + turn, options.chunks.length);
       const run = { ...options, count: turnReads, nextIndex };
-      await readSome(reads, (chunk) => way.get(nameOf(way, chunk), request), run);
+      await readSome(reads, (chunk) => readFrom(way, chunk, options.opener), run);
     }
     order.push(...order.splice(0, 1));
   }

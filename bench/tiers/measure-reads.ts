@@ -1,6 +1,5 @@
 /** Reads, timed from the question to the opened chunk, in rounds so that what disturbs the machine meets all alike. */
 
-import type { OpenPool } from '../../src/chunk/index.ts';
 import type { BenchChunk } from './chunks.ts';
 
 /** The times of reads. One that failed never gave what was asked for, whenever that became known: it took for ever. */
@@ -9,42 +8,26 @@ export interface Reads {
   failed: number;
 }
 
-/** Gives a chunk's ciphertext, or undefined or an error where there is none to be had. */
-export type ReadChunk = (chunk: BenchChunk) => Promise<Uint8Array | undefined>;
+/** Resolves when a chunk is there, verified and decrypted; false or an error where it is not. */
+export type ReadChunk = (chunk: BenchChunk) => Promise<boolean>;
 
 export interface ReadRun {
   readonly chunks: readonly BenchChunk[];
   readonly count: number;
   readonly nextIndex: () => number;
-  readonly opener: Pick<OpenPool, 'open'>;
 }
 
 export function noReads(): Reads {
   return { samplesMs: [], failed: 0 };
 }
 
-async function readOne(
-  chunk: BenchChunk,
-  read: ReadChunk,
-  opener: Pick<OpenPool, 'open'>,
-): Promise<boolean> {
-  try {
-    const ciphertext = await read(chunk);
-    if (ciphertext === undefined) return false;
-    await opener.open(chunk, ciphertext);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** One read after another, each verified and decrypted. */
+/** One read after another. */
 export async function readSome(into: Reads, read: ReadChunk, run: ReadRun): Promise<void> {
   for (let count = 0; count < run.count; count += 1) {
     const chunk = run.chunks[run.nextIndex() % run.chunks.length];
     if (chunk === undefined) return;
     const startedMs = performance.now();
-    const isRead = await readOne(chunk, read, run.opener);
+    const isRead = await read(chunk).catch(() => false);
     if (!isRead) into.failed += 1;
     into.samplesMs.push(isRead ? performance.now() - startedMs : Infinity);
   }

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { present } from '../../src/base/index.ts';
 import { fillBytesPerSecondOf, type ZoneMember } from '../../src/cache/index.ts';
 import { startMemcached, type Memcached } from '../../src/cache/testing/memcached.ts';
-import { ShapedLink, type LinkShape } from '../support/shaped-link.ts';
+import { ShapedLink, type LinkShape, type LinkTarget } from '../support/shaped-link.ts';
 
 const memoryMebibytes = 64;
 const extstoreMebibytes = 1024;
@@ -30,15 +30,16 @@ export class BenchZone implements AsyncDisposable {
     this.#link = link;
   }
 
-  /** Without a shape the servers are reached directly. */
-  static async start(shape?: LinkShape): Promise<BenchZone> {
+  /** Without a shape the servers are reached directly. `beside`: what else shares the link. */
+  static async start(shape?: LinkShape, beside: readonly LinkTarget[] = []): Promise<BenchZone> {
     await using started = new AsyncDisposableStack();
     const servers: Memcached[] = [];
     for (let at = 0; at < serverCount; at += 1) {
       servers.push(started.use(await startMemcached({ memoryMebibytes, extstoreMebibytes })));
     }
     const targets = servers.map(({ address: { port } }, at) => ({ name: nameOf(at), port }));
-    const link = shape === undefined ? undefined : await ShapedLink.open(shape, targets);
+    const link =
+      shape === undefined ? undefined : await ShapedLink.open(shape, [...targets, ...beside]);
     started.move();
     return new BenchZone(servers, link);
   }
@@ -51,6 +52,11 @@ export class BenchZone implements AsyncDisposable {
       fillBytesPerSecond: fillBytesPerSecondOf(memoryMebibytes * 2 ** 20),
       port: this.#link?.portOf(nameOf(at)) ?? address.port,
     }));
+  }
+
+  /** Where something beside the servers is reached through the link. */
+  portOf(beside: LinkTarget): number {
+    return this.#link?.portOf(beside.name) ?? beside.port;
   }
 
   get pids(): readonly number[] {
@@ -74,11 +80,6 @@ export class BenchZone implements AsyncDisposable {
     }
     if (condition === 'stopped') server.resume();
     if (condition === 'killed') await server.restart();
-  }
-
-  /** See `ShapedLink.lateness`. */
-  async lateness(): Promise<{ readonly p50Ms: number; readonly p99Ms: number } | undefined> {
-    return await this.#link?.lateness();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
