@@ -1,6 +1,6 @@
 /**
  * GETs whole objects over a pool of kept connections, each into one array of its size: no stream, no copy but the one
- * out of the socket's buffer. A third of the SDK's processor time (npm run bench -- s3-get).
+ * out of the socket's buffer. Less than half the SDK's processor time (npm run bench -- s3-get).
  */
 
 import { Pool, type Dispatcher } from 'undici';
