@@ -27,7 +27,7 @@ const allowedRooms: Readonly<Record<string, readonly string[]>> = {
   sandbox: [],
   functions: ['catalog', 'publish', 'device', 'sandbox', 'keys'],
   gc: ['catalog', 'store', 'chunk'],
-  api: ['oci', 'store', 'catalog', 'publish', 'device', 'functions'],
+  api: ['oci', 'store', 'cache (types)', 'catalog', 'publish', 'device', 'functions'],
   cli: ['everything'],
 };
 

@@ -41,6 +41,10 @@ export interface LocalWorkerOptions {
   readonly ownDirectories: readonly string[];
   /** How much may be added to a writable mount whose request does not say. */
   readonly writableSpaceBytes: number;
+  /** The agent if one runs; it need not be this worker's. Starts none. */
+  readonly runningAgent: () => Promise<AgentClient | undefined>;
+  /** As the `Worker`'s. */
+  readonly reloadZone: Worker['reloadZone'];
   /** Called once, on first use. Throws what is missing on this machine. */
   readonly runtime: () => Promise<WorkerRuntime>;
   /** Ends everything, the runtime too if it was made. */
@@ -52,12 +56,14 @@ export function createLocalWorker(options: LocalWorkerOptions): Worker {
   return {
     ...imageCalls(options),
     ...functionCalls(options),
+    ...cacheCalls(options),
     [Symbol.asyncDispose]: async () => await options.close(),
   };
 }
 
 type ImageCalls = Pick<Worker, Extract<keyof Worker, `${string}Image${string}`>>;
-type FunctionCalls = Omit<Worker, keyof ImageCalls | typeof Symbol.asyncDispose>;
+type CacheCalls = Pick<Worker, 'dropCaches' | 'cacheStatus' | 'reloadZone'>;
+type FunctionCalls = Omit<Worker, keyof ImageCalls | keyof CacheCalls | typeof Symbol.asyncDispose>;
 
 async function findImage(
   { publish }: LocalWorkerOptions,
@@ -164,11 +170,18 @@ function functionCalls(options: LocalWorkerOptions): FunctionCalls {
       const { functions } = await runtime();
       return Buffer.from(await functions.logs(tenant, name, maxBytes)).toString('utf8');
     },
-    dropCaches: async () => {
-      const { functions, roots } = await runtime();
+  };
+}
+
+function cacheCalls(options: LocalWorkerOptions): CacheCalls {
+  return {
+    dropCaches: async ({ caches } = {}) => {
+      const { functions, roots } = await options.runtime();
       await functions.endIdle();
-      await roots.dropCaches();
+      await roots.dropCaches(caches);
     },
+    cacheStatus: async () => (await options.runningAgent())?.cacheStatus(),
+    reloadZone: async (request) => await options.reloadZone(request),
   };
 }
 

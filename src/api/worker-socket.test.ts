@@ -25,6 +25,8 @@ async function localSetup(t: TestContext): Promise<Setup> {
     publish: house.deps,
     ownDirectories: [],
     writableSpaceBytes: 2 ** 30,
+    runningAgent: async () => undefined,
+    reloadZone: async () => ({ isAgentTold: false }),
     runtime: () =>
       Promise.reject(
         new ThawError({ code: 'ERR_CLI_ENVIRONMENT', fault: 'environment', message: 'No FUSE' }),

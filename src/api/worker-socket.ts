@@ -10,6 +10,7 @@ import {
   streamUnixJson,
   viewOf,
   type ProgressUpdate,
+  type TextPages,
   type UnixRoute,
   type UnixRoutes,
 } from '../base/index.ts';
@@ -37,6 +38,8 @@ const methods = Object.keys({
   invokeFunction: true,
   functionLogs: true,
   dropCaches: true,
+  cacheStatus: true,
+  reloadZone: true,
 } satisfies Record<Method, true>) as readonly Method[];
 
 interface ItemCodec {
@@ -60,14 +63,20 @@ const streamNames = Object.keys(streams) as readonly StreamName[];
 const pathOf = (method: Method | StreamName): string => `/v1/worker/${method}`;
 const progressIntervalMs = 100;
 
+export interface ServeWorkerOptions {
+  /** When it is aborted, the calls under way end with `ERR_API_STOPPING`. */
+  readonly stopNow?: AbortSignal;
+  /** Also served there. */
+  readonly pages?: TextPages;
+}
+
 /**
- * Serves `worker` at `socketPath` until the returned handle is disposed of, which waits for the calls under way; when
- * `stopNow` is aborted they end with `ERR_API_STOPPING`. Throws `ERR_UNIX_SOCKET_IN_USE`.
+ * Serves `worker` at `socketPath` until the returned handle is disposed of, which waits for the calls under way. Throws `ERR_UNIX_SOCKET_IN_USE`.
  */
 export async function serveWorker(
   worker: Worker,
   socketPath: string,
-  stopNow?: AbortSignal,
+  { stopNow, pages }: ServeWorkerOptions = {},
 ): Promise<AsyncDisposable> {
   const stopping = new AbortController();
   stopNow?.addEventListener('abort', () => stopping.abort(new WorkerStoppingError()), {
@@ -95,7 +104,7 @@ export async function serveWorker(
     ...methods.map((method) => [`POST ${pathOf(method)}`, callRoute(method)] as const),
     ...streamNames.map((name) => [`POST ${pathOf(name)}`, streamRoute(name)] as const),
   ]);
-  return await serveUnixJson(socketPath, routes);
+  return await serveUnixJson(socketPath, routes, pages);
 }
 
 /** Passes on at most one update per label and interval, and always the last. */

@@ -5,6 +5,7 @@
  */
 
 import type { ByteString, ProgressReporter } from '../base/index.ts';
+import type { CacheStatus, DroppableCache } from '../cache/index.ts';
 import type { FunctionRecord, ImageRecord } from '../catalog/index.ts';
 import type {
   CreateFunctionRequest as FunctionDefinition,
@@ -86,6 +87,20 @@ export interface CreateFunctionRequest extends Omit<FunctionDefinition, 'manifes
   readonly image: string;
 }
 
+/** What of the configuration can be changed while images are open. */
+export interface ReloadZoneRequest {
+  /** `memcached://HOST:PORT…`, as in the configuration. */
+  readonly servers: readonly string[];
+  /** Of each server. */
+  readonly fillBytesPerSecond: number;
+}
+
+/** What came of it. */
+export interface ReloadZoneResult {
+  /** False if none runs; the next one begins with these servers. */
+  readonly isAgentTold: boolean;
+}
+
 /** Names a function. */
 export interface FunctionRequest {
   readonly tenant: string;
@@ -128,6 +143,16 @@ export interface Worker extends AsyncDisposable {
     options?: CallOptions,
   ): Promise<InvokeReport>;
   functionLogs(request: FunctionRequest & { readonly maxBytes: number }): Promise<string>;
-  /** Ends idle instances, unmounts what is idle and forgets all chunks in memory: the next start is cold. */
-  dropCaches(): Promise<void>;
+  /**
+   * Ends idle instances, unmounts what is idle and forgets the chunks in the caches named, by default all that this worker
+   * keeps: the next start is cold. What the zone has stays there for the other workers.
+   */
+  dropCaches(request?: { readonly caches?: readonly DroppableCache[] }): Promise<void>;
+  /** Undefined if no agent runs: then nothing is cached in memory and nobody reads. Starts none. */
+  cacheStatus(): Promise<CacheStatus | undefined>;
+  /**
+   * From now on the zone has these servers, for the agent that runs and for those that this worker starts. Throws
+   * `ERR_CLI_USAGE` if the list will not do.
+   */
+  reloadZone(request: ReloadZoneRequest): Promise<ReloadZoneResult>;
 }

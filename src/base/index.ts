@@ -16,5 +16,6 @@ export * from './process-identity.ts';
 export * from './program-path.ts';
 export * from './progress.ts';
 export * from './random-access.ts';
+export * from './text-http.ts';
 export * from './timers.ts';
 export * from './unix-http.ts';

@@ -14,6 +14,7 @@ import {
 } from 'node:http';
 import { connect } from 'node:net';
 
+import { answerText, type TextPages } from './text-http.ts';
 import { ThawError, errorCode, errorFromJson, errorToJson, type ErrorJson } from './errors.ts';
 
 /** What a route can use besides the request. */
@@ -131,10 +132,14 @@ export async function isListening(socketPath: string): Promise<boolean> {
 }
 
 /**
- * Listens on `socketPath` (mode 0600), taking the place of a socket whose process is gone.
+ * Listens on `socketPath` (mode 0600), taking the place of a socket whose process is gone. `pages` are answered as text.
  * Throws `ERR_UNIX_SOCKET_IN_USE` if another process listens there.
  */
-export async function serveUnixJson(socketPath: string, routes: UnixRoutes): Promise<UnixServer> {
+export async function serveUnixJson(
+  socketPath: string,
+  routes: UnixRoutes,
+  pages: TextPages = {},
+): Promise<UnixServer> {
   if (await isListening(socketPath)) {
     throw new ThawError({
       code: 'ERR_UNIX_SOCKET_IN_USE',
@@ -147,6 +152,7 @@ export async function serveUnixJson(socketPath: string, routes: UnixRoutes): Pro
   });
   const answers = new Set<Promise<void>>();
   const server = createServer((request, response) => {
+    if (answerText(pages, request, response)) return;
     const answering = answer(routes, request, response).finally(() => answers.delete(answering));
     answers.add(answering);
   });

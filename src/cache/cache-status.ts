@@ -1,6 +1,7 @@
 /** What a worker's caches say of themselves: JSON, from the agent to whoever asks. */
 
 import type { SlabStatus } from './chunk-slab.ts';
+import type { DiskCacheStatus } from './disk-cache.ts';
 import type { LoaderStatus } from './tiered-loader.ts';
 import type { ZoneStatus } from './zone-status.ts';
 
@@ -13,7 +14,7 @@ export type OptionalTier<Status> =
 /** Of the tiers behind a worker's memory. */
 export interface TiersStatus {
   readonly loader: LoaderStatus;
-  readonly disk: OptionalTier<object>;
+  readonly disk: OptionalTier<DiskCacheStatus>;
   readonly zone: OptionalTier<ZoneStatus>;
 }
 

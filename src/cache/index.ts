@@ -4,7 +4,14 @@ export * from './cache-status.ts';
 export * from './cache-tier.ts';
 export * from './chunk-loader.ts';
 export * from './chunk-slab.ts';
+export {
+  openDiskCache,
+  type DiskCache,
+  type DiskCacheOptions,
+  type DiskCacheStatus,
+} from './disk-cache.ts';
 export * from './errors.ts';
+export { LruK, type LruKOptions } from './lru-k.ts';
 export type { ReadOutcome, TierReadStatus } from './tier-tally.ts';
 export * from './tiered-loader.ts';
 export {

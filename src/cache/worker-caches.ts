@@ -4,10 +4,10 @@
  * Invariant: a tier that cannot be had is left out, logged and shown by the status; it never keeps a worker from serving.
  */
 
-import { defined, errorMessage, present, type Log } from '../base/index.ts';
+import { defined, errorMessage, present, systemTimers, type Log } from '../base/index.ts';
 import type { OptionalTier, TiersStatus } from './cache-status.ts';
-import type { CacheTier } from './cache-tier.ts';
 import type { ChunkLoader } from './chunk-loader.ts';
+import type { DiskCache } from './disk-cache.ts';
 import { TierUnavailableError } from './errors.ts';
 import {
   createTieredLoader,
@@ -18,14 +18,6 @@ import {
 import { ZoneCache } from './zone-cache.ts';
 import type { ZoneMember } from './zone-members.ts';
 import type { ZoneServer } from './zone-server.ts';
-
-/** What a worker needs of its disk cache, besides what every tier does. */
-export interface DiskTier extends CacheTier {
-  status(): object;
-  /** Forgets every chunk. */
-  drop(): Promise<void>;
-  close(): Promise<void>;
-}
 
 /** A server of the zone as the configuration has it. */
 export interface ZoneServerSetting extends ZoneMember {
@@ -39,12 +31,15 @@ export interface ZoneSettings {
 }
 
 export interface WorkerCachesOptions extends Omit<TieredLoaderOptions, 'tiers'> {
-  /** Left out: no disk. What it throws is logged, and there is none. */
-  readonly openDisk?: () => Promise<DiskTier>;
-  /** The same for the zone. */
+  /** Left out: no disk. What it throws is logged, and there is none until a later try succeeds. */
+  readonly openDisk?: () => Promise<DiskCache>;
+  /** Left out: no zone. What it throws is logged, and there is none. */
   readonly zoneSettings?: () => Promise<ZoneSettings>;
   readonly log: Log;
 }
+
+/** Between tries to open a disk cache that could not be opened. */
+const diskRetryMs = 5000;
 
 /** What can be emptied of a worker. The zone belongs to all workers: none empties it. */
 export const droppableCaches = ['memory', 'disk'] as const;
@@ -68,14 +63,20 @@ type Part<Value> = { readonly value: Value } | { readonly reason: string | undef
 
 class AssembledCaches implements WorkerCaches {
   readonly loader: TieredLoader;
-  readonly #disk: Part<DiskTier>;
+  readonly #options: WorkerCachesOptions;
+  #disk: Part<DiskCache>;
   readonly #zone: Part<ZoneCache>;
   #zoneServers: ReadonlyMap<string, ZoneServerSetting> = new Map();
+  #isClosed = false;
+  #cancelRetry = (): void => {};
+  #retrying: Promise<void> | undefined;
 
-  constructor(options: WorkerCachesOptions, disk: Part<DiskTier>, settings: Part<ZoneSettings>) {
+  constructor(options: WorkerCachesOptions, disk: Part<DiskCache>, settings: Part<ZoneSettings>) {
+    this.#options = options;
     this.#disk = disk;
     this.#zone = 'value' in settings ? { value: this.#zoneOf(options, settings.value) } : settings;
     this.loader = createTieredLoader({ ...options, tiers: this.#tiers() });
+    if ('reason' in disk && disk.reason !== undefined) this.#retryDiskLater();
   }
 
   status(): TiersStatus {
@@ -101,9 +102,36 @@ class AssembledCaches implements WorkerCaches {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    this.#cancelRetry();
+    await this.#retrying;
     this.loader.setTiers([]);
     if ('value' in this.#disk) await this.#disk.value.close();
     if ('value' in this.#zone) await this.#zone.value.close();
+  }
+
+  /** The agent before this one may not quite have ended, and still hold the directory; or the disk comes back. */
+  #retryDiskLater(): void {
+    const { time = systemTimers } = this.#options;
+    this.#cancelRetry = time.after(diskRetryMs, () => {
+      this.#retrying = this.#retryDisk();
+    });
+  }
+
+  async #retryDisk(): Promise<void> {
+    const { openDisk, log } = this.#options;
+    const disk = await partOf(openDisk);
+    if (this.#isClosed) {
+      if ('value' in disk) await disk.value.close();
+      return;
+    }
+    this.#disk = disk;
+    if ('value' in disk) {
+      log.info('serving with the disk cache again');
+      this.loader.setTiers(this.#tiers());
+    } else {
+      this.#retryDiskLater();
+    }
   }
 
   #zoneOf({ time }: WorkerCachesOptions, { servers, connect }: ZoneSettings): ZoneCache {
@@ -138,24 +166,22 @@ function statusOf<Value, Status extends object>(
   return told === undefined ? { state: 'off' } : { state: 'on', ...told };
 }
 
-async function partOf<Value>(
-  name: string,
-  open: (() => Promise<Value>) | undefined,
-  log: Log,
-): Promise<Part<Value>> {
+async function partOf<Value>(open: (() => Promise<Value>) | undefined): Promise<Part<Value>> {
   if (open === undefined) return { reason: undefined };
   try {
     return { value: await open() };
   } catch (thrown) {
-    const reason = errorMessage(thrown);
-    log.error(`serving without the ${name}`, { reason });
-    return { reason };
+    return { reason: errorMessage(thrown) };
   }
 }
 
 /** Opens what was asked for. Does not throw. */
 export async function openWorkerCaches(options: WorkerCachesOptions): Promise<WorkerCaches> {
-  const { openDisk, zoneSettings, log } = options;
-  const disk = await partOf('disk cache', openDisk, log);
-  return new AssembledCaches(options, disk, await partOf('zone', zoneSettings, log));
+  const disk = await partOf(options.openDisk);
+  const zone = await partOf(options.zoneSettings);
+  for (const [name, part] of Object.entries({ 'disk cache': disk, zone })) {
+    if (!('reason' in part) || part.reason === undefined) continue;
+    options.log.error(`serving without the ${name}`, { reason: part.reason });
+  }
+  return new AssembledCaches(options, disk, zone);
 }

@@ -3,8 +3,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { createLocalWorker, type Worker, type WorkerRuntime } from '../api/index.ts';
-import { defined, systemClock, type Log } from '../base/index.ts';
+import {
+  createLocalWorker,
+  type ReloadZoneRequest,
+  type Worker,
+  type WorkerRuntime,
+} from '../api/index.ts';
+import { defined, errorCode, systemClock, type Log } from '../base/index.ts';
 import { openCatalog } from '../catalog/index.ts';
 import { createSealPool } from '../chunk/index.ts';
 import { connectAgent, type AgentClient, type HolderCommand } from '../device/index.ts';
@@ -16,14 +21,18 @@ import {
   type PublishDependencies,
 } from '../publish/index.ts';
 import { createSandboxFactory } from '../sandbox/index.ts';
-import { checkRunDir, pathsOf, type Config } from './config.ts';
+import { checkRunDir, pathsOf, settings, type Config } from './config.ts';
 import { obstacleToMounts } from './doctor.ts';
-import { EnvironmentError } from './errors.ts';
+import { EnvironmentError, UsageError } from './errors.ts';
 import { exitStatuses } from './exit-status.ts';
 import { openStore } from './open-store.ts';
 import { createOwnRoots } from './own-roots.ts';
 import { makeStateDirectory } from './state-directory.ts';
 import { thawCommand } from './thaw-command.ts';
+import { zoneServerSettings, zoneServersProblem } from './zone-servers.ts';
+
+/** For an agent that may be about to be replaced, when none need run. */
+const agentTimeoutMs = 500;
 
 export type AgentLife = 'lasting' | 'while-used' | 'own';
 
@@ -57,13 +66,29 @@ export async function createWorker(
     log,
   };
   let runtime: Promise<Runtime> | undefined;
+  let current = config;
   const stack = made.move();
   return createLocalWorker({
     publish,
-    ownDirectories: [paths.store, paths.work, paths.logs, paths.overlays, config.runDir],
+    ownDirectories: [
+      paths.store,
+      paths.work,
+      paths.logs,
+      paths.overlays,
+      paths.diskCache,
+      config.runDir,
+    ],
     writableSpaceBytes: config.writableSpaceBytes,
+    runningAgent: () => findAgent(paths.device),
+    reloadZone: async (request) => {
+      current = withZone(current, request);
+      const agent = await findAgent(paths.device);
+      const { zoneServers, zoneFillBytesPerSecond } = current;
+      await agent?.setZoneServers(zoneServerSettings(zoneServers, zoneFillBytesPerSecond));
+      return { isAgentTold: agent !== undefined };
+    },
     runtime: () => {
-      runtime ??= createRuntime(config, log, choices, publish).catch((thrown: unknown) => {
+      runtime ??= createRuntime(() => current, log, choices, publish).catch((thrown: unknown) => {
         runtime = undefined; // what was missing may be there at the next call
         throw thrown;
       });
@@ -81,12 +106,13 @@ interface Runtime extends WorkerRuntime, AsyncDisposable {}
 
 /** What mounts and runs; what was made of it ends in reverse order, also when the rest cannot be made. */
 async function createRuntime(
-  config: Config,
+  currentConfig: () => Config,
   log: Log,
   choices: WorkerChoices,
   publish: PublishDependencies,
 ): Promise<Runtime> {
   await using made = new AsyncDisposableStack();
+  const config = currentConfig();
   checkRunDir(config);
   const obstacle = await obstacleToMounts(config.root);
   if (obstacle !== undefined) {
@@ -95,7 +121,7 @@ async function createRuntime(
   const paths = pathsOf(config);
   const agent = await connectAgent({
     runDir: paths.device,
-    spawn: holderCommand(config, choices.agentLife),
+    spawn: holderCommand(currentConfig, choices.agentLife),
   });
   made.defer(() => endAgent(agent, choices.agentLife));
   const roots = await createOwnRoots({ agent, rootsDir: join(config.runDir, 'roots'), log });
@@ -133,10 +159,31 @@ async function endAgent(agent: AgentClient, life: AgentLife): Promise<void> {
   await agent.shutdown();
 }
 
-function holderCommand(config: Config, life: AgentLife): HolderCommand {
+/** Undefined if none runs. */
+async function findAgent(runDir: string): Promise<AgentClient | undefined> {
+  try {
+    return await connectAgent({ runDir, connectTimeoutMs: agentTimeoutMs });
+  } catch (thrown) {
+    if (errorCode(thrown) === 'ERR_DEVICE_AGENT_UNREACHABLE') return undefined;
+    throw thrown;
+  }
+}
+
+function withZone(config: Config, { servers, fillBytesPerSecond }: ReloadZoneRequest): Config {
+  const problem =
+    zoneServersProblem(servers) ??
+    settings['zone.fill_bytes_per_second']?.check(fillBytesPerSecond);
+  if (problem !== undefined) throw new UsageError(`Cannot change the zone: it ${problem}`);
+  return { ...config, zoneServers: servers, zoneFillBytesPerSecond: fillBytesPerSecond };
+}
+
+/** The configuration at the moment of starting a holder, who hands it on to all his agents. */
+function holderCommand(config: () => Config, life: AgentLife): HolderCommand {
   const flags = { lasting: [], 'while-used': ['--exit-when-idle'], own: ['--stop-with-parent'] };
   return {
-    command: thawCommand(config, ['holder', ...flags[life]]),
+    get command() {
+      return thawCommand(config(), ['holder', ...flags[life]]);
+    },
     mode: life === 'own' ? 'child' : 'detached',
     takenStatus: exitStatuses.conflict.status,
   };

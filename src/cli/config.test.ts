@@ -7,7 +7,7 @@ import { test, type TestContext } from 'node:test';
 
 import fc from 'fast-check';
 
-import { loadConfig, settings } from './config.ts';
+import { diskCacheBytes, loadConfig, settings } from './config.ts';
 
 async function configFile(t: TestContext, toml: string): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'thaw-config-'));
@@ -87,6 +87,22 @@ for (const [what, [toml, says]] of Object.entries(refused)) {
     await assert.rejects(loadConfig({ configPath }, {}), { code: 'ERR_CLI_CONFIG', message: says });
   });
 }
+
+test('user and password of the zone go together', async (t) => {
+  for (const half of ['user = "u"', 'password_file = "/p"']) {
+    const configPath = await configFile(t, `[zone]\n${half}\n`);
+    await assert.rejects(loadConfig({ configPath }, {}), { message: /give both/ });
+  }
+});
+
+test('the disk cache is on where the origin is another machine, unless the file says otherwise', async (t) => {
+  const bytesOf = async (toml: string): Promise<number> =>
+    diskCacheBytes(await loadConfig({ configPath: await configFile(t, toml) }, {}));
+  assert.equal(await bytesOf(''), 0);
+  assert.equal(await bytesOf('[store]\nurl = "s3://bucket"'), 10 * 2 ** 30);
+  assert.equal(await bytesOf('[store]\nurl = "s3://bucket"\n[cache]\ndisk_bytes = 0'), 0);
+  assert.equal(await bytesOf('[cache]\ndisk_bytes = 7'), 7);
+});
 
 test('a file that was asked for must be there', async () => {
   await assert.rejects(loadConfig({ configPath: '/nonexistent/thaw.toml' }, {}), {

@@ -5,12 +5,13 @@
  */
 
 import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 
 import { parse } from 'smol-toml';
 
 import { errorCode, errorMessage, type LogLevel } from '../base/index.ts';
 import { ConfigError, UsageError } from './errors.ts';
+import { zoneServersProblem } from './zone-servers.ts';
 
 export interface Config {
   /** All state that must last. */
@@ -30,6 +31,23 @@ export interface Config {
   /** PEM, in place of the system's authorities. */
   readonly storeCaFile?: string;
   readonly cacheMemoryBytes: number;
+  /** 0: no disk cache. Default: `diskCacheBytes`. */
+  readonly cacheDiskBytes?: number;
+  /** Default: below `root`. */
+  readonly cacheDiskDir?: string;
+  /** Requests to the origin at a time. */
+  readonly originConcurrency: number;
+  /** As `parseZoneServer` takes them. */
+  readonly zoneServers: readonly string[];
+  readonly zoneUser?: string;
+  /** The password itself is read where it is used: a configuration is seen on command lines. */
+  readonly zonePasswordFile?: string;
+  /** PEM, of who vouches for the zone's servers. Default: no TLS. */
+  readonly zoneCaFile?: string;
+  /** Of each server. */
+  readonly zoneFillBytesPerSecond: number;
+  /** `HOST:PORT` where metrics are served. Default: only on the server's socket. */
+  readonly metricsListen?: string;
   /** A read that waits longer for a chunk ends with an I/O error. */
   readonly readDeadlineMs: number;
   /** How much may be added to a writable mount. */
@@ -62,9 +80,11 @@ export interface Paths {
   readonly sandboxes: string;
   /** Writes to writable mounts, encrypted under a key that is gone with them. */
   readonly overlays: string;
+  /** Chunks of the disk cache. */
+  readonly diskCache: string;
 }
 
-export function pathsOf(config: Pick<Config, 'root' | 'runDir'>): Paths {
+export function pathsOf(config: Pick<Config, 'root' | 'runDir' | 'cacheDiskDir'>): Paths {
   return {
     keyring: join(config.root, 'keyring.json'),
     catalog: join(config.root, 'catalog.db'),
@@ -75,7 +95,16 @@ export function pathsOf(config: Pick<Config, 'root' | 'runDir'>): Paths {
     device: join(config.runDir, 'device'),
     sandboxes: join(config.runDir, 'sandboxes'),
     overlays: join(config.root, 'overlays'),
+    diskCache: config.cacheDiskDir ?? join(config.root, 'cache'),
   };
+}
+
+/** Where the origin is another machine. */
+const diskCacheDefaultBytes = 10 * 2 ** 30;
+
+/** What the disk cache may take. A second copy of a directory of the same machine would be one for nothing. */
+export function diskCacheBytes({ cacheDiskBytes, storeUrl }: Config): number {
+  return cacheDiskBytes ?? (storeUrl === undefined ? 0 : diskCacheDefaultBytes);
 }
 
 /** Of a Unix socket's path, without the zero byte at its end. Source: unix(7), `sun_path`. */
@@ -106,6 +135,8 @@ const matching =
     typeof value === 'string' && pattern.test(value) ? undefined : `must be ${what}`;
 const flag = (value: unknown): string | undefined =>
   typeof value === 'boolean' ? undefined : 'must be true or false';
+const absolutePath = (value: unknown): string | undefined =>
+  typeof value === 'string' && isAbsolute(value) ? undefined : 'must be an absolute path';
 const oneOf =
   (...allowed: readonly string[]) =>
   (value: unknown): string | undefined =>
@@ -143,7 +174,22 @@ export const settings: Readonly<Record<string, Setting>> = {
   'store.path_style': { field: 'storePathStyle', check: flag },
   'store.ca_file': { field: 'storeCaFile', check: matching(/^\//, 'an absolute path') },
   'cache.memory_bytes': { field: 'cacheMemoryBytes', check: integer(2 ** 23, 2 ** 40) },
+  'cache.disk_bytes': { field: 'cacheDiskBytes', check: integer(0, 2 ** 50) },
+  'cache.disk_dir': { field: 'cacheDiskDir', check: absolutePath },
+  'cache.origin_concurrency': { field: 'originConcurrency', check: integer(1, 1024) },
   'cache.read_deadline_ms': { field: 'readDeadlineMs', check: integer(100, 100_000) },
+  'zone.servers': { field: 'zoneServers', check: zoneServersProblem },
+  'zone.user': { field: 'zoneUser', check: text },
+  'zone.password_file': { field: 'zonePasswordFile', check: absolutePath },
+  'zone.ca_file': { field: 'zoneCaFile', check: absolutePath },
+  'zone.fill_bytes_per_second': {
+    field: 'zoneFillBytesPerSecond',
+    check: integer(2 ** 20, 2 ** 40),
+  },
+  'metrics.listen': {
+    field: 'metricsListen',
+    check: matching(/^(\[[0-9a-f:]+\]|[^:[\]]+):\d{1,5}$/i, 'HOST:PORT'),
+  },
   'mounts.writable_space_bytes': { field: 'writableSpaceBytes', check: integer(0, 2 ** 43) },
   'sandbox.runtime': {
     field: 'sandboxRuntime',
@@ -164,6 +210,9 @@ const defaults: Config = {
   logLevel: 'info',
   logFormat: 'text',
   cacheMemoryBytes: 256 * 2 ** 20,
+  originConcurrency: 16,
+  zoneServers: [],
+  zoneFillBytesPerSecond: 25_000_000,
   readDeadlineMs: 30_000,
   writableSpaceBytes: 10 * 2 ** 30,
   sandboxRuntime: 'auto',
@@ -211,6 +260,9 @@ function settingsIn(path: string, toml: string): Partial<Config> {
     const problem = setting.check(value);
     if (problem !== undefined) throw new ConfigError(path, `"${key}" ${problem}`);
     found[setting.field] = value;
+  }
+  if ('zoneUser' in found !== 'zonePasswordFile' in found) {
+    throw new ConfigError(path, '"zone.user" and "zone.password_file" go together: give both');
   }
   return found;
 }

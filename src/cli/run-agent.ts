@@ -1,6 +1,5 @@
 /** `thaw agent`: answers the reads of the FUSE mount. */
 
-import { openWorkerCaches } from '../cache/index.ts';
 import { createOpenPool, openManifest } from '../chunk/index.ts';
 import { runAgent } from '../device/index.ts';
 import { openLocalKeyring } from '../keys/index.ts';
@@ -8,6 +7,7 @@ import { ManifestMissingError } from '../publish/index.ts';
 import { manifestObjectName } from '../store/index.ts';
 import { pathsOf } from './config.ts';
 import type { CliContext } from './context.ts';
+import { openCaches } from './open-caches.ts';
 import { openStore } from './open-store.ts';
 
 export interface AgentFlags {
@@ -20,7 +20,7 @@ export async function serveReads(context: CliContext, options: AgentFlags): Prom
   const store = await openStore(config);
   const keyService = await openLocalKeyring(paths.keyring);
   await using opener = createOpenPool();
-  await using caches = await openWorkerCaches({ store, opener, log });
+  await using caches = await openCaches(config, { store, opener, log });
   await runAgent({
     runDir: paths.device,
     manifests: {

@@ -14,3 +14,4 @@ export { runHolder, type HolderOptions } from './holder.ts';
 export type { MountChoices } from './attach.ts';
 export { mountImage, unmountImage } from './image-mounts.ts';
 export { createRootMounts, type RootMountsOptions } from './root-mounts.ts';
+export { tryLockFile } from './system-calls.ts';

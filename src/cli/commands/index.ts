@@ -3,6 +3,7 @@
 import type { Command } from 'commander';
 
 import type { CliContext } from '../context.ts';
+import { addCacheCommands } from './cache.ts';
 import { addDoctorCommand } from './doctor.ts';
 import { addFunctionCommands } from './function.ts';
 import { addImageCommands } from './image.ts';
@@ -13,6 +14,7 @@ export type AddCommands = (program: Command, context: CliContext) => void;
 export const commandGroups: readonly AddCommands[] = [
   addImageCommands,
   addFunctionCommands,
+  addCacheCommands,
   addProcessCommands,
   addDoctorCommand,
 ];

@@ -1,0 +1,70 @@
+/** Opens the tiers between a worker's memory and its origin, after the configuration. */
+
+import { readFile } from 'node:fs/promises';
+
+import { defined, errorMessage, type Log } from '../base/index.ts';
+import {
+  MemcachedServer,
+  openDiskCache,
+  openWorkerCaches,
+  parseMemcachedAddress,
+  type WorkerCaches,
+  type ZoneServer,
+  type ZoneServerSetting,
+  type ZoneSettings,
+} from '../cache/index.ts';
+import type { OpenPool } from '../chunk/index.ts';
+import { tryLockFile } from '../device/index.ts';
+import type { ObjectStore } from '../store/index.ts';
+import { diskCacheBytes, pathsOf, type Config } from './config.ts';
+import { UsageError } from './errors.ts';
+import { zoneServerSettings } from './zone-servers.ts';
+
+export interface CacheDependencies {
+  readonly store: ObjectStore;
+  readonly opener: OpenPool;
+  readonly log: Log;
+}
+
+/** Does not throw: what cannot be had is logged, and shown by the status. */
+export async function openCaches(config: Config, deps: CacheDependencies): Promise<WorkerCaches> {
+  const sizeMaxBytes = diskCacheBytes(config);
+  const path = pathsOf(config).diskCache;
+  return await openWorkerCaches({
+    ...deps,
+    originConcurrency: config.originConcurrency,
+    zoneSettings: async () => zoneSettings(config),
+    ...(sizeMaxBytes === 0
+      ? {}
+      : {
+          openDisk: async () =>
+            openDiskCache({ path, sizeMaxBytes, tryLock: tryLockFile, log: deps.log }),
+        }),
+  });
+}
+
+/**
+ * The servers, and how to connect to them and to those that may be added later. Throws `ERR_CLI_USAGE` if a file that
+ * the configuration names cannot be read.
+ */
+export async function zoneSettings(config: Config): Promise<ZoneSettings> {
+  const { zoneServers, zoneFillBytesPerSecond, zoneUser: user, zoneCaFile } = config;
+  const ca = await readSetting('zone.ca_file', zoneCaFile);
+  const password = (await readSetting('zone.password_file', config.zonePasswordFile))?.trimEnd();
+  const auth = user === undefined || password === undefined ? undefined : { user, password };
+  const connect = ({ id, usesTls }: ZoneServerSetting): ZoneServer => {
+    const { host, port } = parseMemcachedAddress(`memcached://${id}`);
+    const tls = usesTls ? defined({ ca }) : undefined;
+    return new MemcachedServer({ address: defined({ host, port, tls, auth }) });
+  };
+  return { servers: zoneServerSettings(zoneServers, zoneFillBytesPerSecond), connect };
+}
+
+async function readSetting(key: string, path: string | undefined): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  try {
+    return await readFile(path, 'utf8');
+  } catch (thrown) {
+    throw new UsageError(`Cannot read "${key}": ${errorMessage(thrown)}`);
+  }
+}
