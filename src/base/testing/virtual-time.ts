@@ -69,11 +69,20 @@ export class VirtualTime implements Clock, Timers {
   /** False if there is no timer up to that moment. */
   async #runNext(endMs: number): Promise<boolean> {
     await settle();
-    const [next] = [...this.#waiting].sort((a, b) => a.atMs - b.atMs);
+    const next = this.#earliest();
     if (next === undefined || next.atMs > endMs) return false;
     this.#waiting.delete(next);
     this.#passedMs = next.atMs;
     next.run();
     return true;
+  }
+
+  /** Of those due at one moment, the one that was set first. */
+  #earliest(): Waiting | undefined {
+    let earliest: Waiting | undefined;
+    for (const waiting of this.#waiting) {
+      if (earliest === undefined || waiting.atMs < earliest.atMs) earliest = waiting;
+    }
+    return earliest;
   }
 }
