@@ -235,6 +235,34 @@ test('who aborts a read gets its reason at once, and the servers are told', asyn
   await zone.time.pass(1000);
 });
 
+test('more reads than servers let in have their turn one after the other, the foreground first', async () => {
+  const zone = await filledZone();
+  const order: string[] = [];
+  const start = (priority: 'foreground' | 'prefetch'): Promise<void> => {
+    const request = { signal: new AbortController().signal, priority };
+    return zone.cache.get(chunk.name, request).then(() => void order.push(priority));
+  };
+  for (const server of zone.all) server.delayMs = () => 100;
+  const prefetching = Array.from({ length: 40 }, () => start('prefetch'));
+  const reading = Array.from({ length: 12 }, () => start('foreground'));
+  await zone.time.until(Promise.all([...prefetching, ...reading]));
+  // Four of them were under way when the first reader came, and never more.
+  assert.ok(order.lastIndexOf('foreground') < 16 + 4);
+  assert.ok(zone.all.every(({ outstandingPeak }) => outstandingPeak <= 16));
+  const { reads } = zone.cache.status();
+  assert.deepEqual([reads.hits, reads.waiting, reads.inFlight], [52, 0, 0]);
+});
+
+test('a reader who has no turn by the deadline asks elsewhere', async () => {
+  const zone = await filledZone();
+  for (const server of zone.all) server.stop();
+  const reads = await zone.time.until(
+    Promise.all(Array.from({ length: 10 }, () => zone.read(chunk))),
+  );
+  for (const { found, tookMs } of reads) assert.deepEqual([found, tookMs], [unavailable, 250]);
+  assert.equal(zone.cache.status().reads.timeouts, 10);
+});
+
 test('forgetting gives up what is queued, and ends although servers hang', async () => {
   const zone = await filledZone();
   zone.cache.offer(chunk.name, chunk.ciphertext);

@@ -8,8 +8,6 @@
  */
 
 import {
-  LatencyHistogram,
-  RecentLatency,
   assert,
   systemClock,
   systemTimers,
@@ -30,7 +28,8 @@ import { TierUnavailableError } from './errors.ts';
 import { encodeStripe, stripeHeaderRecord, stripeKey } from './stripe.ts';
 import { ZoneFill, type ChunkToWrite } from './zone-fill.ts';
 import { ZoneMembers, type ZoneMember, type ZoneNode } from './zone-members.ts';
-import { raceStripes, type RaceOptions, type RaceOutcome, type StripeAnswer } from './zone-race.ts';
+import type { RaceOutcome, StripeAnswer } from './zone-race.ts';
+import { ZoneReader, type Place, type ZoneRead } from './zone-reader.ts';
 import { RepairMemory } from './zone-repair-memory.ts';
 import type { ZoneServer } from './zone-server.ts';
 import type { ZoneStatus } from './zone-status.ts';
@@ -43,7 +42,7 @@ export interface ZoneCacheOptions {
   readonly servers: readonly ZoneMember[];
   /** The client of a server; called once when the server is added. The zone cache closes it. */
   readonly connect: (member: ZoneMember) => ZoneServer;
-  /** A read that has not found four stripes by then is over. Default 250. */
+  /** A read that has not found four stripes so long after it asked is over, and so is one that waited so long for its turn. Default 250. */
   readonly readDeadlineMs?: number;
   /** Memory for chunks that wait to be written. Default 64 MiB. */
   readonly fillQueueMaxBytes?: number;
@@ -68,51 +67,20 @@ const repairRestMs = 60_000;
 /** About 1 MiB of names. */
 const repairEntriesMax = 4096;
 
-/** What counts as recent for hedging. */
-const recentWindowMs = 30_000;
-/** Fewer reads than that have no p99. */
-const recentCountMin = 100;
-/** Before there is a p99: above the p99.9 of the paper's zone, 4 ms, and below the median of its origin, 36 ms (section 4). */
-const hedgeDefaultMs = 20;
-/** A pause of our own, to collect garbage for instance, is no reason to ask the origin, which cannot answer sooner. */
-const hedgeMinMs = 5;
-/** The origin's p99 or so: whoever has waited for that long would have had the chunk from there. */
-const hedgeMaxMs = 100;
-
-/** Of the hits, every so manieth hears also the fifth server, to find what is missing there. */
-const auditInterval = 16;
-/**
- * After a change of the servers all hits do, for so long: a server that comes back to a chunk may have kept a stripe that another has
- * got meanwhile, and until one of the two gets the missing one no other may be lost.
- */
-const auditAllMs = 600_000;
-
-/** A chunk, and where it lies. */
-interface Place {
-  readonly chunk: ChunkName;
-  readonly key: string;
-  readonly nodes: readonly ZoneNode[];
-}
-
-/** See the head of this file. */
 interface Repair extends Pick<Place, 'chunk' | 'key'>, Pick<RaceOutcome, 'stripes'> {
   readonly node: ZoneNode;
 }
 
+/** A worker's side of the zone: all it takes to use the servers, which know nothing of each other. `close` it at the end. */
 export class ZoneCache implements CacheTier {
   readonly #time: Clock & Timers;
   readonly #readDeadlineMs: number;
+  readonly #reader: ZoneReader;
   readonly #members: ZoneMembers;
   readonly #fill: ZoneFill;
   readonly #repairs: RepairMemory;
-  readonly #latency = new LatencyHistogram();
-  readonly #recent: RecentLatency;
-  readonly #reads = { inFlight: 0, hits: 0, misses: 0, unavailable: 0, timeouts: 0, abandoned: 0 };
+  readonly #reads = { hits: 0, misses: 0, unavailable: 0, timeouts: 0 };
   readonly #stripes = { corrupt: 0, raced: 0, rebuilt: 0, repaired: 0 };
-
-  /** 1: the next. */
-  #readsToAudit = auditInterval;
-  #auditAllUntilMs: number;
 
   constructor(options: ZoneCacheOptions) {
     this.#time = options.time ?? { ...systemClock, ...systemTimers };
@@ -125,40 +93,35 @@ export class ZoneCache implements CacheTier {
       writeDeadlineMs,
       time: this.#time,
     });
-    this.#members.set(options.servers);
-    // Who starts does not know when the servers changed.
-    this.#auditAllUntilMs = this.#time.monotonicMs() + auditAllMs;
+    this.#reader = new ZoneReader({
+      deadlineMs: this.#readDeadlineMs,
+      onLate: (place, position, answer, stripes) => this.#mend(place, position, answer, stripes),
+      time: this.#time,
+    });
+    this.setServers(options.servers);
     this.#repairs = new RepairMemory({
       restMs: repairRestMs,
       entriesMax: repairEntriesMax,
       clock: this.#time,
     });
-    this.#recent = new RecentLatency(recentWindowMs, () => this.#time.monotonicMs());
   }
 
   /**
-   * As `CacheTier` says; within the read's deadline. Undefined if so few servers have a stripe that it is no chunk, and
+   * As `CacheTier` says; within twice the read's deadline. Undefined if so few servers have a stripe that it is no chunk, and
    * `ERR_CACHE_TIER_UNAVAILABLE` if so few can say, or by the deadline nothing was certain.
    */
   async get(chunk: ChunkName, request: TierRequest): Promise<Uint8Array | undefined> {
     request.signal.throwIfAborted();
-    const place = this.#placeOf(chunk);
-    if (place.nodes.length < dataStripeCount) {
-      this.#reads.unavailable += 1;
-      throw new TierUnavailableError('zone', tooFewServers(place.nodes.length));
-    }
-    const startedMs = this.#time.monotonicMs();
-    const outcome = await this.#race(place, request);
-    const tookMs = this.#time.monotonicMs() - startedMs;
-    if (request.priority === 'foreground') this.#recent.record(tookMs);
+    const { place, outcome } = await this.#reader.read(() => this.#placeOf(chunk), request);
+    const { verdict, answers, stripes } = outcome;
     this.#tally(place, outcome);
-    const found = outcome.verdict === 'hit' ? this.#join(outcome, tookMs) : undefined;
-    const stripes = outcome.verdict === 'hit' ? outcome.stripes : undefined;
-    for (const [position, answer] of outcome.answers.entries()) {
-      this.#mend(place, position, answer, stripes);
+    for (const [position, answer] of answers.entries()) {
+      this.#mend(place, position, answer, verdict === 'hit' ? stripes : undefined);
     }
-    if (found === undefined) this.#throwUnlessMiss(outcome);
-    return found;
+    if (verdict !== 'hit') return this.#miss({ place, outcome });
+    this.#reads.hits += 1;
+    if (stripes[parityStripeIndex] !== undefined) this.#stripes.rebuilt += 1;
+    return rebuildChunk(stripes);
   }
 
   /** As `CacheTier` says. */
@@ -187,8 +150,7 @@ export class ZoneCache implements CacheTier {
 
   /** The p99 of the last half minute or so, within 5 and 100 ms; 20 ms as long as there were fewer than 100 reads. */
   hedgeAfterMs(): number {
-    const recentMs = this.#recent.quantileMs(0.99, recentCountMin) ?? hedgeDefaultMs;
-    return Math.min(hedgeMaxMs, Math.max(hedgeMinMs, recentMs));
+    return this.#reader.hedgeAfterMs();
   }
 
   /**
@@ -197,7 +159,7 @@ export class ZoneCache implements CacheTier {
    */
   setServers(servers: readonly ZoneMember[]): void {
     this.#members.set(servers);
-    this.#auditAllUntilMs = this.#time.monotonicMs() + auditAllMs;
+    this.#reader.serversChanged(servers.length);
   }
 
   /** Resolves when all that was offered is written or given up. */
@@ -206,12 +168,13 @@ export class ZoneCache implements CacheTier {
   }
 
   status(): ZoneStatus {
+    const { latency, ...reads } = this.#reader.status;
     return {
-      reads: { ...this.#reads },
+      reads: { ...reads, ...this.#reads },
       stripes: { ...this.#stripes },
       fill: this.#fill.status,
       hedgeAfterMs: this.hedgeAfterMs(),
-      latency: this.#latency.snapshot(),
+      latency,
       servers: Array.from(this.#members.nodes, ({ server, lane, counters }) => ({
         ...server.status(),
         ...counters,
@@ -231,38 +194,6 @@ export class ZoneCache implements CacheTier {
     return { chunk, key: keyOf(chunk), nodes };
   }
 
-  async #race(place: Place, request: TierRequest): Promise<RaceOutcome> {
-    const { chunk, key, nodes } = place;
-    const releases = nodes.map((node) => node.hold());
-    const startedMs = this.#time.monotonicMs();
-    this.#reads.inFlight += 1;
-    try {
-      const servers = nodes.map(({ server }) => server);
-      const onOver = (): void => releases.forEach((release) => release());
-      const [deadlineMs, timers] = [this.#readDeadlineMs, this.#time];
-      const race = { servers, key, chunk, deadlineMs, timers, onOver };
-      const onLate: RaceOptions['onLate'] = (position, answer, stripes) =>
-        this.#mend(place, position, answer, stripes);
-      return await raceStripes(this.#isAudited() ? { ...race, onLate } : race, request);
-    } catch (thrown) {
-      this.#reads.abandoned += 1;
-      // Readers who hedge give up just those reads that take long: without them the p99 would fall and fall.
-      const tookMs = this.#time.monotonicMs() - startedMs;
-      if (tookMs >= this.hedgeAfterMs()) this.#recent.record(tookMs);
-      throw thrown;
-    } finally {
-      this.#reads.inFlight -= 1;
-    }
-  }
-
-  /** Whether this read hears also those whom it does not wait for. */
-  #isAudited(): boolean {
-    this.#readsToAudit -= 1;
-    if (this.#readsToAudit > 0 && this.#time.monotonicMs() >= this.#auditAllUntilMs) return false;
-    this.#readsToAudit = auditInterval;
-    return true;
-  }
-
   #tally({ nodes }: Place, { verdict, answers, stripes }: RaceOutcome): void {
     for (const [position, { counters }] of nodes.entries()) {
       const answer = answers[position];
@@ -278,27 +209,24 @@ export class ZoneCache implements CacheTier {
     }
   }
 
-  #join({ stripes }: RaceOutcome, tookMs: number): Uint8Array {
-    this.#reads.hits += 1;
-    this.#latency.record(tookMs);
-    if (stripes[parityStripeIndex] !== undefined) this.#stripes.rebuilt += 1;
-    return rebuildChunk(stripes);
-  }
-
-  #throwUnlessMiss({ verdict, answers }: RaceOutcome): void {
+  /** Undefined, or why the zone cannot say thrown. */
+  #miss({ place, outcome: { verdict, answers } }: ZoneRead): undefined {
     if (verdict === 'miss') {
       this.#reads.misses += 1;
       return;
     }
     const causes = answers.filter((answer) => answer.kind === 'unavailable');
+    const cause = causes[0]?.cause;
     if (verdict === 'late') {
       this.#reads.timeouts += 1;
       const reason = `its servers did not answer within ${this.#readDeadlineMs} ms`;
-      throw new TierUnavailableError('zone', reason, causes[0]?.cause);
+      throw new TierUnavailableError('zone', reason, cause);
     }
     this.#reads.unavailable += 1;
-    const reason = `${causes.length} of its ${answers.length} servers for it are unavailable`;
-    throw new TierUnavailableError('zone', reason, causes[0]?.cause);
+    const count = place.nodes.length;
+    if (count < dataStripeCount) throw new TierUnavailableError('zone', tooFewServers(count));
+    const reason = `${causes.length} of its ${count} servers for it are unavailable`;
+    throw new TierUnavailableError('zone', reason, cause);
   }
 
   /**

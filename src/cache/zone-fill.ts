@@ -78,7 +78,7 @@ export class ZoneFill {
     const stripes = chunk.stripes.filter(({ lane, sizeBytes }) => lane.hasRoom(sizeBytes));
     if (this.#jobs.has(chunk.key)) this.#counters.repeated += 1;
     else if (stripes.length < dataStripeCount || !this.#hasRoom(chunk)) this.#counters.dropped += 1;
-    else void this.#start({ ...chunk, stripes }).then((written) => this.#count(written));
+    else void this.#start({ ...chunk, stripes }, (ended) => this.#count(ended));
   }
 
   /**
@@ -106,7 +106,9 @@ export class ZoneFill {
   /** Queues a stripe of a chunk that is there but for it; false if there is no room. Calls `onWritten` when it is stored. */
   repair(chunk: ChunkToWrite, onWritten: () => void): boolean {
     if (this.#jobs.has(chunk.key) || !this.#hasRoomForAll(chunk)) return false;
-    void this.#repair(chunk, onWritten);
+    void this.#start(chunk, ({ written }) => {
+      if (written > 0) onWritten();
+    });
     return true;
   }
 
@@ -152,22 +154,20 @@ export class ZoneFill {
       this.#counters.repeated += 1;
       return joined.done;
     }
-    const written = await this.#start(chunk);
-    this.#count(written);
-    return written;
+    return this.#start(chunk, (ended) => this.#count(ended));
   }
 
-  async #repair(chunk: ChunkToWrite, onWritten: () => void): Promise<void> {
-    const { written } = await this.#start(chunk);
-    if (written > 0) onWritten();
-  }
-
-  #start({ key, heldBytes, stripes }: ChunkToWrite): Promise<Written> {
+  /** `onEnd` is called when the last stripe has ended, before anybody can see that the queue is shorter. */
+  #start(
+    { key, heldBytes, stripes }: ChunkToWrite,
+    onEnd: (ended: Written) => void,
+  ): Promise<Written> {
     const done = Promise.withResolvers<Written>();
     const job: Job = { writes: new Map(), done: done.promise };
     const counts = { written: 0, dropped: 0, failed: 0 };
     const end = (): void => {
       if (this.#jobs.get(key) === job) this.#jobs.delete(key);
+      onEnd(counts);
       this.#holdMore(-heldBytes);
       done.resolve(counts);
     };

@@ -11,10 +11,12 @@ export interface ZoneNodeStatus extends ZoneServerStatus, Readonly<NodeCounters>
   readonly fillQueueBytes: number;
 }
 
-/** Since the zone cache was made; but `inFlight`, `fill.queueBytes`, `hedgeAfterMs` and the list of servers: now. */
+/** Since the zone cache was made; but `inFlight`, `waiting`, `fill.queueBytes`, `hedgeAfterMs` and the list of servers: now. */
 export interface ZoneStatus {
   readonly reads: {
     readonly inFlight: number;
+    /** For their turn to ask. */
+    readonly waiting: number;
     readonly hits: number;
     /** Too few servers had a stripe. */
     readonly misses: number;

@@ -65,6 +65,7 @@ export class SimulatedZoneServer implements ZoneServer {
   /** Requests that were still wanted when it was closed. */
   cutOff = 0;
   #wanted = 0;
+  readonly #closing = new AbortController();
 
   constructor(options: SimulatedServerOptions) {
     this.id = options.id;
@@ -128,8 +129,10 @@ export class SimulatedZoneServer implements ZoneServer {
   }
 
   async close(): Promise<void> {
+    if (this.isClosed) return;
     this.isClosed = true;
     this.cutOff = this.#wanted;
+    this.#closing.abort(new ServerUnavailableError(this.id, 'it is closed'));
   }
 
   async #serve<T>(
@@ -147,8 +150,9 @@ export class SimulatedZoneServer implements ZoneServer {
     this.outstandingPeak = Math.max(this.outstandingPeak, this.outstanding);
     this.#wanted += 1;
     const answered = this.#answer(isShort(), answer).finally(() => (this.outstanding -= 1));
+    const open = untilAborted(answered, this.#closing.signal);
     try {
-      return await (this.#draw('ignoresAbort') ? answered : untilAborted(answered, signal));
+      return await (this.#draw('ignoresAbort') ? open : untilAborted(open, signal));
     } finally {
       this.#wanted -= 1;
     }

@@ -175,9 +175,9 @@ export function zoneServerConformance({ name, skip = false, create }: ZoneServer
           server.put('key', [], request()),
           server.delete('key', request()),
           server.flush(request()),
-        ];
-        for (const work of later) {
-          assert.equal(await until(codeOf(work)), 'ERR_CACHE_SERVER_UNAVAILABLE');
+        ].map(codeOf);
+        for (const code of later) {
+          assert.equal(await until(code), 'ERR_CACHE_SERVER_UNAVAILABLE');
         }
         await until(server.close());
       },
