@@ -1,5 +1,5 @@
 /**
- * The origin (L3): immutable objects by name. Directory now, S3 later. The only special operation
+ * The origin (L3): immutable objects by name, in a directory or in S3. The only special operation
  * is put-if-absent (paper §3.1): names come from content, so whoever comes second has nothing to
  * do.
  */
@@ -29,8 +29,9 @@ export interface RequestOptions {
 /**
  * Names are 1..512 characters of `a-z A-Z 0-9 . _ - /`, without empty, `.` or `..` parts and
  * without parts of more than 255 characters; implementations MUST refuse any other with
- * `ERR_STORE_BAD_NAME`. Failures other than "not found" are `ERR_STORE_UNAVAILABLE` (retryable) or
- * `ERR_STORE_FULL`, never swallowed. A call whose `signal` is aborted MUST reject with the signal's
+ * `ERR_STORE_BAD_NAME`. Failures other than "not found" are `ERR_STORE_UNAVAILABLE` (retryable),
+ * `ERR_STORE_FULL`, or what only somebody can mend: `ERR_STORE_REFUSED`, `ERR_STORE_CONFIGURATION`,
+ * `ERR_STORE_OVERWRITES`; never swallowed. A call whose `signal` is aborted MUST reject with the signal's
  * reason, before it starts or soon after; an object of an aborted put is there whole or not at all.
  */
 export interface ObjectStore {

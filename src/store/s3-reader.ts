@@ -96,6 +96,7 @@ class Collector implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     const body = this.#body.subarray(0, this.#receivedBytes);
+    // undici holds the length, too; but this memory was never cleared, and must not get out unfilled.
     const isWhole = this.#status >= 300 || body.byteLength === this.#body.byteLength;
     if (isWhole) this.#settle({ status: this.#status, headers: this.#headers, body });
     else {

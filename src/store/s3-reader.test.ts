@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { createServer, type ServerResponse } from 'node:http';
+import { test } from 'node:test';
+
+import { serveLocally } from '../../test/support/local-server.ts';
+import { ObjectReader } from './s3-reader.ts';
+
+test('a read that waits for a connection is never made once it is aborted, and the one under way goes on', async () => {
+  const arrived = Promise.withResolvers<ServerResponse>();
+  const asked: (string | undefined)[] = [];
+  const server = createServer((request, response) => {
+    asked.push(request.url);
+    if (asked.length === 1) arrived.resolve(response);
+    else response.writeHead(200, { 'content-length': 5 }).end('later');
+  });
+  await using running = await serveLocally(server);
+  const reader = new ObjectReader({
+    origin: `http://${running.host}`,
+    connectionsMax: 1,
+    connectTimeoutMs: 5000,
+    idleTimeoutMs: 60_000,
+    bodyMaxBytes: 1000,
+  });
+  const read = async (path: string, signal?: AbortSignal): Promise<string> => {
+    const { body } = await reader.get({ path, headers: {}, signal });
+    return Buffer.from(body).toString();
+  };
+  const first = read('/first');
+  const response = await arrived.promise;
+  const abort = new AbortController();
+  const second = assert.rejects(read('/second', abort.signal), { name: 'AbortError' });
+  abort.abort();
+  await second;
+  response.writeHead(200, { 'content-length': 3 }).end('one');
+  assert.equal(await first, 'one');
+  assert.equal(await read('/third'), 'later');
+  assert.deepEqual(asked, ['/first', '/third']);
+  await reader.close();
+});
