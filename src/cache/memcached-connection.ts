@@ -9,7 +9,7 @@
 
 import type { Socket } from 'node:net';
 
-import type { Clock, Timers } from '../base/index.ts';
+import { release, type Clock, type Timers } from '../base/index.ts';
 import { ServerUnavailableError } from './errors.ts';
 import type { MemcachedAddress } from './memcached-address.ts';
 import { authCommand, type Command, type Reply } from './memcached-protocol.ts';
@@ -62,6 +62,8 @@ interface Exchange {
   /** Undefined: it waits until the connection is ready. */
   sentMs: number | undefined;
   isAbandoned: boolean;
+  /** To be called when its bytes are no longer needed: they are sent, or never will be. */
+  readonly sent: () => void;
   /** At most one of these is called, once. */
   readonly resolve: (result: unknown) => void;
   readonly reject: (reason: unknown) => void;
@@ -122,34 +124,36 @@ export class MemcachedConnection {
 
   /**
    * The command's result. Throws `ERR_CACHE_SERVER_UNAVAILABLE` when the server refuses it or the connection ends, and the signal's
-   * reason as soon as it is aborted.
+   * reason as soon as it is aborted; but whatever the outcome, not before the command's parts are sent or the connection has ended.
    */
-  request<Result>(command: Command<Result>, signal: AbortSignal): Promise<Result> {
+  async request<Result>(command: Command<Result>, signal: AbortSignal): Promise<Result> {
     signal.throwIfAborted();
-    return new Promise<Result>((resolve, reject) => {
-      const abort = (): void => {
-        reject(signal.reason);
-        this.#abandon(exchange);
-      };
-      const exchange: Exchange = {
-        command,
-        sentMs: undefined,
-        isAbandoned: false,
-        resolve: (result) => {
-          signal.removeEventListener('abort', abort);
-          resolve(result as Result); // what this very command's `read` made
-        },
-        reject: (reason) => {
-          signal.removeEventListener('abort', abort);
-          reject(reason);
-        },
-      };
-      signal.addEventListener('abort', abort, { once: true });
-      this.#queue.push(exchange);
-      if (this.#state === 'ready') this.#send(exchange);
-      else if (this.#state === 'ended') this.#rejectAll('the connection was closed');
-      this.#watch();
-    });
+    const answer = Promise.withResolvers<Result>();
+    const sent = Promise.withResolvers<void>();
+    const exchange: Exchange = {
+      command,
+      sentMs: undefined,
+      isAbandoned: false,
+      sent: sent.resolve,
+      resolve: (result) => answer.resolve(result as Result), // what this very command's `read` made
+      reject: answer.reject,
+    };
+    const abort = (): void => {
+      answer.reject(signal.reason);
+      this.#abandon(exchange);
+    };
+    signal.addEventListener('abort', abort, { once: true });
+    this.#queue.push(exchange);
+    if (this.#state === 'ready') this.#send(exchange);
+    else if (this.#state === 'ended') this.#rejectAll('the connection was closed');
+    this.#watch();
+    try {
+      return await answer.promise;
+    } finally {
+      signal.removeEventListener('abort', abort);
+      // The caller may reuse the memory afterwards.
+      if (command.parts.length > 0) await sent.promise;
+    }
   }
 
   /** Rejects what is outstanding. Resolves when the socket is gone. */
@@ -169,6 +173,7 @@ export class MemcachedConnection {
       command: authCommand(auth.user, auth.password),
       sentMs: undefined,
       isAbandoned: false,
+      sent: () => {},
       resolve: () => this.#becomeReady(),
       reject: () => {}, // the connection ends
     };
@@ -192,9 +197,10 @@ export class MemcachedConnection {
     }
     this.#socket.cork();
     this.#socket.write(line, 'latin1');
-    for (const part of parts) {
+    for (const [index, part] of parts.entries()) {
       tally.bytesSent += part.byteLength;
-      this.#socket.write(part);
+      const isLast = index === parts.length - 1;
+      this.#socket.write(part, isLast ? exchange.sent : undefined);
     }
     this.#socket.uncork();
   }
@@ -202,7 +208,9 @@ export class MemcachedConnection {
   #abandon(exchange: Exchange): void {
     this.#options.tally.abandoned += 1;
     exchange.isAbandoned = true;
-    if (exchange.sentMs === undefined) this.#queue.splice(this.#queue.indexOf(exchange), 1);
+    if (exchange.sentMs !== undefined) return;
+    this.#queue.splice(this.#queue.indexOf(exchange), 1);
+    exchange.sent();
   }
 
   #received(countBytes: number): void {
@@ -227,7 +235,11 @@ export class MemcachedConnection {
       exchange.reject(this.#unavailable(serverErrorReason(reply.line)));
       return;
     }
-    if (exchange.isAbandoned && reply.kind === 'skipped' && exchange.command.hasValue) return;
+    if (exchange.isAbandoned && exchange.command.hasValue && reply.kind !== 'line') {
+      // It began to arrive before it was given up.
+      if (reply.kind === 'value') release(reply.value);
+      return;
+    }
     const answer = exchange.command.read(reply);
     if (answer === undefined) {
       const reason =
@@ -265,7 +277,10 @@ export class MemcachedConnection {
   #rejectAll(reason: string, cause?: unknown): void {
     if (this.#queue.length === 0) return;
     const error = this.#unavailable(reason, cause);
-    for (const { reject } of this.#queue.splice(0)) reject(error);
+    for (const { reject, sent, sentMs } of this.#queue.splice(0)) {
+      reject(error);
+      if (sentMs === undefined) sent();
+    }
   }
 
   #unavailable(reason: string, cause?: unknown): ServerUnavailableError {

@@ -359,6 +359,34 @@ test('a value that is given up while it arrives does not spoil the next', async 
   assert.deepEqual([server.state, server.status().gets.hits], ['up', 1]);
 });
 
+test('a put does not settle before its bytes are sent, refused or given up as it may be', async () => {
+  await using subject = await start((line) => {
+    return line.startsWith('ms first') ? 'SERVER_ERROR object too large for cache\r\n' : undefined;
+  });
+  const { server, scripted, time } = subject;
+  await outcome(server.delete('nothing', request(AbortSignal.abort(new Error('never sent')))));
+  const settled: string[] = [];
+  const abort = new AbortController();
+  const large = Buffer.alloc(8 * 1024 * 1024); // more than sockets hold
+  const puts = ['first', 'second'].map(async (key) => {
+    settled.push(`${key}: ${await outcome(server.put(key, [large], request(abort.signal)))}`);
+  });
+  const { socket } = await scripted.connected(1);
+  socket.once('data', () => socket.pause());
+  await eventually(() => server.status().errors === 1);
+  abort.abort(new Error('given up'));
+  await time.pass(500);
+  assert.deepEqual(settled, []);
+  socket.resume();
+  await eventually(() => settled.length === 1);
+  assert.deepEqual(settled, [`first: ${unavailable}`]);
+  // The server reads no more: the second ends with the connection.
+  socket.pause();
+  await passUntil(time, () => settled.length === 2);
+  await Promise.all(puts);
+  assert.deepEqual(settled[1], 'second: given up');
+});
+
 test('an error of the server fails its request and leaves the others', async () => {
   await using subject = await start();
   const { server, scripted } = subject;

@@ -12,7 +12,8 @@ export class ScriptedConnection {
   /** Lines that came, without their ends. */
   readonly lines: string[] = [];
   isGone = false;
-  #rest = '';
+  /** A line whose end has not come yet, in pieces. */
+  #rest: string[] = [];
   #wake = Promise.withResolvers<void>();
 
   constructor(socket: Socket, answer: (line: string) => string | Uint8Array | undefined) {
@@ -23,8 +24,11 @@ export class ScriptedConnection {
       this.#wake.resolve();
     });
     socket.on('data', (bytes: Buffer) => {
-      const lines = (this.#rest + bytes.toString('latin1')).split('\r\n');
-      this.#rest = lines.pop() ?? '';
+      const text = bytes.toString('latin1');
+      this.#rest.push(text);
+      if (!text.includes('\n')) return;
+      const lines = this.#rest.join('').split('\r\n');
+      this.#rest = [lines.pop() ?? ''];
       for (const line of lines) {
         this.lines.push(line);
         const bytesToSend = answer(line);
