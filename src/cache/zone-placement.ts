@@ -44,6 +44,8 @@ interface Candidate {
   readonly rate: number;
   /** Slots that it may still take. */
   room: number;
+  /** In the slot that is being placed. */
+  atTime: number;
 }
 
 /**
@@ -88,14 +90,14 @@ function chooseServers(
   copies: number,
 ): readonly Candidate[] {
   const slotsLeft = slotCount - slot;
+  for (const candidate of candidates) candidate.atTime = arrival(candidate, slot);
   const ranked = candidates
     .filter(({ room }) => room > 0)
-    .map((candidate) => ({ candidate, atTime: arrival(candidate, slot) }))
-    .sort((a, b) => a.atTime - b.atTime || a.candidate.index - b.candidate.index)
-    .map(({ candidate }) => candidate);
+    .sort((a, b) => a.atTime - b.atTime || a.index - b.index);
   const usableRoom = ranked.reduce((sum, { room }) => sum + Math.min(room, slotsLeft), 0);
   const critical = ranked.filter(({ room }) => room >= slotsLeft);
   const mustTake = Math.max(0, critical.length - (usableRoom - copies * slotsLeft));
+  if (mustTake === 0) return ranked.slice(0, copies);
   const taken = new Set(critical.slice(0, mustTake));
   for (const candidate of ranked) {
     if (taken.size === copies) break;
@@ -152,7 +154,8 @@ export class ZonePlacement {
       const seed = hash('sha256', id, 'buffer');
       const rate = -Math.log1p(-Math.min(1, (loads[index] ?? 0) / slotCount));
       const room = this.loadsMax[index] ?? 0;
-      return { index, rate, room, seedHigh: seed.readInt32LE(0), seedLow: seed.readInt32LE(4) };
+      const [seedHigh, seedLow] = [seed.readInt32LE(0), seed.readInt32LE(4)];
+      return { index, rate, room, seedHigh, seedLow, atTime: 0 };
     });
     for (let slot = 0; slot < slotCount; slot += 1) {
       const chosen = chooseServers(candidates, slot, this.copies);
