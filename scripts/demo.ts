@@ -1,6 +1,7 @@
 /**
  * `npm start`: the main job, end to end, on this machine and nothing else. Builds two container images, publishes
- * them, starts a function from each cold and warm, and shows what was stored and what was read.
+ * them, starts a function from each cold and warm, and shows what was stored, what was read and from which tier of the cache;
+ * with a server of the zone stopped too.
  *
  *     npm start                 everything
  *     npm start -- --keep       leave the state directory behind, to look around with bin/thaw --root
@@ -11,6 +12,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import type { ConvertResult, InvokeReport, Worker } from '../src/api/index.ts';
 import { createLog, errorMessage, untilAborted } from '../src/base/index.ts';
@@ -21,6 +23,7 @@ import { diagnose, type Diagnosis } from '../src/cli/doctor.ts';
 import { formatBytes, formatMs } from '../src/cli/format.ts';
 import { ProgressBars } from '../src/cli/progress-bars.ts';
 import { addDemoImage, writeDemoLayers } from './demo/demo-image.ts';
+import { startDemoZone, type DemoZone } from './demo/demo-zone.ts';
 
 const bars = new ProgressBars(process.stderr);
 const interrupted = new AbortController();
@@ -74,6 +77,13 @@ async function publish(worker: Worker, layoutDir: string, name: string): Promise
   return { name, result };
 }
 
+const tierNames: Readonly<Record<string, string>> = {
+  l1: 'memory',
+  'l1-disk': "the worker's disk",
+  l2: 'the zone',
+  origin: 'the origin',
+};
+
 function describe(report: InvokeReport, published: Published): void {
   const { timelineMs, reads } = report;
   const labels: Readonly<Record<string, string>> = {
@@ -97,6 +107,10 @@ function describe(report: InvokeReport, published: Published): void {
     `  read                   ${reads.chunks} of ${chunks.stored} chunks, ` +
       `${formatBytes(reads.bytes)} of ${formatBytes(image.contentBytes)} (${share} %)`,
   );
+  const sources = Object.entries(reads.byTier).filter(([, amount]) => amount.chunks > 0);
+  if (sources.length === 0) return;
+  const parts = sources.map(([tier, amount]) => `${tierNames[tier] ?? tier} ${amount.chunks}`);
+  say(`  chunks from            ${parts.join(', ')}`);
 }
 
 async function invoke(worker: Worker, published: Published, payload: object): Promise<void> {
@@ -112,11 +126,16 @@ async function invoke(worker: Worker, published: Published, payload: object): Pr
   }
 }
 
-async function runFunctions(worker: Worker, images: readonly Published[]): Promise<void> {
-  const payloads: Readonly<Record<string, object>> = {
-    greeter: { name: 'Thaw' },
-    adder: { numbers: [1, 2, 39] },
-  };
+const payloads: Readonly<Record<string, object>> = {
+  greeter: { name: 'Thaw' },
+  adder: { numbers: [1, 2, 39] },
+};
+
+async function runFunctions(
+  worker: Worker,
+  images: readonly Published[],
+  zone: DemoZone | undefined,
+): Promise<void> {
   for (const published of images) {
     const { name, result } = published;
     await worker.createFunction({
@@ -130,6 +149,33 @@ async function runFunctions(worker: Worker, images: readonly Published[]): Promi
     await worker.dropCaches();
     await invoke(worker, published, payloads[name] ?? {});
     await invoke(worker, published, payloads[name] ?? {});
+  }
+  const [first] = images;
+  if (zone !== undefined && first !== undefined) await showTiers(worker, first, zone);
+}
+
+/** The same cold start from nearer and nearer, and with a server of the zone stopped. */
+async function showTiers(worker: Worker, published: Published, zone: DemoZone): Promise<void> {
+  await untilZoneIsFilled(worker);
+  const payload = payloads[published.name] ?? {};
+  say("\nWithout what is in this worker's memory:");
+  await worker.dropCaches({ caches: ['memory'] });
+  await invoke(worker, published, payload);
+  say('\nWithout what is on its disk either:');
+  await worker.dropCaches();
+  await invoke(worker, published, payload);
+  say(`\nThe same with a server of the zone stopped, ${zone.stopOne()}:`);
+  await worker.dropCaches();
+  await invoke(worker, published, payload);
+}
+
+/** What was read from the origin is written to the zone in the background, at the pace that its servers bear. */
+async function untilZoneIsFilled(worker: Worker): Promise<void> {
+  for (;;) {
+    interrupted.signal.throwIfAborted();
+    const status = await worker.cacheStatus();
+    if (status?.zone.state !== 'on' || status.zone.fill.queueBytes === 0) return;
+    await delay(50);
   }
 }
 
@@ -151,11 +197,26 @@ function describeMachine(diagnosis: Diagnosis): void {
   for (const { name, detail, remedy } of lacking) say(`  ${name}: ${detail}. ${remedy}`);
 }
 
+async function startZone({ canRunFunctions }: Diagnosis): Promise<DemoZone | undefined> {
+  if (!canRunFunctions) return undefined;
+  const zone = await startDemoZone();
+  if (zone === undefined) {
+    say(
+      'Without memcached, which is not installed, this demo has no zone: memory, disk and origin only.',
+    );
+  } else {
+    say(`The zone: ${zone.addresses.length} memcached servers on this machine`);
+  }
+  return zone;
+}
+
 async function demo(root: string): Promise<void> {
   const diagnosis = await diagnose(root);
   describeMachine(diagnosis);
+  await using zone = await startZone(diagnosis);
   const config = await loadConfig({ root }, {});
-  await using worker = await createWorker(config, createLog({ level: 'warn' }), {
+  const tiered = { ...config, zoneServers: zone?.addresses ?? [], cacheDiskBytes: 2 ** 30 };
+  await using worker = await createWorker(tiered, createLog({ level: 'warn' }), {
     agentLife: 'own',
   });
   say('Build two container images: base, Node.js, npm packages, and one of two handlers');
@@ -166,7 +227,9 @@ async function demo(root: string): Promise<void> {
     await addDemoImage({ layoutDir, tag: name, layers, handler });
     images.push(await publish(worker, layoutDir, name));
   }
-  await (diagnosis.canRunFunctions ? runFunctions(worker, images) : checkOnly(worker, images));
+  await (diagnosis.canRunFunctions
+    ? runFunctions(worker, images, zone)
+    : checkOnly(worker, images));
 }
 
 async function main(): Promise<number> {
