@@ -7,7 +7,7 @@
  * files that are not what their names say, which whoever reads them finds out.
  */
 
-import { close, open as openFile, readv } from 'node:fs';
+import { close, constants, open as openFile, readv } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -59,7 +59,8 @@ export class DiskCacheDirectory implements AsyncDisposable {
     for (const made of [temporary, join(path, 'chunks')]) {
       await mkdir(made, { recursive: true, mode: 0o700 });
     }
-    const lock = await open(join(path, 'lock'), 'a', 0o600);
+    // Not for writing, which would keep the file system from being remounted read-only.
+    const lock = await open(join(path, 'lock'), constants.O_RDONLY | constants.O_CREAT, 0o600);
     try {
       if (!tryLock(lock.fd)) throw new DiskCacheInUseError(path);
       for (const leftover of await readdir(temporary)) await unlink(join(temporary, leftover));
