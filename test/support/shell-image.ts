@@ -17,8 +17,16 @@ while wget -q -S -O /tmp/event $url/next 2>/tmp/headers; do
 done
 `;
 
-/** Writes the image `tag` into the OCI layout at `dir`; its source. It runs `script` as its entry point. */
-export async function writeShellImage(dir: string, tag: string, script: string): Promise<string> {
+/**
+ * Writes the image `tag` into the OCI layout at `dir`; its source. It runs `script` as its entry point, and has `files`, by
+ * path, besides.
+ */
+export async function writeShellImage(
+  dir: string,
+  tag: string,
+  script: string,
+  files: Readonly<Record<string, Uint8Array>> = {},
+): Promise<string> {
   const base: TarBuilderEntry[] = ['bin/', 'dev/', 'etc/', 'proc/', 'sys/', 'app/'].map((path) => ({
     path,
   }));
@@ -27,7 +35,8 @@ export async function writeShellImage(dir: string, tag: string, script: string):
   for (const name of applets) {
     base.push({ path: `bin/${name}`, type: 'symlink', linkTarget: 'busybox' });
   }
-  const app = [{ path: 'app/main', mode: 0o755, content: script }];
+  const app: TarBuilderEntry[] = [{ path: 'app/main', mode: 0o755, content: script }];
+  for (const [path, content] of Object.entries(files)) app.push({ path, content });
   await writeOciLayout(dir, {
     layers: [{ tar: buildTar(base) }, { tar: buildTar(app) }],
     config: { Entrypoint: ['/bin/sh', '/app/main'], WorkingDir: '/app', Env: ['PATH=/bin'] },
