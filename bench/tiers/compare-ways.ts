@@ -12,7 +12,7 @@ import { BenchZone, conditions, slowMs, type Condition } from './zone.ts';
 export interface CompareOptions {
   readonly chunks: readonly BenchChunk[];
   readonly opener: Pick<OpenPool, 'open'>;
-  /** Of one way under one condition, over all rounds. */
+  /** Of four of five stripes under one condition, over all rounds; the others read less, see `compared`. */
   readonly readCount: number;
   readonly rounds: number;
   /** Told what is being measured. */
@@ -24,14 +24,23 @@ export interface Comparison {
   readonly panels: readonly EcdfPanel[];
 }
 
-/** Reads before the next way's turn. */
-const turnReads = 125;
+/** With the reads before the next way's turn: the tails of those that wait for a bad server take long to see, and show soon. */
+const compared = [
+  { make: fourOfFive, turnReads: 125 },
+  { make: oneCopy, turnReads: 50 },
+  { make: fourOfFour, turnReads: 25 },
+] as const;
 
 const sharesShown = [0.5, 0.99, 0.999, 1] as const;
 
 const goals = { badOverHealthy: 1.5, overOneCopy: 1.5 } as const;
 
-type Cells = ReadonlyMap<Condition, ReadonlyMap<Contender, Reads>>;
+interface Entrant {
+  readonly way: Contender;
+  readonly turnReads: number;
+}
+
+type Cells = ReadonlyMap<Condition, ReadonlyMap<Entrant, Reads>>;
 
 const { signal } = new AbortController();
 const request = { signal, priority: 'foreground' } as const;
@@ -49,14 +58,14 @@ async function readFrom(
 
 /** Ways take turns; the one that begins changes. The first reads after a server went bad belong to the measurement. */
 async function measureCondition(
-  ways: ReadonlyMap<Contender, Reads>,
+  entrants: ReadonlyMap<Entrant, Reads>,
   options: CompareOptions,
   seed: number,
 ): Promise<void> {
-  const order = [...ways];
-  const turns = Math.ceil(options.readCount / options.rounds / turnReads);
+  const order = [...entrants];
+  const turns = Math.ceil(options.readCount / options.rounds / compared[0].turnReads);
   for (let turn = 0; turn < turns; turn += 1) {
-    for (const [way, reads] of order) {
+    for (const [{ way, turnReads }, reads] of order) {
       const nextIndex = randomIndexes(seed * 1000 + turn, options.chunks.length);
       const run = { ...options, count: turnReads, nextIndex };
       await readSome(reads, (chunk) => readFrom(way, chunk, options.opener), run);
@@ -73,19 +82,22 @@ export async function compareWays(
 ): Promise<Comparison> {
   await using zone = await BenchZone.start(shape);
   await using ways = new AsyncDisposableStack();
-  const contenders = [fourOfFive, oneCopy, fourOfFour].map((way) => ways.use(way(zone.places)));
+  const entrants = compared.map(({ make, turnReads }) => ({
+    way: ways.use(make(zone.places)),
+    turnReads,
+  }));
   const cells: Cells = new Map(
-    conditions.map((condition) => [condition, new Map(contenders.map((way) => [way, noReads()]))]),
+    conditions.map((condition) => [condition, new Map(entrants.map((one) => [one, noReads()]))]),
   );
   for (let round = 0; round < options.rounds; round += 1) {
     options.progress(`${linkName}: filling`);
-    for (const way of contenders) await fill(way, options.chunks);
+    for (const { way } of entrants) await fill(way, options.chunks);
     for (const [condition, reads] of cells) {
       options.progress(`${linkName}: round ${round + 1} of ${options.rounds}, ${condition}`);
       await zone.worsen(condition);
       await measureCondition(reads, options, round + 1);
       await zone.heal(condition);
-      for (const way of contenders) await way.recovered();
+      for (const { way } of entrants) await way.recovered();
     }
   }
   return { table: tableOf(linkName, cells), panels: panelsOf(cells) };
@@ -107,19 +119,19 @@ function wordsOf(condition: Condition): string {
 function panelsOf(cells: Cells): EcdfPanel[] {
   return [...cells].map(([condition, reads]) => ({
     title: wordsOf(condition),
-    series: [...reads].map(([{ name }, { samplesMs }]) => ({ name, samplesMs })),
+    series: [...reads].map(([{ way }, { samplesMs }]) => ({ name: way.name, samplesMs })),
   }));
 }
 
 /** Ratios: of p50 to that of one copy under the same condition, of p99.9 to the way's own in health. */
 function tableOf(linkName: string, cells: Cells): Table {
-  const rows = [...cells].flatMap(([condition, ways]) => {
-    const copy = [...ways].find(([{ name }]) => name === 'one copy')?.[1] ?? noReads();
-    return [...ways].map(([way, reads]) => {
-      const healthy = cells.get('healthy')?.get(way) ?? noReads();
+  const rows = [...cells].flatMap(([condition, entrants]) => {
+    const copy = [...entrants].find(([{ way }]) => way.name === 'one copy')?.[1] ?? noReads();
+    return [...entrants].map(([entrant, reads]) => {
+      const healthy = cells.get('healthy')?.get(entrant) ?? noReads();
       return [
         wordsOf(condition),
-        way.name,
+        entrant.way.name,
         String(reads.samplesMs.length),
         String(reads.failed),
         ...sharesShown.map((share) => msText(quantileMs(reads, share))),
