@@ -298,6 +298,15 @@ test('a listing in another order than that of names is refused', async () => {
   await assert.rejects(listAll(stub.store), { code, message: /in byte order/ });
 });
 
+test('a listing that cannot go on is not taken for a whole one', async () => {
+  await using stub = await storeAt((_, response) => {
+    const page = '<IsTruncated>true</IsTruncated><Contents><Key>a</Key><Size>1</Size></Contents>';
+    response.writeHead(200).end(`<ListBucketResult>${page}</ListBucketResult>`);
+  });
+  const code = 'ERR_STORE_UNAVAILABLE';
+  await assert.rejects(listAll(stub.store), { code, message: /did not say how to go on/ });
+});
+
 test('the path of an endpoint comes before the bucket', async () => {
   const paths: string[] = [];
   const server = createServer((request, response) => {

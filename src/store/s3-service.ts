@@ -17,7 +17,7 @@ import {
 import { defaultProvider } from '@aws-sdk/credential-provider-node';
 
 import { defined, errorMessage, present } from '../base/index.ts';
-import { StoreConfigurationError } from './errors.ts';
+import { StoreConfigurationError, StoreUnavailableError } from './errors.ts';
 import {
   connectionError,
   isClockSkew,
@@ -139,11 +139,6 @@ function refusalIn(thrown: unknown): Refusal | undefined {
   return { status, code, message: thrown.message };
 }
 
-/** What a listing's keys that XML cannot hold are written in. */
-function decodeKey(encoded: string): string {
-  return decodeURIComponent(encoded.replaceAll('+', ' '));
-}
-
 export class S3Service {
   readonly place: Place;
   /** Below which the bucket's objects lie; ends in a slash. */
@@ -217,23 +212,19 @@ export class S3Service {
     what: string,
     signal: AbortSignal | undefined,
   ): Promise<Page> {
-    const command = { Bucket: this.place.bucket, Prefix: prefix, ContinuationToken: from };
+    const place = { Bucket: this.place.bucket, Prefix: prefix, ContinuationToken: from };
     const answer = await this.#send(
       what,
       signal,
       async (abortSignal): Promise<ListObjectsV2CommandOutput> =>
-        await this.#client.send(new ListObjectsV2Command({ ...command, EncodingType: 'url' }), {
-          abortSignal,
-        }),
+        await this.#client.send(new ListObjectsV2Command(place), { abortSignal }),
     );
-    const objects = (answer.Contents ?? []).map(({ Key = '', Size = 0 }) => ({
-      key: decodeKey(Key),
-      sizeBytes: Size,
-    }));
-    return {
-      objects,
-      next: answer.IsTruncated === true ? answer.NextContinuationToken : undefined,
-    };
+    const { Contents = [], IsTruncated = false, NextContinuationToken: next } = answer;
+    if (IsTruncated && next === undefined) {
+      throw new StoreUnavailableError(what, new Error('the server did not say how to go on'));
+    }
+    const objects = Contents.map(({ Key: key = '', Size: sizeBytes = 0 }) => ({ key, sizeBytes }));
+    return { objects, next: IsTruncated ? next : undefined };
   }
 
   /** Makes a request; a second time if what the server complained about could be mended. */

@@ -16,7 +16,8 @@ import fc from 'fast-check';
 
 import { errorCode, errorMessage, forEachLimited } from '../base/index.ts';
 import type { ObjectInfo, ObjectStore } from './object-store.ts';
-import type { S3Credentials } from './s3-signature.ts';
+import { ObjectReader } from './s3-reader.ts';
+import { encodePath, RequestSigner, type S3Credentials } from './s3-signature.ts';
 import { openS3Store, type S3Store, type S3StoreOptions } from './s3-store.ts';
 import { objectStoreConformance } from './testing/object-store-conformance.ts';
 import { radosgwMissing, radosgwRegion, sharedRadosgw, type Radosgw } from './testing/radosgw.ts';
@@ -163,6 +164,40 @@ suite('on Ceph', { skip: radosgwMissing }, () => {
         assert.deepEqual(await listed(store), []);
       }),
       { numRuns: 10 },
+    );
+  });
+
+  test('any key is read with our signature, whatever its characters', async () => {
+    const server = await serverWithBucket();
+    const { endpoint, credentials } = server;
+    const client = sdkClient(server);
+    const signer = new RequestSigner(radosgwRegion);
+    await using stack = new AsyncDisposableStack();
+    const reader = new ObjectReader({
+      origin: endpoint,
+      connectionsMax: 1,
+      connectTimeoutMs: 5000,
+      idleTimeoutMs: 10_000,
+      bodyMaxBytes: 1000,
+    });
+    stack.defer(() => reader.close());
+    stack.defer(() => client.destroy());
+    const part = fc
+      .string({ unit: 'grapheme', minLength: 1, maxLength: 30 })
+      .filter((text) => !/^\.{1,2}$|\//.test(text));
+    const key = fc.array(part, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
+    const ascii = Array.from({ length: 94 }, (_, at) => String.fromCharCode(33 + at)).join('');
+    await fc.assert(
+      fc.asyncProperty(key, async (key) => {
+        await client.send(new PutObjectCommand({ Bucket: bucket, Key: `keys/${key}`, Body: key }));
+        const path = `/${bucket}/${encodePath(`keys/${key}`)}`;
+        const { host } = new URL(endpoint);
+        const request = { method: 'GET', host, path, nowMs: Date.now(), credentials } as const;
+        const headers = signer.headers(request);
+        const { status, body } = await reader.get({ path, headers, signal: undefined });
+        assert.deepEqual([status, Buffer.from(body).toString()], [200, key]);
+      }),
+      { numRuns: 30, examples: [[ascii], ['a b+c%20d'], ['ä/日本/🎉']] },
     );
   });
 

@@ -18,7 +18,7 @@ import { makeCertificate, type Certificate } from '../../../test/support/certifi
 import { programPath, runCommand } from '../../base/index.ts';
 import type { S3Credentials } from '../s3-signature.ts';
 
-const programs = ['ceph', 'ceph-mon', 'ceph-osd', 'radosgw', 'radosgw-admin', 'openssl'];
+const programs = ['ceph', 'ceph-mon', 'ceph-osd', 'radosgw', 'radosgw-admin', 'openssl', 'setpriv'];
 
 /** For a test's `skip`. */
 export const radosgwMissing = programs.every((name) => programPath(name) !== undefined)
@@ -104,9 +104,10 @@ async function untilAnswered(url: string, server: ChildProcess): Promise<void> {
 class Daemons {
   readonly #children: ChildProcess[] = [];
 
-  /** In the foreground, so that it is ours to end. */
+  /** In the foreground, so that it is ours to end; and it ends with us, however we end. */
   start(program: string, args: readonly string[]): ChildProcess {
-    const child = spawn(program, ['-f', ...args], { stdio: 'ignore' });
+    const command = ['--pdeathsig', 'KILL', program, '-f', ...args];
+    const child = spawn('setpriv', command, { stdio: 'ignore' });
     this.#children.push(child);
     return child;
   }
@@ -121,10 +122,6 @@ class Daemons {
       }),
     );
   }
-
-  readonly killAll = (): void => {
-    for (const child of this.#children) child.kill('SIGKILL');
-  };
 }
 
 /** Makes keys and the first state of monitor and storage daemon, and starts both. */
@@ -179,7 +176,6 @@ export class Radosgw {
   }
 
   async stop(): Promise<void> {
-    process.off('exit', this.#daemons.killAll);
     await this.#daemons.stop();
     await rm(this.#dir, { recursive: true });
   }
@@ -220,11 +216,9 @@ async function startIn(dir: string, daemons: Daemons): Promise<Radosgw> {
 export async function startRadosgw(): Promise<Radosgw> {
   const dir = await mkdtemp(join(tmpdir(), 'thaw-radosgw-'));
   const daemons = new Daemons();
-  process.on('exit', daemons.killAll);
   try {
     return await startIn(dir, daemons);
   } catch (thrown) {
-    process.off('exit', daemons.killAll);
     await daemons.stop();
     const log = await readFile(join(dir, 'client.rgw.log'), 'utf8').catch(() => '');
     await rm(dir, { recursive: true });
