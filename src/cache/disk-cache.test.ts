@@ -282,3 +282,54 @@ test('a closed cache finds and keeps nothing, and closing it again does nothing'
   assert.equal(await get(cache, chunk), undefined);
   assert.equal((await filesBelow(join(directory.path, 'chunks'))).length, 1);
 });
+
+test('against a model: right bytes or none, and what is counted is what is there, whatever happens', async () => {
+  const chunks = Array.from({ length: 10 }, (_, seed) => namedChunk(seed, (1 + seed) * 4096));
+  const chunk = fc.integer({ min: 0, max: 9 });
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant('offer'), chunk }, { noNullPrototype: true }),
+    fc.record({ kind: fc.constant('get'), chunk }, { noNullPrototype: true }),
+    fc.record(
+      { kind: fc.constantFrom('forget', 'truncate', 'remove'), chunk },
+      { noNullPrototype: true },
+    ),
+    fc.record({ kind: fc.constantFrom('reopen', 'drop'), chunk }, { noNullPrototype: true }),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 30, size: 'max' }), async (program) => {
+      await using directory = await makeDirectory();
+      const limit = 30 * blockSizeBytes;
+      let cache = await openAt(directory.path, { sizeMaxBytes: limit });
+      try {
+        for (const { kind, chunk: index } of program) {
+          const one = chunks[index] ?? namedChunk(0, 4096);
+          const file = fileOf(directory.path, one.name);
+          if (kind === 'offer') await offer(cache, one);
+          else if (kind === 'forget') await cache.forget(one.name);
+          else if (kind === 'truncate') await truncate(file, 5).catch(() => {});
+          else if (kind === 'remove') await rm(file, { force: true });
+          else if (kind === 'drop') await cache.drop();
+          else if (kind === 'reopen') {
+            await cache.close();
+            cache = await openAt(directory.path, { sizeMaxBytes: limit });
+          }
+          const found = await get(cache, one);
+          if (found !== undefined) assertSame(found, one);
+          // What was taken from under it, it knows as soon as it has looked.
+          if (kind === 'offer') assert.ok(found !== undefined);
+          if (kind !== 'offer' && kind !== 'get' && kind !== 'reopen')
+            assert.equal(found, undefined);
+        }
+        await cache.settled();
+        for (const each of chunks) await get(cache, each);
+        const occupied = await occupiedBytes(directory.path);
+        assert.ok(occupied <= limit);
+        assert.equal(cache.status().bytes, occupied);
+        assert.equal(cache.status().queuedBytes, 0);
+      } finally {
+        await cache.close();
+      }
+    }),
+    { numRuns: 25 },
+  );
+});

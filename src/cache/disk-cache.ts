@@ -104,6 +104,7 @@ const filesAtATime = 3;
 /** A read that takes longer hangs. */
 const stalledAfterMs = 1000;
 const suspensionMs = 30_000;
+const closeWaitMaxMs = 5000;
 const historySaveIntervalMs = 5 * 60 * 1000;
 /** Hedging: after three times the p99 of late, or so long where nothing is known. */
 const hedge = { windowMs: 10_000, countMin: 100, defaultMs: 50, minMs: 10, maxMs: 200 };
@@ -263,20 +264,30 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     await this.#directory.removeHistory();
   }
 
-  /** Ends the write under way, drops the rest of the queue, saves the history. After this nothing is found or kept. */
+  /**
+   * Ends the write under way, drops the rest of the queue, saves the history; but waits no longer than a few seconds for a disk that
+   * hangs. After this nothing is found or kept.
+   */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#stopSaving();
     this.#clearQueue();
-    await this.settled();
-    await this.#saving;
-    await this.#saveHistory();
-    await this.#directory[Symbol.asyncDispose]();
+    const late = Promise.withResolvers<void>();
+    const cancel = (this.#options.timers ?? systemTimers).after(closeWaitMaxMs, late.resolve);
+    await Promise.race([this.#finish(), late.promise]);
+    cancel();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  async #finish(): Promise<void> {
+    await this.settled();
+    await this.#saving;
+    await this.#saveHistory();
+    await this.#directory[Symbol.asyncDispose]();
   }
 
   async #read(key: DiskChunkKey): Promise<Uint8Array | undefined> {
