@@ -122,6 +122,17 @@ export function refusalError(what: string, place: Place, refusal: Refusal): Thaw
   return new StoreConfigurationError(what, why, remedy);
 }
 
+/** The error where there are no credentials to make a request with. */
+export function credentialsError(what: string, thrown: unknown): ThawError {
+  const why = `no credentials: ${errorMessage(thrown)}`;
+  // Whoever gives them out may be out of reach just now; only this error says that nobody does.
+  if (!(thrown instanceof Error) || thrown.name !== 'CredentialsProviderError') {
+    return new StoreUnavailableError(what, new Error(why, { cause: thrown }));
+  }
+  const remedy = 'set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role';
+  return new StoreRefusedError(what, why, remedy, thrown);
+}
+
 /** The error for a request that got no answer. */
 export function connectionError(what: string, place: Place, thrown: unknown): unknown {
   if (thrown instanceof ThawError) return thrown;
@@ -131,10 +142,6 @@ export function connectionError(what: string, place: Place, thrown: unknown): un
     const remedy =
       'set "store.ca_file" to the certificate of the authority that it has its own from';
     return new StoreConfigurationError(what, why, remedy, thrown);
-  }
-  if (thrown instanceof Error && thrown.name === 'CredentialsProviderError') {
-    const remedy = 'set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role';
-    return new StoreRefusedError(what, errorMessage(thrown), remedy, thrown);
   }
   if (!(thrown instanceof Error) || thrown instanceof TypeError) return thrown; // a bug shows itself
   return new StoreUnavailableError(what, new Error(why, { cause: thrown }));

@@ -21,8 +21,13 @@ interface Stub extends AsyncDisposable {
   readonly server: ReturnType<typeof createServer>;
 }
 
+type StubOptions = Partial<S3StoreOptions> & { readonly fromDefaultChain?: boolean };
+
 /** A store at a server that answers as `handler` does; the put that proves conditional writes it answers itself. */
-async function storeAt(handler: Handler, options: Partial<S3StoreOptions> = {}): Promise<Stub> {
+async function storeAt(
+  handler: Handler,
+  { fromDefaultChain = false, ...options }: StubOptions = {},
+): Promise<Stub> {
   const server = createServer((request, response) => {
     if (request.url?.startsWith('/bucket/%40put-if-absent') !== true) {
       void handler(request, response);
@@ -38,7 +43,7 @@ async function storeAt(handler: Handler, options: Partial<S3StoreOptions> = {}):
     await openS3Store({
       bucket: 'bucket',
       endpoint: `http://${host}`,
-      credentials: async () => credentials,
+      ...(fromDefaultChain ? {} : { credentials: async () => credentials }),
       ...options,
     }),
   );
@@ -272,6 +277,43 @@ test('credentials are renewed before they expire', async () => {
   });
   assert.equal((await stub.store.get('a'))?.byteLength, 1);
   assert.equal(asked, 2);
+});
+
+test("credentials of the SDK's default chain are renewed as well", async (t) => {
+  let asked = 0;
+  const container = createServer((_, response) => {
+    asked += 1;
+    const lifeMs = asked === 1 ? 60_000 : 3_600_000;
+    const given = { AccessKeyId: 'AK', SecretAccessKey: 'SK', Token: asked === 1 ? 'old' : 'good' };
+    response.setHeader('content-type', 'application/json');
+    response.end(JSON.stringify({ ...given, Expiration: new Date(Date.now() + lifeMs) }));
+  });
+  await using running = await serveLocally(container);
+  const before = { ...process.env };
+  t.after(() => {
+    process.env = before;
+  });
+  for (const name of Object.keys(process.env))
+    if (name.startsWith('AWS_')) delete process.env[name];
+  process.env['AWS_CONFIG_FILE'] = '/nonexistent';
+  process.env['AWS_SHARED_CREDENTIALS_FILE'] = '/nonexistent';
+  process.env['AWS_CONTAINER_CREDENTIALS_FULL_URI'] = `http://${running.host}/credentials`;
+  await using stub = await storeAt(onlyGoodToken, { fromDefaultChain: true });
+  for (const request of Object.values(requests)) await request(stub.store);
+  assert.ok(asked >= 2);
+});
+
+test('credentials that nobody gives out just now are no refusal', async () => {
+  await using stub = await storeAt(() => assert.fail('nobody may ask'), {
+    credentials: () => Promise.reject(new Error('connect ETIMEDOUT')),
+  });
+  for (const request of Object.values(requests)) {
+    const code = 'ERR_STORE_UNAVAILABLE';
+    await assert.rejects(request(stub.store), {
+      code,
+      message: /no credentials: connect ETIMEDOUT/,
+    });
+  }
 });
 
 test('credentials that cannot be had are told of, whatever the request', async () => {

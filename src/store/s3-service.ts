@@ -16,10 +16,11 @@ import {
 } from '@aws-sdk/client-s3';
 import { defaultProvider } from '@aws-sdk/credential-provider-node';
 
-import { defined, errorMessage, present } from '../base/index.ts';
+import { defined, errorMessage, present, untilAborted } from '../base/index.ts';
 import { StoreConfigurationError, StoreUnavailableError } from './errors.ts';
 import {
   connectionError,
+  credentialsError,
   isClockSkew,
   isExpired,
   refusalError,
@@ -156,9 +157,13 @@ export class S3Service {
     return Date.now() + this.#client.config.systemClockOffset;
   }
 
-  /** Those in force; renewed in time, by the SDK. */
-  async credentials(): Promise<S3Credentials> {
-    return await this.#client.config.credentials();
+  /** Those in force; renewed in time, by the SDK. `what` they are for is worded to follow "Cannot". */
+  async credentials(what: string): Promise<S3Credentials> {
+    try {
+      return await this.#client.config.credentials();
+    } catch (thrown) {
+      throw credentialsError(what, thrown);
+    }
   }
 
   /**
@@ -167,8 +172,12 @@ export class S3Service {
    */
   async mend(refusal: Refusal, date: unknown): Promise<boolean> {
     if (isExpired(refusal)) {
-      await this.#client.config.credentials({ forceRefresh: true });
-      return true;
+      try {
+        await this.#client.config.credentials({ forceRefresh: true });
+        return true;
+      } catch {
+        return false; // then it stays at what the server said
+      }
     }
     if (!isClockSkew(refusal)) return false;
     const serverMs = typeof date === 'string' ? Date.parse(date) : NaN;
@@ -233,6 +242,7 @@ export class S3Service {
     signal: AbortSignal | undefined,
     request: (abortSignal: AbortSignal) => Promise<T>,
   ): Promise<T> {
+    await untilAborted(this.credentials(what), signal); // to tell their failure from the server's
     const abortSignal = signal ?? new AbortController().signal;
     for (let isFirst = true; ; isFirst = false) {
       try {

@@ -197,8 +197,8 @@ class BucketStore implements S3Store {
     signal?.throwIfAborted();
     const { url, place } = this.#service;
     const path = url.pathname + encodePath(key);
+    const credentials = await untilAborted(this.#service.credentials(what), signal);
     try {
-      const credentials = await this.#service.credentials();
       const nowMs = this.#service.nowMs();
       const request = { method: 'GET', host: url.host, path, nowMs, credentials } as const;
       const signed = { ...headers, ...this.#signer.headers(request) };
