@@ -16,7 +16,8 @@ import {
 } from './eviction/start-trace.ts';
 import type { Report, Table } from './harness.ts';
 
-const hourMs = 60 * 60 * 1000;
+const minuteMs = 60 * 1000;
+const hourMs = 60 * minuteMs;
 const dayMs = 24 * hourMs;
 /** Of all chunks that there are. */
 const sizes = [0.01, 0.02, 0.05, 0.1, 0.2, 0.4] as const;
@@ -100,6 +101,52 @@ function bySetting(trace: readonly ChunkUse[], chunkCount: number): Table {
   return { title: 'Hit ratio of LRU-2 by its settings', columns: ['setting', '2 %', '10 %'], rows };
 }
 
+/**
+ * What is left of a hot set of half the cache, used once a minute, after a sweep of chunks that are used once each, four caches full of
+ * them, that takes so long. The hot set goes on being used.
+ */
+function bySweep(): Table {
+  const size = 1000;
+  const hot = size / 2;
+  const sweepCount = 4 * size;
+  const left = (make: MakeBuffer, sweepMs: number): number => {
+    const uses: ChunkUse[] = [];
+    for (let minute = 0; minute < 15; minute += 1) {
+      for (let chunk = 0; chunk < hot; chunk += 1) {
+        uses.push({ atMs: (minute + chunk / hot) * minuteMs, chunk, isFirst: true });
+      }
+    }
+    for (let index = 0; index < sweepCount; index += 1) {
+      const atMs = 5 * minuteMs + (index / sweepCount) * sweepMs;
+      uses.push({ atMs, chunk: hot + index, isFirst: true });
+    }
+    uses.sort((a, b) => a.atMs - b.atMs);
+    const use = make(size, uses);
+    let [hits, reads] = [0, 0];
+    for (const one of uses) {
+      const isHit = use(one);
+      if (one.chunk >= hot || one.atMs < 5 * minuteMs) continue;
+      if (one.atMs > 5 * minuteMs + Math.max(sweepMs, minuteMs)) continue;
+      reads += 1;
+      if (isHit) hits += 1;
+    }
+    return hits / reads;
+  };
+  const contenders = [
+    ...rules.slice(0, 2),
+    ['LRU-2, protecting all that is correlated', lruK({ protectedShareMax: 1 })] as const,
+    ['LRU-2', lruK()] as const,
+  ];
+  return {
+    title: 'Hits in the hot set while a sweep goes over it',
+    columns: ['sweep takes', ...contenders.map(([name]) => name)],
+    rows: [1, 10, 60, 600].map((seconds) => [
+      `${seconds} s`,
+      ...contenders.map(([, make]) => percent(left(make, seconds * 1000))),
+    ]),
+  };
+}
+
 export const report: Report = {
   title: 'Eviction: hit ratios on a generated trace of starts',
   run: async (args) => {
@@ -119,6 +166,6 @@ export const report: Report = {
     };
     const trace = makeStartTrace(options);
     const chunkCount = chunkCountOf(options);
-    return [byRule(trace, chunkCount), bySetting(trace, chunkCount)];
+    return [byRule(trace, chunkCount), bySweep(), bySetting(trace, chunkCount)];
   },
 };

@@ -13,7 +13,7 @@
  * protected by it are at most a share of all (`protectedShareMax`). Beyond it the victim is chosen among all pages.
  *
  * Invariant: a page that is resident is in exactly one of `#correlated` and `#eligible`; one that is remembered is in `#history`.
- * Every call is O(log n). Memory: 45 bytes a page, resident or remembered, and what a `Map` entry and the key take.
+ * Every call is O(log n). Memory: about 160 bytes a page, resident or remembered, with a key of 35 characters (measured with 200,000).
  */
 
 import { assert } from '../base/index.ts';
