@@ -6,7 +6,7 @@ import { test } from 'node:test';
 
 import fc from 'fast-check';
 
-import { errorCode, errorMessage, type Priority } from '../base/index.ts';
+import { errorCode, errorMessage, systemTimers, type Priority } from '../base/index.ts';
 import { VirtualTime } from '../base/testing/virtual-time.ts';
 import { MemcachedServer, type MemcachedServerOptions } from './memcached-server.ts';
 import { startScriptedMemcached, type ScriptedMemcached } from './testing/scripted-memcached.ts';
@@ -216,6 +216,34 @@ test('a connection on which nothing comes for five seconds is given up', async (
   await time.pass(260);
   assert.equal(await waiting, unavailable);
   assert.deepEqual([server.state, server.status().resets], ['down', 1]);
+});
+
+test('an answer that came while this process was held up is no reason to give up', async () => {
+  await using scripted = await startScriptedMemcached();
+  let nowMs = 0;
+  const due: (() => void)[] = [];
+  const server = new MemcachedServer({
+    address: scripted.address,
+    connections: 1,
+    clock: { nowMs: () => nowMs, monotonicMs: () => nowMs },
+    timers: {
+      after: (_, run) => {
+        due.push(run);
+        return () => {};
+      },
+      afterInput: () => systemTimers.afterInput(),
+    },
+  });
+  const waiting = outcome(server.get('a', request()));
+  const connection = await scripted.connected(1);
+  await connection.heard(1);
+  // Written to the socket, and not read yet when the timers run.
+  connection.send('VA 1\r\na\r\n');
+  nowMs = 60_000;
+  for (const run of due.splice(0)) run();
+  assert.equal(await waiting, 'a');
+  assert.deepEqual([server.state, server.status().resets], ['up', 0]);
+  await server.close();
 });
 
 test('a server that does not get ready within a second is down', async () => {

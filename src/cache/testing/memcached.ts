@@ -121,7 +121,8 @@ async function start(
     if (port !== undefined && (await answers({ ...address, port }))) {
       return { child, address: { ...address, port } };
     }
-    if (child.exitCode !== null) throw new Error(`memcached ended with ${child.exitCode}`);
+    const ended = child.exitCode ?? child.signalCode;
+    if (ended !== null) throw new Error(`memcached ended with ${ended}`);
     await delay(5);
   }
 }
