@@ -33,6 +33,18 @@ export class BadCompressionError extends ThawError {
   }
 }
 
+/** Nothing to prime. */
+export class NoZoneError extends ThawError {
+  constructor() {
+    super({
+      code: 'ERR_API_NO_ZONE',
+      fault: 'caller',
+      message:
+        'Cannot prime the zone: there is none; set "zone.servers" in the configuration, or publish without priming',
+    });
+  }
+}
+
 /** A place to mount on that is no directory. */
 export class BadDirectoryError extends ThawError {
   constructor(path: string, problem: string) {

@@ -14,6 +14,7 @@ import {
   openStoredManifest,
   publishImage,
   readImageFile,
+  type PrimeChunk,
   type PublishDependencies,
 } from '../publish/index.ts';
 import { manifestObjectName } from '../store/index.ts';
@@ -34,6 +35,11 @@ export interface WorkerRuntime {
   readonly agent: AgentClient;
 }
 
+/** The zone as publishing sees it. */
+export interface Primer extends AsyncDisposable {
+  readonly primeChunk: PrimeChunk;
+}
+
 /** What a worker is made of. */
 export interface LocalWorkerOptions {
   readonly publish: PublishDependencies;
@@ -41,6 +47,8 @@ export interface LocalWorkerOptions {
   readonly ownDirectories: readonly string[];
   /** How much may be added to a writable mount whose request does not say. */
   readonly writableSpaceBytes: number;
+  /** The zone, to be written to while an image is published. Throws `ERR_API_NO_ZONE` and what reaching it needs. */
+  readonly openPrimer: () => Promise<Primer>;
   /** The agent if one runs; it need not be this worker's. Starts none. */
   readonly runningAgent: () => Promise<AgentClient | undefined>;
   /** As the `Worker`'s. */
@@ -87,7 +95,10 @@ function imageCalls(options: LocalWorkerOptions): ImageCalls {
       checkTenant(request.tenant);
       if (request.name !== undefined) checkImageName(request.name);
       if (request.compress !== undefined) checkCompression(request.compress);
-      return await publishImage(publish, publishRequest(request, call));
+      const publishing = publishRequest(request, call);
+      if (request.prime !== true) return await publishImage(publish, publishing);
+      await using primer = await options.openPrimer();
+      return await publishImage(publish, { ...publishing, primeChunk: primer.primeChunk });
     },
     listImages: async ({ tenant }) => {
       checkTenant(tenant);

@@ -7,6 +7,7 @@ import { test, type TestContext } from 'node:test';
 import { buildTar } from '../../test/support/tar-builder.ts';
 import { byteString, errorCode, ThawError, type ProgressUpdate } from '../base/index.ts';
 import { publishingHouse } from '../publish/testing/publishing-house.ts';
+import { NoZoneError } from './errors.ts';
 import { createLocalWorker } from './local-worker.ts';
 import { serveWorker, workerAt } from './worker-socket.ts';
 import type { Worker } from './worker.ts';
@@ -25,6 +26,7 @@ async function localSetup(t: TestContext): Promise<Setup> {
     publish: house.deps,
     ownDirectories: [],
     writableSpaceBytes: 2 ** 30,
+    openPrimer: () => Promise.reject(new NoZoneError()),
     runningAgent: async () => undefined,
     reloadZone: async () => ({ isAgentTold: false }),
     runtime: () =>

@@ -18,6 +18,7 @@ import type {
   ImageDocument,
   ImageFile,
   LayerCounts,
+  PrimedCounts,
 } from '../publish/index.ts';
 
 /** What a caller hands along with a request that may take long. */
@@ -36,6 +37,8 @@ export interface ConvertRequest {
   readonly platform?: string;
   /** Compresses the chunks that gain by it. Default: none of them; `docs/security.md` says why. */
   readonly compress?: 'zstd';
+  /** Writes what is new to the zone as well, at the pace that it bears. Throws `ERR_API_NO_ZONE` without one. */
+  readonly prime?: boolean;
   readonly plainHttp?: boolean;
   readonly credentials?: { readonly username: string; readonly password: string };
   /** Of the caller, who may be another user than the worker. */
@@ -47,6 +50,7 @@ export interface ConvertResult {
   readonly image: ImageRecord;
   readonly chunks: ChunkCounts;
   readonly layers: LayerCounts;
+  readonly primed?: PrimedCounts;
   readonly uploadedBytes: number;
   readonly elapsedMs: number;
 }

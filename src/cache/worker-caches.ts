@@ -175,6 +175,15 @@ async function partOf<Value>(open: (() => Promise<Value>) | undefined): Promise<
   }
 }
 
+/** A zone of these servers, such as who publishes needs; the caller closes it. */
+export function openZone({ servers, connect }: ZoneSettings): ZoneCache {
+  const settings = byId(servers);
+  return new ZoneCache({
+    servers,
+    connect: ({ id }) => connect(present(settings.get(id), 'the setting of a server')),
+  });
+}
+
 /** Opens what was asked for. Does not throw. */
 export async function openWorkerCaches(options: WorkerCachesOptions): Promise<WorkerCaches> {
   const disk = await partOf(options.openDisk);

@@ -4,12 +4,15 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import {
+  NoZoneError,
   createLocalWorker,
+  type Primer,
   type ReloadZoneRequest,
   type Worker,
   type WorkerRuntime,
 } from '../api/index.ts';
 import { defined, errorCode, systemClock, type Log } from '../base/index.ts';
+import { openZone } from '../cache/index.ts';
 import { openCatalog } from '../catalog/index.ts';
 import { createSealPool } from '../chunk/index.ts';
 import { connectAgent, type AgentClient, type HolderCommand } from '../device/index.ts';
@@ -25,6 +28,7 @@ import { checkRunDir, pathsOf, settings, type Config } from './config.ts';
 import { obstacleToMounts } from './doctor.ts';
 import { EnvironmentError, UsageError } from './errors.ts';
 import { exitStatuses } from './exit-status.ts';
+import { zoneSettings } from './open-caches.ts';
 import { openStore } from './open-store.ts';
 import { createOwnRoots } from './own-roots.ts';
 import { makeStateDirectory } from './state-directory.ts';
@@ -79,6 +83,7 @@ export async function createWorker(
       config.runDir,
     ],
     writableSpaceBytes: config.writableSpaceBytes,
+    openPrimer: async () => await openPrimer(current),
     runningAgent: () => findAgent(paths.device),
     reloadZone: async (request) => {
       current = withZone(current, request);
@@ -157,6 +162,15 @@ async function endAgent(agent: AgentClient, life: AgentLife): Promise<void> {
   if (life === 'while-used') return; // it ends by itself
   if (life === 'lasting' && (await agent.status()).images.length > 0) return;
   await agent.shutdown();
+}
+
+async function openPrimer(config: Config): Promise<Primer> {
+  if (config.zoneServers.length === 0) throw new NoZoneError();
+  const zone = openZone(await zoneSettings(config));
+  return {
+    primeChunk: async (chunk, ciphertext, options) => await zone.prime(chunk, ciphertext, options),
+    [Symbol.asyncDispose]: () => zone.close(),
+  };
 }
 
 /** Undefined if none runs. */

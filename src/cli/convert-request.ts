@@ -15,6 +15,7 @@ export interface ConvertOptions {
   readonly name?: string;
   readonly platform?: string;
   readonly compress?: 'zstd';
+  readonly prime?: boolean;
   readonly plainHttp?: boolean;
   /** `user:password`. */
   readonly user?: string;
@@ -33,7 +34,7 @@ export function convertRequest(
   options: ConvertOptions,
   environment: NodeJS.ProcessEnv = process.env,
 ): ConvertRequest {
-  const { tenant, name, platform, compress, plainHttp, user } = options;
+  const { tenant, name, platform, compress, prime, plainHttp, user } = options;
   const { DOCKER_CONFIG: dockerConfig } = environment;
   return defined({
     source: absoluteSource(source, process.cwd()),
@@ -41,6 +42,7 @@ export function convertRequest(
     name,
     platform,
     compress,
+    prime,
     plainHttp,
     credentials: user === undefined ? undefined : parseUser(user),
     dockerConfigPath: dockerConfig === undefined ? undefined : resolve(dockerConfig, 'config.json'),

@@ -181,6 +181,7 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_API_BAD_DIRECTORY: 'usage',
   ERR_API_BAD_NAME: 'usage',
   ERR_API_IMAGE_NOT_FOUND: 'notFound',
+  ERR_API_NO_ZONE: 'usage',
   ERR_API_STOPPING: 'conflict',
 
   ERR_CLI_CONFIG: 'usage',

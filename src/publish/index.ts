@@ -5,5 +5,6 @@ export * from './errors.ts';
 export * from './export-image.ts';
 export * from './image-document.ts';
 export * from './image-files.ts';
+export * from './prime-chunk.ts';
 export * from './publish-image.ts';
 export * from './stored-image.ts';

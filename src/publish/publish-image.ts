@@ -37,6 +37,7 @@ import { decodeImageDocument, encodeImageDocument } from './image-document.ts';
 import { LayerRecordError } from './layer-record-error.ts';
 import { LayerRecords } from './layer-records.ts';
 import { LayerSource } from './layer-source.ts';
+import type { PrimeChunk, PrimedCounts } from './prime-chunk.ts';
 import { storeChunks } from './store-chunks.ts';
 import { openStoredManifest } from './stored-image.ts';
 
@@ -64,6 +65,8 @@ export interface PublishRequest {
   readonly name?: string;
   /** Compresses the chunks that gain by it. Default: none of them. */
   readonly compress?: Compression;
+  /** For chunks that are new to the store. Default: none is primed. */
+  readonly primeChunk?: PrimeChunk;
   readonly registry?: Omit<OpenImageOptions, 'workDir' | 'signal' | 'progress'>;
   readonly signal?: AbortSignal;
   readonly progress?: ProgressReporter;
@@ -93,6 +96,8 @@ export interface PublishResult {
   readonly image: ImageRecord;
   readonly chunks: ChunkCounts;
   readonly layers: LayerCounts;
+  /** With `PublishRequest.primeChunk`. */
+  readonly primed?: PrimedCounts;
   /** Ciphertext and manifest bytes that were new to the store. */
   readonly uploadedBytes: number;
   readonly elapsedMs: number;
@@ -123,7 +128,9 @@ export async function publishImage(
   const published =
     (await reusePublished(deps, request, rootId, image)) ??
     (await freezeImage(deps, request, rootId, image));
-  return { ...published, elapsedMs: deps.clock.monotonicMs() - startedMs };
+  const elapsedMs = deps.clock.monotonicMs() - startedMs;
+  if (request.primeChunk === undefined) return { ...published, elapsedMs };
+  return { primed: { chunks: 0, failed: 0 }, ...published, elapsedMs };
 }
 
 type Published = Omit<PublishResult, 'elapsedMs'>;
@@ -159,7 +166,7 @@ async function freezeImage(
     throw new ImageTooLargeError(image.reference, plan.contentBytes, limitBytes);
   }
   const { store, sealer } = deps;
-  const { signal, progress } = request;
+  const { primeChunk, signal, progress } = request;
   const salt = await deps.keys.salt(rootId);
   const stored = await storeChunks({
     plan,
@@ -169,6 +176,7 @@ async function freezeImage(
     codec,
     rootId,
     salt,
+    primeChunk,
     signal,
     progress,
   });
@@ -190,7 +198,8 @@ async function freezeImage(
     }),
   };
   const published = await storeManifest(deps, request, manifest, stored);
-  return { ...published, layers: countLayers(layers) };
+  const primed = primeChunk === undefined ? undefined : stored.primed;
+  return { ...published, layers: countLayers(layers), ...defined({ primed }) };
 }
 
 function countLayers(layers: readonly LayerSource[]): LayerCounts {

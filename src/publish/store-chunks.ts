@@ -24,6 +24,7 @@ import { chunkObjectName, type ObjectStore } from '../store/index.ts';
 import { draftChunk, type ChunkDraft } from './chunk-draft.ts';
 import type { ChunkFate, StoredChunk } from './layer-record.ts';
 import type { LayerSource } from './layer-source.ts';
+import type { PrimeChunk, PrimedCounts, PublishedChunk } from './prime-chunk.ts';
 
 export interface StoreChunksOptions {
   readonly plan: DiskPlan;
@@ -36,6 +37,8 @@ export interface StoreChunksOptions {
   readonly rootId: string;
   /** Of the root. */
   readonly salt: Uint8Array;
+  /** For what is new to the store. */
+  readonly primeChunk?: PrimeChunk | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly progress?: ProgressReporter | undefined;
 }
@@ -46,6 +49,7 @@ export interface StoredDisk {
   readonly chunkKeys: readonly Uint8Array[];
   readonly newChunks: number;
   readonly newBytes: number;
+  readonly primed: PrimedCounts;
 }
 
 /**
@@ -75,6 +79,7 @@ class ChunkStoring {
   readonly #spare: Uint8Array[] = [];
   #newChunks = 0;
   #newBytes = 0;
+  #primed = { chunks: 0, failed: 0 };
 
   constructor(options: StoreChunksOptions) {
     this.#options = options;
@@ -102,6 +107,7 @@ class ChunkStoring {
       chunkKeys: this.#stored.map(({ chunk }) => chunk.key),
       newChunks: this.#newChunks,
       newBytes: this.#newBytes,
+      primed: { ...this.#primed },
     };
   }
 
@@ -136,9 +142,19 @@ class ChunkStoring {
     if ((await store.putIfAbsent(name, ciphertext, defined({ signal }))) === 'created') {
       this.#newChunks += 1;
       this.#newBytes += ciphertext.byteLength;
+      await this.#prime({ rootId, ciphertextDigest, storedLengthBytes }, ciphertext);
     }
     release(ciphertext);
     return { storedLengthBytes, codec, ciphertextDigest, key };
+  }
+
+  async #prime(chunk: PublishedChunk, ciphertext: Uint8Array): Promise<void> {
+    const { primeChunk, signal = new AbortController().signal, progress } = this.#options;
+    if (primeChunk === undefined) return;
+    const isPrimed = await primeChunk(chunk, ciphertext, { signal });
+    this.#primed[isPrimed ? 'chunks' : 'failed'] += 1;
+    const { chunks, failed } = this.#primed;
+    progress?.({ label: 'Prime the zone', unit: 'chunks', done: chunks + failed });
   }
 
   /** Puts the file data in. What lies next to other things is kept in the layers' records. */

@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 
 import type { Command } from 'commander';
 
-import { byteString, byteStringFromPrintable, type ByteString } from '../../base/index.ts';
+import { byteString, byteStringFromPrintable, defined, type ByteString } from '../../base/index.ts';
 import type { ImageRecord } from '../../catalog/index.ts';
 import type { ConvertResult } from '../../api/index.ts';
 import type { ImageFile } from '../../publish/index.ts';
@@ -55,6 +55,7 @@ export function addImageCommands(program: Command, context: CliContext): void {
     .option('--name <name>', 'name to list it under (default: the source)')
     .option('--platform <platform>', 'os/arch[/variant] (default: this machine)')
     .addOption(compressOption(compressHelp))
+    .option('--prime', 'write new chunks to the zone as well')
     .option('--plain-http', 'talk to the registry without TLS')
     .option('--user <user:password>', 'registry credentials')
     .addHelpText('after', sourceHelp)
@@ -106,7 +107,7 @@ async function convert(
 
 /** The documented, stable shape of `image convert --json`. */
 function convertJson(result: ConvertResult): object {
-  const { image, chunks, layers, uploadedBytes, elapsedMs } = result;
+  const { image, chunks, layers, primed, uploadedBytes, elapsedMs } = result;
   return {
     manifestId: image.manifestId,
     imageDigest: image.imageDigest,
@@ -119,6 +120,7 @@ function convertJson(result: ConvertResult): object {
     storedBytes: image.storedBytes,
     chunks,
     layers,
+    ...defined({ primed }),
     uploadedBytes,
     elapsedMs: Math.round(elapsedMs),
   };
