@@ -1,6 +1,6 @@
 /** Caches of a number of chunks, each with another rule for what goes. */
 
-import { LruK, type LruKOptions } from '../../src/cache/index.ts';
+import { chunkReplacement, LruK, type LruKOptions } from '../../src/cache/index.ts';
 import type { ChunkUse } from './start-trace.ts';
 
 /** True if the chunk was there; it is afterwards. */
@@ -51,10 +51,8 @@ export const clock: MakeBuffer = (size) => {
 export function lruK(options: Partial<LruKOptions> = {}): MakeBuffer {
   return (size) => {
     const policy = new LruK<number>({
-      correlatedMs: 10_000,
-      retainedMs: 8 * 24 * 60 * 60 * 1000,
+      ...chunkReplacement,
       historyMax: size,
-      protectedShareMax: 0.25,
       ...options,
     });
     return ({ chunk, atMs }) => {

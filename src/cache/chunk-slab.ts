@@ -11,6 +11,7 @@
  */
 
 import { assert, systemClock, type Clock } from '../base/index.ts';
+import { chunkReplacement } from './chunk-replacement.ts';
 import { LruK } from './lru-k.ts';
 
 /**
@@ -133,12 +134,6 @@ function sharedInts(count: number): SharedArrayBuffer {
 /** How often the owner should call `noteReads`. */
 export const slabNoteIntervalMs = 1000;
 
-/** Reads at most so long after another are one reference: see docs/cache.md. */
-const correlatedMs = 10_000;
-const retainedMs = 8 * 24 * 60 * 60 * 1000;
-/** Small, as memory may be filled several times within `correlatedMs`, and pages of the kernel's cache are not read again. */
-const protectedShareMax = 0.25;
-
 /**
  * The owner's side of a slab. Evicts by LRU-2, as lru-k.ts says. Readers only set a flag, which is taken for a reference when the owner
  * comes to see it: in `noteReads`, or before it evicts the chunk.
@@ -174,12 +169,7 @@ export class ChunkSlab {
     this.#occupants = Array.from({ length: slotCount });
     this.#freeSlots = Array.from({ length: slotCount }, (_, index) => slotCount - 1 - index);
     this.#clock = options.clock ?? systemClock;
-    this.#policy = new LruK({
-      correlatedMs,
-      retainedMs,
-      historyMax: slotCount,
-      protectedShareMax,
-    });
+    this.#policy = new LruK({ ...chunkReplacement, historyMax: slotCount });
   }
 
   get status(): SlabStatus {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import {
   mkdir,
   mkdtemp,
@@ -7,6 +8,7 @@ import {
   readFile,
   rm,
   stat,
+  symlink,
   truncate,
   writeFile,
 } from 'node:fs/promises';
@@ -183,6 +185,41 @@ test('a missing or damaged history costs history only', async () => {
     await cache.settled();
     assertSame(await get(cache, chunk), chunk);
   }
+});
+
+test('the history is saved every five minutes', async () => {
+  await using directory = await makeDirectory();
+  const time = new VirtualTime();
+  await using cache = await openAt(directory.path, { clock: time, timers: time });
+  await offer(cache, namedChunk(1, blockSizeBytes));
+  const path = join(directory.path, 'history');
+  for (let turn = 0; turn < 2; turn += 1) {
+    await time.pass(5 * 60_000 - 1);
+    assert.equal(existsSync(path), false);
+    await time.pass(1);
+    while (!existsSync(path)) await new Promise(setImmediate);
+    await rm(path);
+  }
+});
+
+test('a directory that cannot be listed is served from and not written to, and listed later', async () => {
+  await using directory = await makeDirectory();
+  const time = new VirtualTime();
+  const chunk = namedChunk(1, blockSizeBytes);
+  const before = await openAt(directory.path);
+  await offer(before, chunk);
+  await before.close();
+  const first = diskChunkPath(diskChunkKey(chunk.name)).slice(0, 1);
+  const blocked = join(directory.path, 'chunks', first === 'f' ? '0' : 'f');
+  await symlink(blocked, blocked); // a loop
+  await using cache = await openAt(directory.path, { clock: time, timers: time });
+  await offer(cache, namedChunk(2, blockSizeBytes));
+  assert.deepEqual([cache.status().suspendedBy, cache.status().isIndexed], ['ELOOP', false]);
+  assertSame(await get(cache, chunk), chunk);
+  await rm(blocked);
+  await time.pass(30_000);
+  await offer(cache, namedChunk(2, blockSizeBytes));
+  assert.deepEqual([cache.status().chunks, cache.status().isIndexed], [2, true]);
 });
 
 test('a file of the wrong length is no hit, is removed, and its chunk can be kept again', async () => {

@@ -27,6 +27,7 @@ import {
   type Log,
   type Timers,
 } from '../base/index.ts';
+import { chunkReplacement } from './chunk-replacement.ts';
 import type { CacheTier, ChunkName, TierRequest } from './cache-tier.ts';
 import { DiskCacheDirectory, isNoFile, type TryLock } from './disk-cache-directory.ts';
 import { diskChunkKey, diskChunkLengthBytes, type DiskChunkKey } from './disk-chunk-name.ts';
@@ -88,15 +89,9 @@ export interface DiskCacheStatus {
 
 const mebibyte = 2 ** 20;
 
-/**
- * Requests at most so long after another are one reference: see docs/cache.md. Pages are remembered by number, of the typical
- * size of a chunk's file; the period only ends what would be of no use.
- */
-const correlatedMs = 10_000;
-const retainedMs = 8 * 24 * 60 * 60 * 1000;
-const protectedShareMax = 0.25;
+/** Of a chunk that is remembered: what the number of these is reckoned by. */
 const typicalFileSizeBytes = mebibyte / 2;
-/** Of the memory for the index, whatever the lengths of the chunks. */
+/** Bounds the number of files, and so the memory for them, where chunks are short. */
 const meanFileSizeMinBytes = mebibyte / 16;
 
 /** Fewer than libuv has threads: one is for the writer, and some must be left to the rest of the process. */
@@ -164,10 +159,8 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     this.#recent = new RecentLatency(hedge.windowMs, () => this.#clock.monotonicMs());
     this.#chunkCountMax = 1024 + Math.floor(sizeMaxBytes / meanFileSizeMinBytes);
     this.#policy = new LruK({
-      correlatedMs,
-      retainedMs,
+      ...chunkReplacement,
       historyMax: 1024 + Math.floor(sizeMaxBytes / typicalFileSizeBytes),
-      protectedShareMax,
     });
     this.#work();
     this.#saveLater();

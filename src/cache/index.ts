@@ -3,6 +3,7 @@
 export * from './cache-status.ts';
 export * from './cache-tier.ts';
 export * from './chunk-loader.ts';
+export { chunkReplacement } from './chunk-replacement.ts';
 export * from './chunk-slab.ts';
 export {
   openDiskCache,
