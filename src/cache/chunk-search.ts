@@ -11,6 +11,7 @@ import { hash } from 'node:crypto';
 import {
   errorCode,
   errorMessage,
+  release,
   toHex,
   untilAborted,
   viewOf,
@@ -103,6 +104,15 @@ const foreseenCodes: ReadonlySet<string> = new Set([
   'ERR_STORE_UNAVAILABLE',
 ]);
 const lacksChunk: ReadonlySet<ReadOutcome> = new Set(['miss', 'corrupt', 'unavailable']);
+
+/**
+ * Its memory, unless that is gone already or larger than the chunk: left to the garbage collector it costs a tenth of all that a chunk from
+ * the zone costs the processors (bench/tiers.bench.ts).
+ */
+function giveBack(ciphertext: Uint8Array): void {
+  const { byteLength, buffer } = ciphertext;
+  if (byteLength > 0 && byteLength === buffer.byteLength) release(ciphertext);
+}
 
 /** Of an `Asking` whose tier was given up, so that it is told from one that nobody needs. */
 const outOfPatience = new DOMException('The tier took too long', 'TimeoutError');
@@ -287,6 +297,7 @@ export class ChunkSearch {
     this.abort();
     this.#found.resolve({ plaintext, tier: asking.source.tier });
     for (const cache of lacking) cache.offer(this.#name, ciphertext);
+    if (lacking.length === 0) giveBack(ciphertext);
   }
 
   #fallThrough(asking: Asking, refusal: Refusal): void {

@@ -35,7 +35,8 @@ function storeOf(get: ObjectStore['get']): { store: ObjectStore; gets: string[] 
   const counted: Pick<ObjectStore, 'get'> = {
     get: async (name, options) => {
       gets.push(name);
-      return get(name, options);
+      const bytes = await get(name, options);
+      return bytes === undefined ? undefined : new Uint8Array(bytes); // the caller's
     },
   };
   return { store: counted as ObjectStore, gets };
