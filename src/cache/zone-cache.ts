@@ -93,12 +93,13 @@ export class ZoneCache implements CacheTier {
       writeDeadlineMs,
       time: this.#time,
     });
+    this.#members.set(options.servers);
     this.#reader = new ZoneReader({
+      serverCount: options.servers.length,
       deadlineMs: this.#readDeadlineMs,
       onLate: (place, position, answer, stripes) => this.#mend(place, position, answer, stripes),
       time: this.#time,
     });
-    this.setServers(options.servers);
     this.#repairs = new RepairMemory({
       restMs: repairRestMs,
       entriesMax: repairEntriesMax,
@@ -158,8 +159,7 @@ export class ZoneCache implements CacheTier {
    * list is closed after them, and one that stays does not notice.
    */
   setServers(servers: readonly ZoneMember[]): void {
-    this.#members.set(servers);
-    this.#reader.serversChanged(servers.length);
+    if (this.#members.set(servers)) this.#reader.serversChanged(servers.length);
   }
 
   /** Resolves when all that was offered is written or given up. */

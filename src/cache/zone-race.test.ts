@@ -62,7 +62,15 @@ test('whatever servers answer, and in whatever order, the verdict is what they h
       const servers = behaviours.map((does) =>
         serverThat(does, (work) => scheduler.schedule(work)),
       );
-      const race = { servers, key: 'key', chunk: name, deadlineMs: 250, timers, onOver: () => {} };
+      const race = {
+        servers,
+        key: 'key',
+        chunk: name,
+        deadlineMs: 250,
+        timers,
+        refusalPatienceMs: 20,
+        onOver: () => {},
+      };
       const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
       const racing = raceStripes(race, request);
       await scheduler.waitIdle();
@@ -87,7 +95,15 @@ test('an abort at any moment rejects with its reason, or comes too late', async 
       const servers = behaviours.map((does) =>
         serverThat(does, (work) => scheduler.schedule(work)),
       );
-      const race = { servers, key: 'key', chunk: name, deadlineMs: 250, timers, onOver: () => {} };
+      const race = {
+        servers,
+        key: 'key',
+        chunk: name,
+        deadlineMs: 250,
+        timers,
+        refusalPatienceMs: 20,
+        onOver: () => {},
+      };
       const abort = new AbortController();
       const reason = new Error('no longer wanted');
       const request = { signal: abort.signal, priority: 'foreground' } as const;
@@ -102,6 +118,30 @@ test('an abort at any moment rejects with its reason, or comes too late', async 
     }),
     { numRuns: 150 },
   );
+});
+
+test('a server that refuses is tried again while there is patience, one that is down is not', async () => {
+  const time = new VirtualTime();
+  const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
+  const raceOf = async (refusedMs: number, state: 'up' | 'down'): Promise<[string, number]> => {
+    const startedMs = time.monotonicMs();
+    const servers = values.map((value, index) => {
+      const get: ZoneServer['get'] = async () => {
+        if (index < 3 || time.monotonicMs() - startedMs >= refusedMs) return Buffer.from(value);
+        throw new ServerUnavailableError('a', 'too many requests');
+      };
+      return { get, state } as Partial<ZoneServer> as ZoneServer;
+    });
+    const race = { servers, key: 'k', chunk: name, deadlineMs: 250, timers: time };
+    const racing = raceStripes({ ...race, refusalPatienceMs: 20, onOver: () => {} }, request);
+    const { verdict } = await time.until(racing);
+    return [verdict, time.monotonicMs() - startedMs];
+  };
+  assert.deepEqual(await raceOf(0, 'up'), ['hit', 0]);
+  assert.deepEqual(await raceOf(5, 'up'), ['hit', 7]);
+  assert.deepEqual(await raceOf(1000, 'up'), ['unavailable', 15]);
+  assert.deepEqual(await raceOf(5, 'down'), ['unavailable', 0]);
+  assert.equal(time.waitingCount, 0);
 });
 
 test('a request that becomes urgent under way is so for the servers too', async () => {
@@ -120,7 +160,15 @@ test('a request that becomes urgent under way is so for the servers too', async 
   };
   const servers = Array.from({ length: 5 }, () => server);
   const racing = raceStripes(
-    { servers, key: 'k', chunk: name, deadlineMs: 250, timers: time, onOver: () => {} },
+    {
+      servers,
+      key: 'k',
+      chunk: name,
+      deadlineMs: 250,
+      timers: time,
+      refusalPatienceMs: 20,
+      onOver: () => {},
+    },
     request,
   );
   request.priority = 'foreground';

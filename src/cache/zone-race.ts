@@ -1,7 +1,7 @@
 /**
  * One read of the zone: the same question to all servers of a chunk at once, over as soon as its outcome is certain.
  *
- * Invariants: every server is asked exactly once, however it and the others do (constant work; the paper, section 4.1); the race ends by
+ * Invariants: every server is sent one request, however it and the others do (constant work; the paper, section 4.1); the race ends by
  * its deadline, whatever they do; the stripes that it gives are what they say. Who has not answered by then is abandoned, unless
  * somebody listens to what it has to say.
  */
@@ -38,6 +38,11 @@ export interface RaceOptions {
   readonly chunk: ChunkName;
   readonly deadlineMs: number;
   readonly timers: Timers;
+  /**
+   * A server that is up and refuses, because it has much to answer as it is, is tried again for so long: two that lag behind the others for
+   * a moment would fail the race otherwise.
+   */
+  readonly refusalPatienceMs: number;
   /** Called once, when no server is heard any longer. */
   readonly onOver: () => void;
   /**
@@ -58,6 +63,9 @@ export async function raceStripes(
 ): Promise<RaceOutcome> {
   return new StripeRace(options, request).run();
 }
+
+/** One for all: making one takes longer than sending a request. */
+const notHeard = new DOMException('The race is over', 'AbortError');
 
 class StripeRace {
   readonly #options: RaceOptions;
@@ -88,7 +96,7 @@ class StripeRace {
       this.#abandon();
     });
     if (signal.aborted) giveUp();
-    else for (const [position, server] of servers.entries()) void this.#ask(position, server);
+    else for (const [position, server] of servers.entries()) void this.#hear(position, server);
     try {
       return await this.#outcome.promise;
     } finally {
@@ -96,7 +104,7 @@ class StripeRace {
     }
   }
 
-  async #ask(position: number, server: ZoneServer): Promise<void> {
+  async #hear(position: number, server: ZoneServer): Promise<void> {
     const answer = await this.#answerOf(server);
     if (this.#abort.signal.aborted) return;
     this.#answers[position] = answer;
@@ -122,7 +130,7 @@ class StripeRace {
     if (this.#abort.signal.aborted) return;
     this.#isOver = true;
     this.#cancelTimer();
-    this.#abort.abort();
+    this.#abort.abort(notHeard);
     this.#options.onOver();
   }
 
@@ -132,6 +140,17 @@ class StripeRace {
   }
 
   async #answerOf(server: ZoneServer): Promise<StripeAnswer> {
+    let waitedMs = 0;
+    for (let waitMs = 1; ; waitMs *= 2) {
+      const answer = await this.#ask(server);
+      const isRefused = answer.kind === 'unavailable' && server.state === 'up';
+      if (!isRefused || waitedMs + waitMs > this.#options.refusalPatienceMs) return answer;
+      await this.#pause(waitMs);
+      waitedMs += waitMs;
+    }
+  }
+
+  async #ask(server: ZoneServer): Promise<StripeAnswer> {
     const { key, chunk } = this.#options;
     const request = this.#request;
     const asked = {
@@ -150,8 +169,18 @@ class StripeRace {
       // Workers of another version of ours write what we cannot read: that is no corruption.
       return { kind: stripe.fault === 'version' ? 'none' : 'corrupt' };
     } catch (cause) {
-      return { kind: 'unavailable', cause };
+      return { kind: this.#abort.signal.aborted ? 'pending' : 'unavailable', cause };
     }
+  }
+
+  /** Ends early when nobody is heard any longer. */
+  async #pause(delayMs: number): Promise<void> {
+    const { signal } = this.#abort;
+    const over = Promise.withResolvers<void>();
+    const cancelTimer = this.#options.timers.after(delayMs, over.resolve);
+    signal.addEventListener('abort', () => over.resolve(), { once: true });
+    await over.promise;
+    cancelTimer();
   }
 
   /** Undefined as long as it can still go either way. */

@@ -28,6 +28,7 @@ export type OnLate = (
 ) => void;
 
 export interface ZoneReaderOptions {
+  readonly serverCount: number;
   readonly deadlineMs: number;
   readonly onLate: OnLate;
   readonly time: Clock & Timers;
@@ -61,7 +62,7 @@ const readsPerServer = 8 / 5;
 /** Of the hits, every so manieth hears also the fifth server, to find what is missing there. */
 const auditInterval = 16;
 /**
- * After a change of the servers all hits do, for so long: a server that comes back to a chunk may have kept a stripe that another has
+ * After a change of the servers all hits of the workers that were told do, for so long: a server that comes back to a chunk may have kept a stripe that another has
  * got meanwhile, and until one of the two gets the missing one no other may be lost.
  */
 const auditAllMs = 600_000;
@@ -82,7 +83,7 @@ export class ZoneReader {
   constructor(options: ZoneReaderOptions) {
     this.#options = options;
     this.#recent = new RecentLatency(recentWindowMs, () => options.time.monotonicMs());
-    this.#gate = gateFor(0);
+    this.#gate = gateFor(options.serverCount);
   }
 
   /** To be called when there are other servers than before. */
@@ -178,6 +179,8 @@ export class ZoneReader {
       chunk,
       deadlineMs: this.#options.deadlineMs,
       timers: this.#options.time,
+      // From then on the store is asked as well.
+      refusalPatienceMs: this.hedgeAfterMs(),
       onOver: () => releases.forEach((release) => release()),
     };
     const onLate = (...said: Late): void => this.#options.onLate(place, ...said);

@@ -64,7 +64,7 @@ export class SimulatedZoneServer implements ZoneServer {
   isClosed = false;
   /** Requests that were still wanted when it was closed. */
   cutOff = 0;
-  #wanted = 0;
+  readonly #wanted = new Set<{ readonly signal: AbortSignal }>();
   readonly #closing = new AbortController();
 
   constructor(options: SimulatedServerOptions) {
@@ -131,7 +131,7 @@ export class SimulatedZoneServer implements ZoneServer {
   async close(): Promise<void> {
     if (this.isClosed) return;
     this.isClosed = true;
-    this.cutOff = this.#wanted;
+    this.cutOff = [...this.#wanted].filter(({ signal }) => !signal.aborted).length;
     this.#closing.abort(new ServerUnavailableError(this.id, 'it is closed'));
   }
 
@@ -148,13 +148,14 @@ export class SimulatedZoneServer implements ZoneServer {
     }
     this.outstanding += 1;
     this.outstandingPeak = Math.max(this.outstandingPeak, this.outstanding);
-    this.#wanted += 1;
+    const wanted = { signal };
+    this.#wanted.add(wanted);
     const answered = this.#answer(isShort(), answer).finally(() => (this.outstanding -= 1));
     const open = untilAborted(answered, this.#closing.signal);
     try {
       return await (this.#draw('ignoresAbort') ? open : untilAborted(open, signal));
     } finally {
-      this.#wanted -= 1;
+      this.#wanted.delete(wanted);
     }
   }
 
