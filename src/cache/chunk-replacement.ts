@@ -2,6 +2,7 @@
 
 import type { LruKOptions } from './lru-k.ts';
 
+/** Besides how many chunks are remembered, which follows from the size. */
 export const chunkReplacement: Omit<LruKOptions, 'historyMax'> = {
   /** As long as a start may take: what it reads again is one use. */
   correlatedMs: 10_000,

@@ -71,6 +71,11 @@ export class DiskCacheDirectory implements AsyncDisposable {
     }
   }
 
+  /** True if this directory was removed, whether or not there is another one in its place. */
+  async isGone(): Promise<boolean> {
+    return (await this.#lock.stat()).nlink === 0;
+  }
+
   /** A chunk's file in a fresh array; undefined if there is none. */
   async read(key: DiskChunkKey): Promise<Uint8Array | 'wrong length' | undefined> {
     const bytes = Buffer.allocUnsafeSlow(diskChunkLengthBytes(key)); // all of it is read, or it is dropped

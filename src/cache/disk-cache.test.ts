@@ -256,6 +256,29 @@ test('the directory removed, whole or in part, costs what was in it and nothing 
   }
 });
 
+test('a directory that was removed and taken by another cache is left to it, until it is closed', async () => {
+  await using directory = await makeDirectory();
+  const path = join(directory.path, 'cache');
+  const time = new VirtualTime();
+  const [one, two, three] = [namedChunk(1, 4096), namedChunk(2, 4096), namedChunk(3, 4096)];
+  await using cache = await openAt(path, { clock: time, timers: time });
+  await offer(cache, one);
+  await rm(path, { recursive: true });
+  const other = await openAt(path);
+  await other.settled();
+  for (let turn = 0; turn < 2; turn += 1) {
+    await offer(cache, two);
+    assert.equal(cache.status().suspendedBy, 'ERR_CACHE_DISK_IN_USE');
+    assert.deepEqual(await filesBelow(join(path, 'chunks')), []);
+    await time.pass(30_000);
+  }
+  await offer(other, three);
+  await other.close();
+  await offer(cache, two);
+  for (const chunk of [two, three]) assertSame(await get(cache, chunk), chunk);
+  assert.equal(cache.status().chunks, 2);
+});
+
 test('what is not of the cache is left alone and counted; leftovers of a killed writer are removed', async () => {
   await using directory = await makeDirectory();
   const foreign = [

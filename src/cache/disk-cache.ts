@@ -385,7 +385,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   }
 
   async #writeOne(key: DiskChunkKey, queued: Queued): Promise<void> {
-    if (this.#isGone) await this.#reopen();
+    if (this.#isGone || (await this.#directory.isGone())) await this.#reopen();
     try {
       await this.#writeFile(key, queued.ciphertext);
     } catch (thrown) {
