@@ -76,6 +76,25 @@ test('a sweep of chunks read once leaves those that threads read now and then, h
   assert.equal(slab.status.evictions, 890);
 });
 
+test('a read that was not taken note of yet counts when it comes to evicting', async () => {
+  const time = new VirtualTime();
+  const slab = new ChunkSlab({ memoryBytes: 2 * slotSizeBytes, slotSizeBytes, clock: time });
+  const view = new SlabView(slab.memory);
+  const table = slab.createTable(2, [0, 1]);
+  for (const [index, identity] of ['older', 'newer'].entries()) {
+    slab.insert(identity, filled(index + 1));
+    slab.publish(table, index, identity);
+    await time.pass(60_000);
+  }
+  const slot = view.pin(table.entries, 0);
+  assert.ok(typeof slot === 'number');
+  view.unpin(slot);
+  await time.pass(60_000);
+  slab.insert('newest', filled(3));
+  assert.equal(view.pin(table.entries, 0), slot);
+  assert.equal(view.pin(table.entries, 1), undefined);
+});
+
 test('dropTable and clear make readers miss, and give the slots back', () => {
   const slab = new ChunkSlab({ memoryBytes: 2 * slotSizeBytes, slotSizeBytes });
   const view = new SlabView(slab.memory);
