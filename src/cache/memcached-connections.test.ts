@@ -10,6 +10,7 @@ import { errorCode, errorMessage, systemTimers, type Priority } from '../base/in
 import { VirtualTime } from '../base/testing/virtual-time.ts';
 import { MemcachedServer, type MemcachedServerOptions } from './memcached-server.ts';
 import { startScriptedMemcached, type ScriptedMemcached } from './testing/scripted-memcached.ts';
+import { eventually, recovers } from './testing/server-recovery.ts';
 
 const unavailable = 'ERR_CACHE_SERVER_UNAVAILABLE';
 
@@ -57,11 +58,6 @@ async function outcome(work: Promise<Uint8Array | undefined | void>): Promise<st
   } catch (thrown) {
     return errorCode(thrown) ?? errorMessage(thrown);
   }
-}
-
-/** Waits for what sockets bring about. */
-async function eventually(condition: () => boolean): Promise<void> {
-  while (!condition()) await nextTurn();
 }
 
 /** Lets time pass in steps, with all that sockets do in between, until it is so. */
@@ -178,7 +174,7 @@ test('an answer that nobody wants and that is over a second late costs the conne
   assert.deepEqual([server.state, server.status().resets], ['down', 1]);
   assert.equal(await outcome(server.get('b', request())), unavailable);
   await connection.gone();
-  const downMs = await passUntil(time, () => server.state === 'up');
+  const downMs = await recovers(server, time);
   assert.ok(downMs >= 100 && downMs <= 200, `probed after ${downMs} ms`);
   assert.equal(server.status().probes, 1);
   // The other connection never was in the way.
@@ -271,6 +267,7 @@ test('a server that is gone is probed less and less often, at least every five s
   const time = new VirtualTime();
   const server = new MemcachedServer({
     address: scripted.address,
+    connections: 1,
     clock: time,
     timers: time,
     random: () => 0.999,
@@ -302,7 +299,7 @@ test('a server that answers probes and no requests is asked less and less often'
     abort.abort(new Error('given up'));
     assert.equal(await given, 'given up');
     await passUntil(time, () => server.state === 'down');
-    pausesMs.push(await passUntil(time, () => server.state === 'up'));
+    pausesMs.push(await recovers(server, time));
   }
   assert.deepEqual(pausesMs, [150, 300, 600, 1200]);
 });
@@ -345,7 +342,7 @@ for (const [what, bytes] of Object.entries(breaches)) {
     await eventually(() => server.state === 'down');
     const { resets, errors } = server.status();
     assert.deepEqual([resets, errors], [1, 1]);
-    await passUntil(time, () => server.state === 'up');
+    await recovers(server, time);
   });
 }
 
@@ -359,7 +356,7 @@ test('a server that closes in the middle of a value fails all that wait, and no 
   connection.socket.end();
   assert.deepEqual(await Promise.all(waiting), [unavailable, unavailable]);
   assert.deepEqual([server.state, server.status().resets], ['down', 1]);
-  await passUntil(time, () => server.state === 'up');
+  await recovers(server, time);
   const later = outcome(server.get('c', request()));
   const fresh = await scripted.connected(2);
   await fresh.heard(2);

@@ -19,13 +19,13 @@ export interface ZoneServer {
   readonly id: string;
   readonly state: ZoneServerState;
   /**
-   * The value in a fresh array that is the caller's; undefined if there is none. Throws `ERR_CACHE_SERVER_UNAVAILABLE` at
+   * The value, in memory that is the caller's alone and that he should `release`; undefined if there is none. Throws `ERR_CACHE_SERVER_UNAVAILABLE` at
    * once if the server is `down` or has too many requests outstanding, and later if the connection breaks.
    */
   get(key: string, request: ZoneServerRequest): Promise<Uint8Array | undefined>;
   /**
-   * Sets a value, given in parts that are sent one after another and MUST NOT change until it settles. Resolves when the
-   * server said that it has it, which is a hint and no promise. Throws as `get`.
+   * Sets a value, given in parts that are sent one after another and MUST NOT change until it settles: when aborted, that may be
+   * a second later. Resolves when the server said that it has it, which is a hint and no promise. Throws as `get`.
    */
   put(key: string, parts: readonly Uint8Array[], request: ZoneServerRequest): Promise<void>;
   /** Throws as `get`. Resolves also if there was none. */

@@ -2,6 +2,7 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -48,9 +49,15 @@ export class Memcached implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** SIGSTOP: connections stay, and nothing answers. */
+  /** SIGSTOP: connections stay, and nothing answers from now on. */
   pause(): void {
     this.#child.kill('SIGSTOP');
+    const threads = `/proc/${this.#child.pid}/task`;
+    const isStopped = (thread: string): boolean =>
+      readFileSync(`${threads}/${thread}/stat`, 'latin1').includes(') T ');
+    while (!readdirSync(threads).every(isStopped)) {
+      // The signal has been sent, and takes effect when the kernel gets to it.
+    }
   }
 
   /** SIGCONT */
