@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { open, readFile, readdir, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -8,22 +7,15 @@ import fc from 'fast-check';
 
 import { errorCode, runCommand } from '../base/index.ts';
 import { createRootMounts } from './index.ts';
-import { WorkerFixture, chunkSizeBytes, missingHere } from './testing/worker-fixture.ts';
+import {
+  WorkerFixture,
+  chunkSizeBytes,
+  missingHere,
+  readDirect,
+} from './testing/worker-fixture.ts';
 
 const missing = missingHere();
 const user = 'test';
-
-/** Reads past the page cache, so that each read reaches the agent. */
-async function readDirect(path: string, offset: number, sizeBytes: number): Promise<Buffer> {
-  const args = [`if=${path}`, 'iflag=direct,skip_bytes,count_bytes', 'bs=1M', 'status=none'];
-  const dd = spawn('dd', [...args, `skip=${offset}`, `count=${sizeBytes}`]);
-  const parts: Buffer[] = [];
-  dd.stdout.on('data', (part: Buffer) => parts.push(part));
-  dd.stderr.resume();
-  const status = await new Promise<number | null>((resolve) => dd.once('close', resolve));
-  if (status !== 0) throw Object.assign(new Error('dd failed'), { code: 'EIO' });
-  return Buffer.concat(parts);
-}
 
 describe('a block image', { skip: missing }, () => {
   let worker: WorkerFixture;

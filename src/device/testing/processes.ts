@@ -7,12 +7,20 @@ import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { createLog, errorCode } from '../../base/index.ts';
-import { openWorkerCaches } from '../../cache/index.ts';
+import { createLog, errorCode, type Log } from '../../base/index.ts';
+import {
+  MemcachedServer,
+  openDiskCache,
+  openWorkerCaches,
+  parseMemcachedAddress,
+  type WorkerCaches,
+  type ZoneServerSetting,
+} from '../../cache/index.ts';
 import type { Manifest } from '../../chunk/index.ts';
 import { manifestObjectName, type ObjectStore } from '../../store/index.ts';
 import { runAgent } from '../agent.ts';
 import { runHolder } from '../holder.ts';
+import { tryLockFile } from '../system-calls.ts';
 
 /** How the origin behaves; `settings.json` in its directory, read anew at each fetch. */
 export interface OriginSettings {
@@ -30,6 +38,10 @@ export interface AgentSettings {
   readonly exitWhenIdle: boolean;
   /** Of the holder. */
   readonly giveUpAfterMs: number;
+  /** Of the disk cache. Default: none. */
+  readonly diskDir?: string;
+  /** Each at a port of 127.0.0.1. Default: no zone. */
+  readonly zonePorts?: readonly number[];
   /** Agents end as soon as they have started. */
   readonly isBroken?: boolean;
 }
@@ -95,6 +107,31 @@ function originStore(originDir: string): Pick<ObjectStore, 'get'> {
   };
 }
 
+async function openCaches(
+  store: ObjectStore,
+  { diskDir, zonePorts = [] }: AgentSettings,
+  log: Log,
+): Promise<WorkerCaches> {
+  const sizeMaxBytes = 2 ** 30;
+  return await openWorkerCaches({
+    store,
+    log,
+    ...(diskDir !== undefined && {
+      openDisk: async () => openDiskCache({ path: diskDir, sizeMaxBytes, tryLock: tryLockFile }),
+    }),
+    zoneSettings: async () => ({
+      servers: zonePorts.map(zoneServerAt),
+      connect: ({ id }) =>
+        new MemcachedServer({ address: parseMemcachedAddress(`memcached://${id}`) }),
+    }),
+  });
+}
+
+/** What an agent is told of a server of the zone. */
+export function zoneServerAt(port: number): ZoneServerSetting {
+  return { id: `127.0.0.1:${port}`, weight: 1, fillBytesPerSecond: 1e8, usesTls: false };
+}
+
 /** With which a holder of the tests ends that finds another at work. */
 export const takenStatus = 8;
 
@@ -124,7 +161,7 @@ async function main(role: string, runDir: string, originDir: string): Promise<vo
         (await store.get(manifestObjectName(rootId, manifestId))) ?? new Uint8Array(),
       open: async (_, sealed) => decodeManifest(sealed),
     },
-    caches: await openWorkerCaches({ store, log }),
+    caches: await openCaches(store, settings, log),
     log,
   });
 }

@@ -1,5 +1,6 @@
 /** A worker to test against: a reference disk made by mke2fs, its chunks in an origin, and an agent of its own. */
 
+import { spawn } from 'node:child_process';
 import { hash, randomBytes } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
 import { mkdir, mkdtemp, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
@@ -55,6 +56,18 @@ export async function makeReferenceDisk(
 ): Promise<void> {
   const options = ['-q', '-F', '-t', 'ext4', '-b4096', '-m0', '-O', '^has_journal', '-d', dir];
   await runCommand('mke2fs', [...options, diskPath, size]);
+}
+
+/** Reads past the page cache, so that each read reaches the agent. */
+export async function readDirect(path: string, offset: number, sizeBytes: number): Promise<Buffer> {
+  const args = [`if=${path}`, 'iflag=direct,skip_bytes,count_bytes', 'bs=1M', 'status=none'];
+  const dd = spawn('dd', [...args, `skip=${offset}`, `count=${sizeBytes}`]);
+  const parts: Buffer[] = [];
+  dd.stdout.on('data', (part: Buffer) => parts.push(part));
+  dd.stderr.resume();
+  const status = await new Promise<number | null>((resolve) => dd.once('close', resolve));
+  if (status !== 0) throw Object.assign(new Error('dd failed'), { code: 'EIO' });
+  return Buffer.concat(parts);
 }
 
 export class WorkerFixture implements AsyncDisposable {
