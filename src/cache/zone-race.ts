@@ -30,6 +30,8 @@ export interface RaceOutcome {
   readonly answers: readonly StripeAnswer[];
   /** For a hit: by index, four of them or five. */
   readonly stripes: readonly (Uint8Array | undefined)[];
+  /** Whether `onLate` may still be told of the stripes. */
+  readonly isHeard: boolean;
 }
 
 export interface RaceOptions {
@@ -120,9 +122,10 @@ class StripeRace {
 
   #end(verdict: RaceVerdict): void {
     this.#isOver = true;
-    this.#outcome.resolve({ verdict, answers: [...this.#answers], stripes: this.#stripes });
-    const isHeard = verdict === 'hit' && this.#options.onLate !== undefined;
-    if (!isHeard || !this.#isAwaited()) this.#abandon();
+    const isHeard = verdict === 'hit' && this.#options.onLate !== undefined && this.#isAwaited();
+    const answers = [...this.#answers];
+    this.#outcome.resolve({ verdict, answers, stripes: this.#stripes, isHeard });
+    if (!isHeard) this.#abandon();
   }
 
   /** Nobody is heard any longer. */

@@ -69,6 +69,8 @@ const auditAllMs = 600_000;
 
 const waitedTooLong = new DOMException('The read had no turn before its deadline', 'TimeoutError');
 
+const unasked = { answers: [], stripes: [], isHeard: false } as const;
+
 export class ZoneReader {
   readonly #options: ZoneReaderOptions;
   readonly #latency = new LatencyHistogram();
@@ -145,7 +147,10 @@ export class ZoneReader {
       });
     } catch (thrown) {
       if (thrown !== waitedTooLong) throw thrown;
-      return { place: locate(), outcome: { verdict: 'late', answers: [], stripes: [] } };
+      return {
+        place: locate(),
+        outcome: { verdict: 'late', answers: [], stripes: [], isHeard: false },
+      };
     } finally {
       cancelTimer();
       request.signal.removeEventListener('abort', giveUp);
@@ -169,7 +174,10 @@ export class ZoneReader {
   async #race(place: Place, request: TierRequest): Promise<ZoneRead> {
     const { chunk, key, nodes } = place;
     if (nodes.length < dataStripeCount) {
-      return { place, outcome: { verdict: 'unavailable', answers: [], stripes: [] } };
+      return {
+        place,
+        outcome: { verdict: 'unavailable', answers: [], stripes: [], isHeard: false },
+      };
     }
     const releases = nodes.map((node) => node.hold());
     this.#inFlight += 1;
