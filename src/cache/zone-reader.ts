@@ -147,10 +147,7 @@ export class ZoneReader {
       });
     } catch (thrown) {
       if (thrown !== waitedTooLong) throw thrown;
-      return {
-        place: locate(),
-        outcome: { verdict: 'late', answers: [], stripes: [], isHeard: false },
-      };
+      return { place: locate(), outcome: { verdict: 'late', ...unasked } };
     } finally {
       cancelTimer();
       request.signal.removeEventListener('abort', giveUp);
@@ -174,10 +171,7 @@ export class ZoneReader {
   async #race(place: Place, request: TierRequest): Promise<ZoneRead> {
     const { chunk, key, nodes } = place;
     if (nodes.length < dataStripeCount) {
-      return {
-        place,
-        outcome: { verdict: 'unavailable', answers: [], stripes: [], isHeard: false },
-      };
+      return { place, outcome: { verdict: 'unavailable', ...unasked } };
     }
     const releases = nodes.map((node) => node.hold());
     this.#inFlight += 1;
