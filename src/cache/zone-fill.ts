@@ -6,7 +6,6 @@
  * offered is counted once as written, dropped, failed or repeated.
  */
 
-import { untilAborted } from '../base/index.ts';
 import { dataStripeCount } from '../erasure/index.ts';
 import type { FillLane, StripeWrite } from './zone-lane.ts';
 
@@ -83,23 +82,28 @@ export class ZoneFill {
 
   /**
    * Queues the chunk as soon as there is room for all of it, and resolves when its stripes are written or failed: true if
-   * enough are stored to read it. Rejects with the signal's reason, and gives the chunk up.
+   * enough are stored to read it. Rejects with the signal's reason, having given the chunk up: when nothing of it is being sent any longer.
    */
   async prime(chunk: ChunkToWrite, signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted();
     this.#counters.offered += 1;
-    const waiter = Promise.withResolvers<Written>();
-    const waiting = { chunk, start: () => waiter.resolve(this.#startOrJoin(chunk)) };
-    this.#waiters.add(waiting);
+    const turn = Promise.withResolvers<Written>();
+    const waiter = { chunk, start: () => turn.resolve(this.#startOrJoin(chunk)) };
+    const giveUp = (): void => {
+      if (!this.#waiters.delete(waiter)) return this.cancel(chunk.key);
+      this.#counters.dropped += 1;
+      turn.reject(signal.reason);
+      this.#admitWaiters();
+    };
+    signal.addEventListener('abort', giveUp, { once: true });
+    this.#waiters.add(waiter);
     this.#admitWaiters();
     try {
-      const { written } = await untilAborted(waiter.promise, signal);
+      const { written } = await turn.promise;
+      signal.throwIfAborted();
       return written >= dataStripeCount;
-    } catch (thrown) {
-      if (this.#waiters.delete(waiting)) this.#counters.dropped += 1;
-      else this.cancel(chunk.key);
-      this.#admitWaiters();
-      throw thrown;
+    } finally {
+      signal.removeEventListener('abort', giveUp);
     }
   }
 

@@ -2,11 +2,12 @@
  * The way of stripes to one server of the zone: one after the other, no faster than the server can put them on its flash,
  * and never before what readers ask of it.
  *
- * Invariants: at most `queueMaxBytes` wait; a write ends within `writeDeadlineMs` of its start, whatever the server does; a
+ * Invariants: at most `queueMaxBytes` wait; a write is given up
+ * `writeDeadlineMs` after its start; a
  * server that is down makes nobody wait; every write that was added ends exactly once.
  */
 
-import { untilAborted, type Clock, type Timers } from '../base/index.ts';
+import type { Clock, Timers } from '../base/index.ts';
 import type { ZoneServer } from './zone-server.ts';
 
 /** `dropped`: given up, because nobody wants it any longer or its server was removed. */
@@ -132,7 +133,8 @@ export class FillLane {
     let outcome: WriteOutcome = 'failed';
     try {
       const request = { signal: abort.signal, priority: 'prefetch' } as const;
-      await untilAborted(this.server.put(write.key, write.parts(), request), abort.signal);
+      // Whatever becomes of it, only when it has settled is the memory of the parts free.
+      await this.server.put(write.key, write.parts(), request);
       outcome = 'written';
     } catch {
       if (abort.signal.reason === givenUp) outcome = 'dropped';

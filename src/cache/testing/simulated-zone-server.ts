@@ -24,7 +24,7 @@ export interface ServerFaults {
   readonly swaps?: number;
   readonly flipsBit?: number;
   readonly truncates?: number;
-  /** Does as if nothing had been aborted, and settles late or never. */
+  /** Of a get: does as if nothing had been aborted, and settles late or never. */
   readonly ignoresAbort?: number;
 }
 
@@ -45,6 +45,13 @@ export interface SeenPut {
   readonly key: string;
   readonly sizeBytes: number;
   readonly priority: ZoneServerRequest['priority'];
+}
+
+interface Manner {
+  /** Takes half the time. */
+  readonly isShort: boolean;
+  /** When aborted, as long as the memory of what it sends is in use. */
+  readonly settlesLate: boolean;
 }
 
 export class SimulatedZoneServer implements ZoneServer {
@@ -75,8 +82,8 @@ export class SimulatedZoneServer implements ZoneServer {
   }
 
   get(key: string, request: ZoneServerRequest): Promise<Uint8Array | undefined> {
-    const isShort = (): boolean => !this.values.has(key);
-    return this.#serve(request, isShort, () => {
+    const isShort = !this.values.has(key);
+    return this.#serve(request, { isShort, settlesLate: false }, () => {
       if (this.#draw('forgets')) this.values.delete(key);
       const value = this.#draw('swaps') ? this.#anyValue() : this.values.get(key);
       this.gets[value === undefined ? 'misses' : 'hits'] += 1;
@@ -88,26 +95,24 @@ export class SimulatedZoneServer implements ZoneServer {
     const { priority } = request;
     const sizeBytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
     this.puts.push({ atMs: this.#options.time.monotonicMs(), key, sizeBytes, priority });
-    // Sent as it was at the call or later: who changes it meanwhile stores what nobody meant.
-    const store = (): void => void this.values.set(key, Buffer.concat(parts));
-    return this.#serve(request, () => false, store);
+    let isSettled = false;
+    // The memory is read until it has settled: who changes it before stores what nobody meant.
+    const store = (): void => {
+      if (!isSettled) this.values.set(key, Buffer.concat(parts));
+    };
+    const put = this.#serve(request, { isShort: false, settlesLate: true }, store);
+    return put.finally(() => (isSettled = true));
   }
 
   delete(key: string, request: ZoneServerRequest): Promise<void> {
     this.deletes += 1;
-    return this.#serve(
-      request,
-      () => false,
-      () => void this.values.delete(key),
-    );
+    const manner = { isShort: false, settlesLate: false };
+    return this.#serve(request, manner, () => void this.values.delete(key));
   }
 
   flush(request: ZoneServerRequest): Promise<void> {
-    return this.#serve(
-      request,
-      () => false,
-      () => this.values.clear(),
-    );
+    const manner = { isShort: false, settlesLate: false };
+    return this.#serve(request, manner, () => this.values.clear());
   }
 
   /** Requests hang from now on, those under way included. */
@@ -137,7 +142,7 @@ export class SimulatedZoneServer implements ZoneServer {
 
   async #serve<T>(
     { signal }: ZoneServerRequest,
-    isShort: () => boolean,
+    { isShort, settlesLate }: Manner,
     answer: () => T,
   ): Promise<T> {
     signal.throwIfAborted();
@@ -150,12 +155,25 @@ export class SimulatedZoneServer implements ZoneServer {
     this.outstandingPeak = Math.max(this.outstandingPeak, this.outstanding);
     const wanted = { signal };
     this.#wanted.add(wanted);
-    const answered = this.#answer(isShort(), answer).finally(() => (this.outstanding -= 1));
+    const answered = this.#answer(isShort, answer).finally(() => (this.outstanding -= 1));
     const open = untilAborted(answered, this.#closing.signal);
     try {
+      if (settlesLate) return await this.#untilSent(open, signal);
       return await (this.#draw('ignoresAbort') ? open : untilAborted(open, signal));
     } finally {
       this.#wanted.delete(wanted);
+    }
+  }
+
+  /** What was aborted is sent to its end, or its connection is given up after a second. */
+  async #untilSent<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+    try {
+      return await untilAborted(work, signal);
+    } catch (thrown) {
+      if (!signal.aborted) throw thrown;
+      const givenUp = new Promise<void>((resolve) => this.#options.time.after(1000, resolve));
+      await Promise.race([work.catch(() => {}), givenUp]);
+      throw signal.reason;
     }
   }
 
