@@ -19,6 +19,7 @@ import type {
   ImageFile,
   LayerCounts,
   PrimedCounts,
+  PublishResult,
 } from '../publish/index.ts';
 
 /** What a caller hands along with a request that may take long. */
@@ -51,6 +52,7 @@ export interface ConvertResult {
   readonly chunks: ChunkCounts;
   readonly layers: LayerCounts;
   readonly primed?: PrimedCounts;
+  readonly leftOutXattrs: PublishResult['leftOutXattrs'];
   readonly uploadedBytes: number;
   readonly elapsedMs: number;
 }

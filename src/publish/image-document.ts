@@ -5,6 +5,7 @@
 
 import { ThawError, errorMessage } from '../base/index.ts';
 import type { ImageConfig } from '../oci/index.ts';
+import type { LeftOutXattrs } from '../rootfs/index.ts';
 
 /** An image's identity and how to run it. */
 export interface ImageDocument {
@@ -17,6 +18,8 @@ export interface ImageDocument {
   readonly fileCount: number;
   /** Sum of the sizes of the image's regular files. */
   readonly contentBytes: number;
+  /** Extended attributes of the layers that the disk has not. Not there in documents of before they were counted. */
+  readonly leftOutXattrs?: LeftOutXattrs;
 }
 
 /** Authentic bytes that are no document: written by another version, or by a bug. */

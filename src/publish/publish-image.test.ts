@@ -66,6 +66,35 @@ test('the same image again reads no layer and gives the same record', async (t) 
   await assert.rejects(house.publish(source, { tenant: 'other' }), { code: /^ERR_OCI_/ });
 });
 
+test('attributes that the disk cannot have are counted each time that the image, or its layer, is published', async (t) => {
+  const house = await publishingHouse(t);
+  const xattrs = { 'trusted.overlay.opaque': 'y', 'com.apple.provenance': 'x' };
+  const odd = {
+    tar: buildTar([
+      { path: 'd/', xattrs },
+      { path: 'f', xattrs: { 'user.a': 'b' } },
+    ]),
+  };
+  const source = await house.image([odd]);
+  const counts = { 'trusted.overlay': 1, other: 1 };
+  const published = [
+    await house.publish(source),
+    await house.publish(source),
+    await house.publish(source, { name: 'another' }),
+    await house.publish(await house.image([odd, app('one')])),
+  ];
+  const known = published.map(({ layers }) => [layers.known, layers.fetched]);
+  assert.deepEqual(known, [
+    [0, 1],
+    [1, 0],
+    [1, 0],
+    [1, 1],
+  ]);
+  for (const { leftOutXattrs } of published) assert.deepEqual(leftOutXattrs, counts);
+  const { leftOutXattrs } = await house.publish(await house.image([app('two')]));
+  assert.deepEqual(leftOutXattrs, {});
+});
+
 test('under another name the image gets a manifest of its own over the same chunks', async (t) => {
   const house = await publishingHouse(t);
   const source = await house.image([base]);

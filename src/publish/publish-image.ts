@@ -27,10 +27,10 @@ import {
   type Manifest,
   type SealPool,
 } from '../chunk/index.ts';
-import { diskFormatVersion, planDisk } from '../ext4/index.ts';
+import { diskFormatVersion, planDisk, type DiskPlan } from '../ext4/index.ts';
 import type { KeyService } from '../keys/index.ts';
 import { formatPlatform, openImage, type OciImage, type OpenImageOptions } from '../oci/index.ts';
-import { applyLayers, type RootTree } from '../rootfs/index.ts';
+import { applyLayers, type AppliedLayers, type LeftOutXattrs } from '../rootfs/index.ts';
 import { manifestObjectName, type ObjectStore } from '../store/index.ts';
 import { ImageTooLargeError } from './errors.ts';
 import { decodeImageDocument, encodeImageDocument } from './image-document.ts';
@@ -96,6 +96,8 @@ export interface PublishResult {
   readonly image: ImageRecord;
   readonly chunks: ChunkCounts;
   readonly layers: LayerCounts;
+  /** Extended attributes that the image's layers have and its disk has not. */
+  readonly leftOutXattrs: LeftOutXattrs;
   /** With `PublishRequest.primeChunk`. */
   readonly primed?: PrimedCounts;
   /** Ciphertext and manifest bytes that were new to the store. */
@@ -160,7 +162,7 @@ async function freezeImage(
   });
   await using opened = await openLayers(image, records);
   const { layers } = opened;
-  const plan = planDisk(await flatten(layers, records));
+  const { plan, leftOutXattrs } = await planLayers(layers, records);
   const limitBytes = deps.contentMaxBytes ?? contentMaxDefaultBytes;
   if (plan.contentBytes > limitBytes) {
     throw new ImageTooLargeError(image.reference, plan.contentBytes, limitBytes);
@@ -195,6 +197,7 @@ async function freezeImage(
       config: image.config,
       fileCount: plan.fileCount,
       contentBytes: plan.contentBytes,
+      leftOutXattrs,
     }),
   };
   const published = await storeManifest(deps, request, manifest, stored);
@@ -229,10 +232,13 @@ async function reusePublished(
   if (manifest === undefined) return undefined; // lost or not ours any more: freeze it anew
   const total = image.layers.length;
   const layers = { total, known: total, fetched: 0 };
+  const knownDocument = decodeImageDocument(manifest.imageDocument);
   if (known.name === (request.name ?? image.reference)) {
-    return { image: known, chunks: countChunks(manifest, 0), layers, uploadedBytes: 0 };
+    const chunks = countChunks(manifest, 0);
+    const { leftOutXattrs = {} } = knownDocument;
+    return { image: known, chunks, layers, leftOutXattrs, uploadedBytes: 0 };
   }
-  const document = { ...decodeImageDocument(manifest.imageDocument), reference: image.reference };
+  const document = { ...knownDocument, reference: image.reference };
   const renamed = { ...manifest, imageDocument: encodeImageDocument(document) };
   const nothing = { newBytes: 0, newChunks: 0 };
   return { ...(await storeManifest(deps, request, renamed, nothing)), layers };
@@ -262,8 +268,20 @@ async function openLayers(image: OciImage, records: LayerRecords): Promise<OpenL
   return { layers, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
+/** Keeps the plan alone: the tree is as large, and would stay for as long as chunks are stored. */
+async function planLayers(
+  layers: readonly LayerSource[],
+  records: LayerRecords,
+): Promise<{ readonly plan: DiskPlan; readonly leftOutXattrs: LeftOutXattrs }> {
+  const tree = await flatten(layers, records);
+  return { plan: planDisk(tree), leftOutXattrs: tree.leftOutXattrs };
+}
+
 /** A record that turns out to be unreadable is a miss, though a late one: then all layers are read. */
-async function flatten(layers: readonly LayerSource[], records: LayerRecords): Promise<RootTree> {
+async function flatten(
+  layers: readonly LayerSource[],
+  records: LayerRecords,
+): Promise<AppliedLayers> {
   try {
     return await applyAll(layers);
   } catch (thrown) {
@@ -276,7 +294,7 @@ async function flatten(layers: readonly LayerSource[], records: LayerRecords): P
   }
 }
 
-async function applyAll(layers: readonly LayerSource[]): Promise<RootTree> {
+async function applyAll(layers: readonly LayerSource[]): Promise<AppliedLayers> {
   return await applyLayers(
     layers.map((source) => ({ diffId: source.layer.diffId, entries: source.entries() })),
   );
@@ -314,6 +332,7 @@ async function storeManifest(
   return {
     image,
     chunks: countChunks(manifest, added.newChunks),
+    leftOutXattrs: document.leftOutXattrs ?? {},
     uploadedBytes: added.newBytes + bytes.byteLength,
   };
 }

@@ -461,11 +461,12 @@ function aclOf(entries: string): Buffer {
   return Buffer.concat([Buffer.from('02000000', 'hex'), ...(entries === '' ? [] : parts)]);
 }
 
-test('extended attributes that Linux would not set on the file are left out', async () => {
+test('extended attributes that Linux would not set on the file, and those of overlayfs, are left out and counted', async () => {
   const xattrs = {
     'user.u': 'v',
     'user.empty': '',
     'trusted.t': 'v',
+    'trusted.overlay.opaque': 'y',
     'security.s': 'v',
     'system.posix_acl_access': aclOf('01-6 02-4 04-4 10-4 20-4'),
     'system.posix_acl_default': aclOf('01-7 04-5 20-5'),
@@ -477,14 +478,18 @@ test('extended attributes that Linux would not set on the file are left out', as
     { path: 'f', xattrs },
     { path: 'l', type: 'symlink', linkTarget: 'f', xattrs },
     { path: 'p', type: 'fifo', xattrs },
+    { path: 'h', type: 'hardlink', linkTarget: 'f', xattrs: { 'com.apple.provenance': 'v' } },
   ]);
   const namesAt = (path: string): string[] => [...nodeAt(tree, path).metadata.xattrs.keys()];
   const access = 'system.posix_acl_access';
-  const both = ['user.empty', 'user.u'];
-  assert.deepEqual(namesAt('d'), ['security.s', access, 'system.posix_acl_default', ...both]);
-  assert.deepEqual(namesAt('f'), ['security.s', access, ...both]);
-  assert.deepEqual(namesAt('l'), ['security.s']);
-  assert.deepEqual(namesAt('p'), ['security.s', access]);
+  const more = ['trusted.t', 'user.empty', 'user.u'];
+  assert.deepEqual(namesAt('d'), ['security.s', access, 'system.posix_acl_default', ...more]);
+  assert.deepEqual(namesAt('f'), ['security.s', access, ...more]);
+  assert.deepEqual(namesAt('l'), ['security.s', 'trusted.t']);
+  assert.deepEqual(namesAt('p'), ['security.s', access, 'trusted.t']);
+  // Of d, f, l and p: "system.other" of each, the default list of all but d, the access list of l.
+  const leftOut = { 'trusted.overlay': 4, user: 4, system: 4 + 3 + 1, other: 4 + 1 };
+  assert.deepEqual(tree.leftOutXattrs, leftOut);
   const value = nodeAt(tree, 'f').metadata.xattrs.get(byteString('user.empty'));
   assert.equal(value?.byteLength, 0);
 });

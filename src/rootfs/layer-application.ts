@@ -10,6 +10,7 @@ import {
 import type { TarEntry } from '../oci/index.ts';
 import { cleanPath, isAufsMetadata, meaningOf, splitPath } from './entry-path.ts';
 import { ApplyError, type RootfsErrorCode } from './errors.ts';
+import { type LeftOutNamespace, leftOutNamespace } from './left-out-xattrs.ts';
 import { linkedMetadata, metadataOf } from './metadata.ts';
 import { MutableDirectory, type MutableLeaf } from './mutable-tree.ts';
 import { type ResolvedDirectory, resolveDirectory, stepsOf } from './resolve-path.ts';
@@ -30,6 +31,7 @@ export class LayerApplication {
   readonly #layer: number;
   readonly #diffId: string;
   readonly #budget: { entriesLeft: number };
+  readonly #leftOutXattrs: Map<LeftOutNamespace, number>;
   readonly #files: FileContent[] = [];
   /** Names that this layer has given to files of lower layers: what tells them from the lower layers' names. */
   readonly #linked = new Map<MutableDirectory, Set<ByteString>>();
@@ -41,12 +43,16 @@ export class LayerApplication {
     root: MutableDirectory,
     layer: number,
     diffId: string,
-    budget: { entriesLeft: number },
+    shared: {
+      readonly budget: { entriesLeft: number };
+      readonly leftOutXattrs: Map<LeftOutNamespace, number>;
+    },
   ) {
     this.#root = root;
     this.#layer = layer;
     this.#diffId = diffId;
-    this.#budget = budget;
+    this.#budget = shared.budget;
+    this.#leftOutXattrs = shared.leftOutXattrs;
   }
 
   /** The layer's files that have data, by path; of equal paths the earlier entry first. */
@@ -228,8 +234,16 @@ export class LayerApplication {
   /** Files of a package often share their metadata, so an equal one before is used again. */
   #metadataOf(entry: TarEntry, inodeType: Node['type']): Metadata {
     const fail = (problem: string): never => this.#fail('ERR_ROOTFS_XATTR', entry, problem);
-    this.#previousMetadata = metadataOf(entry, inodeType, this.#previousMetadata, fail);
+    const leaveOut = (name: ByteString): void => this.#leaveOut(leftOutNamespace(name));
+    this.#previousMetadata = metadataOf(entry, inodeType, this.#previousMetadata, {
+      fail,
+      leaveOut,
+    });
     return this.#previousMetadata;
+  }
+
+  #leaveOut(namespace: LeftOutNamespace): void {
+    this.#leftOutXattrs.set(namespace, (this.#leftOutXattrs.get(namespace) ?? 0) + 1);
   }
 
   #checkNames(entry: TarEntry, names: readonly ByteString[]): void {

@@ -29,15 +29,20 @@ const capabilityBytes: ReadonlyMap<number, number> = new Map([
   [3, 24],
 ]);
 
-/**
- * The metadata that `entry` gives an inode of type `inodeType`; `previous` itself where it is the same.
- * Calls `fail` for an extended attribute that Linux would not take.
- */
+/** What becomes of extended attributes that an inode cannot have. */
+export interface XattrRules {
+  /** Linux would not take it. */
+  readonly fail: (problem: string) => never;
+  /** Linux would not take it, or would not mean it, and containerd leaves it out with a warning. */
+  readonly leaveOut: (name: ByteString) => void;
+}
+
+/** The metadata that `entry` gives an inode of type `inodeType`; `previous` itself where it is the same. */
 export function metadataOf(
   entry: TarEntry,
   inodeType: Node['type'],
   previous: Metadata | undefined,
-  fail: (problem: string) => never,
+  rules: XattrRules,
 ): Metadata {
   const mode = inodeType === 'symlink' ? 0o777 : entry.mode;
   const metadata: Metadata = {
@@ -45,7 +50,7 @@ export function metadataOf(
     uid: entry.uid,
     gid: entry.gid,
     modified: boundTime(entry.modified),
-    xattrs: fittedToMode(keptXattrs(entry.xattrs, inodeType, fail), mode),
+    xattrs: fittedToMode(keptXattrs(entry.xattrs, inodeType, rules), mode),
   };
   return previous !== undefined && isSame(metadata, previous) ? previous : metadata;
 }
@@ -79,27 +84,27 @@ function boundTime(time: Timestamp): Timestamp {
   return time.seconds < 0 || time.seconds > secondsMax ? epoch : time;
 }
 
-function keptXattrs(
-  xattrs: Xattrs,
-  inodeType: Node['type'],
-  fail: (problem: string) => never,
-): Xattrs {
+function keptXattrs(xattrs: Xattrs, inodeType: Node['type'], rules: XattrRules): Xattrs {
   if (xattrs.size === 0) return noXattrs;
-  const kept = [...xattrs].filter(
-    ([name, value]) => isKept(name, inodeType) && (!isList(name) || isKnownAccessList(value)),
-  );
+  const kept: [ByteString, Uint8Array][] = [];
+  for (const [name, value] of xattrs) {
+    const isWanted = isKept(name, inodeType) && (!isList(name) || isKnownAccessList(value));
+    if (isWanted) kept.push([name, value]);
+    else rules.leaveOut(name);
+  }
   for (const [name, value] of kept) {
     const problem = problemOf(name, value);
     const shown = JSON.stringify(byteStringToDisplay(name).slice(0, 200));
-    if (problem !== undefined) fail(`its extended attribute ${shown} ${problem}`);
+    if (problem !== undefined) rules.fail(`its extended attribute ${shown} ${problem}`);
   }
   const meaningful = kept.filter(([name, value]) => !saysNothing(name, value));
   return meaningful.length === 0 ? noXattrs : new Map(meaningful);
 }
 
-/** What Linux and containerd would have left out without a word is left out here. */
 function isKept(name: ByteString, inodeType: Node['type']): boolean {
   if (name.startsWith('security.')) return true;
+  // containerd keeps nothing of `trusted.`, umoci and Docker all but what overlayfs would obey: sandboxes put it over images.
+  if (name.startsWith('trusted.')) return !name.startsWith('trusted.overlay.');
   if (name.startsWith('user.')) return inodeType === 'file' || inodeType === 'directory';
   if (name === accessList) return inodeType !== 'symlink';
   return name === defaultList && inodeType === 'directory';

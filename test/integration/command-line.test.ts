@@ -12,13 +12,13 @@ import { test } from 'node:test';
 
 import { exitStatuses } from '../../src/cli/exit-status.ts';
 import { writeOciLayout } from '../support/oci-layout.ts';
-import { buildTar } from '../support/tar-builder.ts';
+import { buildTar, type TarBuilderEntry } from '../support/tar-builder.ts';
 import { endOf, Thaw, thawFor } from '../support/thaw.ts';
 
-async function publishSmallImage(thaw: Thaw): Promise<string> {
+async function publishSmallImage(thaw: Thaw, more: Partial<TarBuilderEntry> = {}): Promise<string> {
   const dir = join(thaw.root, 'layout');
   await mkdir(dir, { recursive: true });
-  const tar = buildTar([{ path: 'file', content: 'x'.repeat(1000) }]);
+  const tar = buildTar([{ path: 'file', content: 'x'.repeat(1000), ...more }]);
   await writeOciLayout(dir, { layers: [{ tar }], tag: 'x' });
   return `oci:${dir}:x`;
 }
@@ -54,6 +54,17 @@ test('a result that cannot be written is told of in one line', async (t) => {
   const [status] = (await once(child, 'close')) as [number];
   assert.match(stderr, /^thaw: Cannot write the result: ENOSPC.*\n$/);
   assert.equal(status, exitStatuses.noSpace.status);
+});
+
+test('a publisher is told of attributes that the disk cannot have', async (t) => {
+  const thaw = await thawFor(t);
+  const xattrs = { 'trusted.overlay.opaque': 'y', 'user.kept': 'x' };
+  const source = await publishSmallImage(thaw, { xattrs });
+  const { status, stdout, stderr } = await thaw.run('image', 'convert', source, '--json');
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /warn left out extended attributes .* trusted\.overlay=1\n$/);
+  const { leftOutXattrs } = JSON.parse(stdout) as { leftOutXattrs: unknown };
+  assert.deepEqual(leftOutXattrs, { 'trusted.overlay': 1 });
 });
 
 test('names that no tenant can have are refused by every command', async (t) => {

@@ -8,6 +8,7 @@ import { after, before, suite, test } from 'node:test';
 
 import fc from 'fast-check';
 
+import { randomAccessOf } from '../../src/base/index.ts';
 import { withDisk, withMount, fsck, needsRoot } from '../../src/ext4/testing/oracles.ts';
 import {
   checkAgainst,
@@ -22,9 +23,11 @@ import {
   whiteoutsFirst,
   withoutRefused,
 } from '../../src/rootfs/testing/random-layers.ts';
+import { applyTars } from '../../src/rootfs/testing/apply.ts';
 import { buildContainerdApply, containerdMissing } from '../support/containerd.ts';
 import { factsOfDirectory, type AllFacts } from '../support/file-facts.ts';
 import { needsPrograms } from '../support/programs.ts';
+import { buildTar } from '../support/tar-builder.ts';
 import { refusedTars, takenTars } from '../support/tar-vectors.ts';
 
 const missing = needsRoot || needsPrograms('umoci', 'mount');
@@ -67,6 +70,25 @@ suite('a disk is what umoci unpacks', { skip: missing }, () => {
       }),
       { numRuns: 10 },
     );
+  });
+
+  test('of files with attributes for the administrator alone, but none for overlayfs', async () => {
+    const trusted = { 'trusted.t': 'v', 'trusted.binary': Buffer.from([0, 0xff]) };
+    const marks = { 'trusted.overlay.opaque': 'y', 'trusted.overlay.redirect': '/elsewhere' };
+    const xattrs = { ...trusted, ...marks };
+    const tar = buildTar([
+      { path: 'd/', xattrs },
+      { path: 'd/f', content: 'x', xattrs },
+      { path: 'link', type: 'symlink', linkTarget: 'd/f', xattrs: trusted },
+      { path: 'pipe', type: 'fifo', xattrs: trusted },
+    ]);
+    assert.ok(await checkTarsAgainst(umoci, [tar], onDisk));
+    const tree = await applyTars([randomAccessOf(tar)]);
+    const facts = await onDisk(tree, [randomAccessOf(tar)]);
+    for (const path of ['d', 'd/f', 'link', 'pipe']) {
+      assert.deepEqual(facts.get(path)?.xattrs, { 'trusted.binary': '00ff', 'trusted.t': '76' });
+    }
+    assert.deepEqual(tree.leftOutXattrs, { 'trusted.overlay': 4 });
   });
 
   test('of archives with every kind of header', async () => {

@@ -7,7 +7,8 @@ import { InvalidArgumentError, type Command } from 'commander';
 import type { InvokeReport } from '../../api/index.ts';
 import { defined, errorMessage } from '../../base/index.ts';
 import type { CliContext } from '../context.ts';
-import { compressOption, convertRequest, type ConvertOptions } from '../convert-request.ts';
+import { convertImage } from '../convert-image.ts';
+import { compressOption, type ConvertOptions } from '../convert-request.ts';
 import { defaultTenant } from '../default-tenant.ts';
 import { UsageError } from '../errors.ts';
 import { formatBytes, formatMs, formatTable } from '../format.ts';
@@ -113,9 +114,7 @@ async function publishedImage(context: CliContext, options: CreateOptions): Prom
     checkNothingToPublish(options);
     return options.image;
   }
-  const worker = await context.worker();
-  const request = convertRequest(options.image, options);
-  const { image } = await worker.convertImage(request, context.callOptions);
+  const { image } = await convertImage(context, options.image, options);
   return image.manifestId;
 }
 

@@ -9,7 +9,8 @@ import type { ImageRecord } from '../../catalog/index.ts';
 import type { ConvertResult } from '../../api/index.ts';
 import type { ImageFile } from '../../publish/index.ts';
 import type { CliContext } from '../context.ts';
-import { compressOption, convertRequest, type ConvertOptions } from '../convert-request.ts';
+import { convertImage } from '../convert-image.ts';
+import { compressOption, type ConvertOptions } from '../convert-request.ts';
 import { defaultTenant } from '../default-tenant.ts';
 import { UsageError } from '../errors.ts';
 import { formatImageFile, imageFileJson } from '../file-listing.ts';
@@ -100,14 +101,13 @@ async function convert(
   source: string,
   options: ConvertOptions & TenantOptions,
 ): Promise<void> {
-  const worker = await context.worker();
-  const result = await worker.convertImage(convertRequest(source, options), context.callOptions);
+  const result = await convertImage(context, source, options);
   context.print(convertJson(result), options.json, () => `${result.image.manifestId}\n`);
 }
 
 /** The documented, stable shape of `image convert --json`. */
 function convertJson(result: ConvertResult): object {
-  const { image, chunks, layers, primed, uploadedBytes, elapsedMs } = result;
+  const { image, chunks, layers, leftOutXattrs, primed, uploadedBytes, elapsedMs } = result;
   return {
     manifestId: image.manifestId,
     imageDigest: image.imageDigest,
@@ -120,6 +120,7 @@ function convertJson(result: ConvertResult): object {
     storedBytes: image.storedBytes,
     chunks,
     layers,
+    leftOutXattrs,
     ...defined({ primed }),
     uploadedBytes,
     elapsedMs: Math.round(elapsedMs),

@@ -4,6 +4,7 @@ import { type RandomAccess, randomAccessOf } from '../../base/index.ts';
 import { scanTar } from '../../oci/index.ts';
 import { type TarBuilderEntry, buildTar } from '../../../test/support/tar-builder.ts';
 import {
+  type AppliedLayers,
   type ApplyLayersOptions,
   type DirectoryNode,
   type Node,
@@ -15,7 +16,7 @@ import {
 export async function applyTars(
   tars: readonly RandomAccess[],
   options?: ApplyLayersOptions,
-): Promise<RootTree> {
+): Promise<AppliedLayers> {
   const layers = tars.map((tar, index) => ({
     diffId: `sha256:${String(index).padStart(64, '0')}`,
     entries: scanTar(tar),
@@ -23,7 +24,9 @@ export async function applyTars(
   return await applyLayers(layers, options);
 }
 
-export async function apply(...layers: readonly (readonly TarBuilderEntry[])[]): Promise<RootTree> {
+export async function apply(
+  ...layers: readonly (readonly TarBuilderEntry[])[]
+): Promise<AppliedLayers> {
   return await applyTars(layers.map((entries) => randomAccessOf(buildTar(entries))));
 }
 

@@ -100,7 +100,7 @@ const moreXattrs = fc.constantFrom<Record<string, string | Buffer>>(
     ]),
   },
   { 'system.posix_acl_access': 'none' },
-  { 'trusted.x': 'y', 'com.apple.provenance': 'z' },
+  { 'trusted.x': 'y', 'com.apple.provenance': 'z', 'trusted.overlay.opaque': 'y' },
 );
 /** umoci loses empty ones; containerd, and so we, do not. */
 const xattrs = fc.constantFrom<Record<string, string>>({}, {}, { 'user.x': 'y', 'user.é': '=\n' });

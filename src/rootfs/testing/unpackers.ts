@@ -14,7 +14,12 @@ import {
   runCommand,
 } from '../../base/index.ts';
 import { TarFormatError } from '../../oci/index.ts';
-import { type AllFacts, factsOfDirectory, factsOfTree } from '../../../test/support/file-facts.ts';
+import {
+  type AllFacts,
+  type FileFacts,
+  factsOfDirectory,
+  factsOfTree,
+} from '../../../test/support/file-facts.ts';
 import { buildTar } from '../../../test/support/tar-builder.ts';
 import { unpackWithUmoci } from '../../../test/support/umoci.ts';
 import { ApplyError, type DirectoryNode, type Node, type RootTree, walkTree } from '../index.ts';
@@ -31,6 +36,8 @@ export interface Unpacker {
   leavesTimeOpen(directory: DirectoryNode): boolean;
   /** Whether it does not do what we do with the node at all. */
   leavesOut(path: string, node: Node): boolean;
+  /** Whether it leaves out an extended attribute that we keep. */
+  leavesOutXattr(name: string): boolean;
 }
 
 export const umoci: Unpacker = {
@@ -40,6 +47,7 @@ export const umoci: Unpacker = {
   leavesTimeOpen: () => true,
   // It makes no parents for whiteouts; containerd, and so we, do.
   leavesOut: (_, node) => isEmptyShell(node),
+  leavesOutXattr: () => false,
 };
 
 /** containerd's own code: the program that `go build` makes of `test/support/containerd-apply`. */
@@ -62,6 +70,7 @@ export function containerd(program: string): Unpacker {
     // It leaves the root as its snapshotter made it, whatever entry a layer has for it; umoci, and so we, do not.
     // And it removes the parents made for one whiteout where another one of the layer comes to them.
     leavesOut: (path, node) => path === '' || isEmptyShell(node),
+    leavesOutXattr: (name) => name.startsWith('trusted.'),
   };
 }
 
@@ -128,12 +137,23 @@ function adjustmentFor(unpacker: Unpacker, tree: RootTree): (facts: AllFacts) =>
     if (unpacker.leavesOut(path, node)) leftOut.add(path);
     if (node.type === 'directory' && unpacker.leavesTimeOpen(node)) timeOpen.add(path);
   }
+  const adjusted = (path: string, fact: FileFacts): object => ({
+    ...fact,
+    xattrs: withoutLeftOut(unpacker, fact.xattrs),
+    mtimeNs: timeOpen.has(path) ? 'open' : fact.mtimeNs,
+  });
   return (facts) =>
     Object.fromEntries(
       [...facts]
         .filter(([path]) => !leftOut.has(path))
-        .map(([path, fact]) => [path, timeOpen.has(path) ? { ...fact, mtimeNs: 'open' } : fact]),
+        .map(([path, fact]) => [path, adjusted(path, fact)]),
     );
+}
+
+function withoutLeftOut(unpacker: Unpacker, xattrs: FileFacts['xattrs']): FileFacts['xattrs'] {
+  return Object.fromEntries(
+    Object.entries(xattrs).filter(([name]) => !unpacker.leavesOutXattr(name)),
+  );
 }
 
 /** Whether no layer has an entry for the directory. `random-layers.ts` never makes one of 1970. */
