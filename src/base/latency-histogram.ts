@@ -70,8 +70,9 @@ export class LatencyHistogram {
 export class RecentLatency {
   readonly #windowMs: number;
   readonly #monotonicMs: () => number;
+  /** Of this window; and of the one before, too, so that nothing is made or added up for a quantile. */
   #current = createHistogram();
-  #previous = createHistogram();
+  #recent = createHistogram();
   #startedMs: number;
 
   constructor(windowMs: number, monotonicMs: () => number) {
@@ -82,23 +83,22 @@ export class RecentLatency {
 
   record(durationMs: number): void {
     this.#turn();
-    this.#current.record(Math.max(1, Math.round(durationMs * nanosecondsPerMs)));
+    const nanoseconds = Math.max(1, Math.round(durationMs * nanosecondsPerMs));
+    this.#current.record(nanoseconds);
+    this.#recent.record(nanoseconds);
   }
 
-  /** Undefined if fewer than `countMin` were recorded lately. */
+  /** Undefined if fewer than `countMin` were recorded lately. For every read: takes some microseconds. */
   quantileMs(quantile: number, countMin: number): number | undefined {
     this.#turn();
-    if (this.#current.count + this.#previous.count < countMin) return undefined;
-    const recent = createHistogram();
-    recent.add(this.#previous);
-    recent.add(this.#current);
-    return recent.percentile(quantile * 100) / nanosecondsPerMs;
+    if (this.#recent.count < countMin) return undefined;
+    return this.#recent.percentile(quantile * 100) / nanosecondsPerMs;
   }
 
   #turn(): void {
     const windows = Math.floor((this.#monotonicMs() - this.#startedMs) / this.#windowMs);
     if (windows < 1) return;
-    this.#previous = windows === 1 ? this.#current : createHistogram();
+    this.#recent = windows === 1 ? this.#current : createHistogram();
     this.#current = createHistogram();
     this.#startedMs += windows * this.#windowMs;
   }
