@@ -28,6 +28,9 @@ const readDescriptor = promisify(readv);
 
 const ownEntries: readonly string[] = ['lock', 'history', 'tmp', 'chunks'];
 
+/** A file on its way: process and number. All else below `tmp` is somebody else's, as where the directory was an ill choice. */
+const temporaryName = /^\d+-\d+$/;
+
 /** True if the error says that there is no such file, whichever part of its path is missing. */
 export function isNoFile(thrown: unknown): boolean {
   return ['ENOENT', 'ENOTDIR'].includes(errorCode(thrown) ?? '');
@@ -63,7 +66,8 @@ export class DiskCacheDirectory implements AsyncDisposable {
     const lock = await open(join(path, 'lock'), constants.O_RDONLY | constants.O_CREAT, 0o600);
     try {
       if (!tryLock(lock.fd)) throw new DiskCacheInUseError(path);
-      for (const leftover of await readdir(temporary)) await unlink(join(temporary, leftover));
+      const leftovers = (await readdir(temporary)).filter((name) => temporaryName.test(name));
+      for (const leftover of leftovers) await unlink(join(temporary, leftover));
       return new DiskCacheDirectory(path, lock);
     } catch (thrown) {
       await lock.close();

@@ -287,7 +287,8 @@ test('what is not of the cache is left alone and counted; leftovers of a killed 
     `chunks/0/0/${'ab'.repeat(32)}.1`,
     'chunks/a/b/sub/x',
   ];
-  for (const name of [...foreign, 'tmp/12-3']) {
+  const foreignTemporary = ['tmp/notes', 'tmp/12-3.txt', 'tmp/sub/x'];
+  for (const name of [...foreign, ...foreignTemporary, 'tmp/12-3']) {
     const file = join(directory.path, name);
     await mkdir(join(file, '..'), { recursive: true });
     await writeFile(file, 'x');
@@ -299,8 +300,14 @@ test('what is not of the cache is left alone and counted; leftovers of a killed 
   await offer(cache, ...[1, 2, 3, 4, 5, 6, 7].map((seed) => namedChunk(seed, blockSizeBytes)));
   await cache.drop();
   await cache.close();
-  for (const name of foreign) assert.equal(await readFile(join(directory.path, name), 'utf8'), 'x');
-  assert.deepEqual(await readdir(join(directory.path, 'tmp')), []);
+  for (const name of [...foreign, ...foreignTemporary]) {
+    assert.equal(await readFile(join(directory.path, name), 'utf8'), 'x');
+  }
+  assert.deepEqual((await readdir(join(directory.path, 'tmp'))).sort(), [
+    '12-3.txt',
+    'notes',
+    'sub',
+  ]);
 });
 
 test('a second cache on the directory is refused, until the first is closed', async () => {
