@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import fc from 'fast-check';
 
-import { errorCode } from '../base/index.ts';
+import { errorCode, toHex } from '../base/index.ts';
 import { VirtualTime } from '../base/testing/virtual-time.ts';
 import { openChunk, sealChunk, type ChunkCodec, type SealedChunkRef } from '../chunk/index.ts';
 import type { ChunkRef } from './chunk-loader.ts';
@@ -263,6 +263,44 @@ test('what nobody waits for is not hedged until somebody does', async () => {
   assert.equal(stack.zone.gets[0]?.priority, 'foreground');
   const [{ tier }] = await stack.time.until(Promise.all([wanted, ahead]));
   assert.deepEqual([tier, stack.time.monotonicMs()], ['origin', 101]);
+});
+
+test('a miss that comes after the next tier was asked asks no third one', async () => {
+  const chunk = sample(10);
+  const late: TierScript = { answer: 'miss', afterMs: 30, hedgeAfterMs: 20 };
+  const stack = new Stack(chunk, { disk: late, zone: { answer: 'hit', afterMs: 40 }, origin: hit });
+  const { tier } = await stack.time.until(stack.loader.load(chunk.ref, { deadlineMs }));
+  assert.deepEqual([tier, stack.time.monotonicMs()], ['l2', 60]);
+  assert.equal(stack.origin.gets.length, 0);
+  assert.equal(stack.disk.offers.length, 1);
+});
+
+test('at the origin, prefetch waits for its share of the places, and goes at once when a reader joins it', async () => {
+  const time = new VirtualTime();
+  const [first, second] = [sample(11), sample(12)];
+  assert.ok(first !== undefined && second !== undefined);
+  const names: string[] = [];
+  const loader = createTieredLoader({
+    store: {
+      get: async (name) => {
+        names.push(name);
+        await time.sleep(100);
+        return [first, second].find(({ ref }) => name.endsWith(toHex(ref.ciphertextDigest)))
+          ?.ciphertext;
+      },
+    },
+    originConcurrency: 2,
+    time,
+  });
+  const ahead = { deadlineMs, priority: 'prefetch' } as const;
+  const loads = [loader.load(first.ref, ahead), loader.load(second.ref, ahead)];
+  await time.pass(10);
+  assert.deepEqual(loader.status().originPlaces, { total: 2, taken: 1, waiting: 1 });
+  loads.push(loader.load(second.ref, { deadlineMs }));
+  await time.pass(0);
+  assert.deepEqual(loader.status().originPlaces, { total: 2, taken: 2, waiting: 0 });
+  await time.until(Promise.all(loads));
+  assert.deepEqual([names.length, time.monotonicMs()], [2, 110]);
 });
 
 test('a tier that never answers is given up, whether or not it heeds that, and is told from one that says no', async () => {
