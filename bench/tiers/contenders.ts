@@ -79,8 +79,6 @@ function shared(server: ZoneServer): ZoneServer {
 
 /** The machine's time, which can be set forward. */
 class AgingTime implements Clock, Timers {
-  readonly after = systemTimers.after;
-  readonly afterInput = systemTimers.afterInput;
   #aheadMs = 0;
 
   nowMs(): number {
@@ -89,6 +87,14 @@ class AgingTime implements Clock, Timers {
 
   monotonicMs(): number {
     return systemClock.monotonicMs() + this.#aheadMs;
+  }
+
+  after(delayMs: number, run: () => void): () => void {
+    return systemTimers.after(delayMs, run);
+  }
+
+  afterInput(): Promise<void> {
+    return systemTimers.afterInput();
   }
 
   setForward(byMs: number): void {
