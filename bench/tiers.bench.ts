@@ -5,7 +5,7 @@
  * cores take out of the zone.
  *
  * Times are from the question to the verified and decrypted chunk of 512 KiB, seen by one client that reads one chunk after another.
- * Options: `--quick` for a look (few reads, one link), `--reads N` of four of five a cell (5,000; the others read less), `--rounds N` (2), `--chunks N` (384),
+ * Options: `--quick` for a look (few reads, one link), `--reads N` of four of five a cell (5,000; the others read less), `--rounds N` (8), `--chunks N` (384),
  * `--only link,tiers,ways,bytes`, `--charts DIR` writes the distribution functions there. Needs memcached, and Ceph for the
  * origin. Results: docs/benchmarks.md.
  */
@@ -125,7 +125,7 @@ export const report: Report = {
       chunks: makeChunks(count(values.chunks, quick ? 64 : 384)),
       opener,
       readCount: count(values.reads, quick ? 250 : 5000),
-      rounds: count(values.rounds, quick ? 1 : 2),
+      rounds: count(values.rounds, quick ? 2 : 8),
       isQuick: quick,
       chartsDir: values.charts,
     };

@@ -59,11 +59,11 @@ async function readFrom(
 /** Ways take turns; the one that begins changes. The first reads after a server went bad belong to the measurement. */
 async function measureCondition(
   entrants: ReadonlyMap<Entrant, Reads>,
-  options: CompareOptions,
+  options: CompareOptions & { readonly count: number },
   seed: number,
 ): Promise<void> {
   const order = [...entrants];
-  const turns = Math.ceil(options.readCount / options.rounds / compared[0].turnReads);
+  const turns = Math.ceil(options.count / compared[0].turnReads);
   for (let turn = 0; turn < turns; turn += 1) {
     for (const [{ way, turnReads }, reads] of order) {
       const nextIndex = randomIndexes(seed * 1000 + turn, options.chunks.length);
@@ -74,12 +74,13 @@ async function measureCondition(
   }
 }
 
-/** All conditions, round after round. The servers that a killed one leaves empty are filled again before the next round. */
+/** Round after round, so that what else the machine does meets all conditions alike; a server that was killed is empty, so that comes last. */
 export async function compareWays(
   linkName: string,
   shape: LinkShape,
   options: CompareOptions,
 ): Promise<Comparison> {
+  const { readCount, rounds, progress } = options;
   await using zone = await BenchZone.start(shape);
   await using ways = new AsyncDisposableStack();
   const entrants = compared.map(({ make, turnReads }) => ({
@@ -89,13 +90,17 @@ export async function compareWays(
   const cells: Cells = new Map(
     conditions.map((condition) => [condition, new Map(entrants.map((one) => [one, noReads()]))]),
   );
-  for (let round = 0; round < options.rounds; round += 1) {
-    options.progress(`${linkName}: filling`);
-    for (const { way } of entrants) await fill(way, options.chunks);
+  progress(`${linkName}: filling`);
+  for (const { way } of entrants) await fill(way, options.chunks);
+  for (let round = 0; round < rounds; round += 1) {
     for (const [condition, reads] of cells) {
-      options.progress(`${linkName}: round ${round + 1} of ${options.rounds}, ${condition}`);
+      const isLast = round === rounds - 1;
+      if (condition === 'killed' && !isLast) continue;
+      progress(`${linkName}: round ${round + 1} of ${rounds}, ${condition}`);
       await zone.worsen(condition);
-      await measureCondition(reads, options, round + 1);
+      const count = condition === 'killed' ? readCount : Math.ceil(readCount / rounds);
+      await measureCondition(reads, { ...options, count }, round + 1);
+      if (condition === 'killed') continue;
       await zone.heal(condition);
       for (const { way } of entrants) await way.recovered();
     }

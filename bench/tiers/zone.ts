@@ -72,15 +72,14 @@ export class BenchZone implements AsyncDisposable {
     if (condition === 'killed') await server.kill();
   }
 
-  /** Back to `healthy`; a server that was killed is empty. */
-  async heal(condition: Condition): Promise<void> {
+  /** Back to `healthy`. */
+  async heal(condition: Exclude<Condition, 'killed'>): Promise<void> {
     const server = present(this.#servers[0], 'a server');
     if (condition === 'slow') {
       await delay(slowMs); // what it owes comes first
       await this.#slow(undefined);
     }
     if (condition === 'stopped') server.resume();
-    if (condition === 'killed') await server.restart();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
