@@ -33,6 +33,8 @@ const panelsARow = 2;
 const sharesShown = [0, 0.5, 0.9, 0.99, 0.999] as const;
 const ninesMax = 3.8;
 const pointsMax = 300;
+/** Beyond it there is room for the label of each decade only. */
+const wideRange = 1000;
 
 interface Range {
   readonly least: number;
@@ -100,8 +102,9 @@ function panelSvg(panel: EcdfPanel, range: Range): string {
     (Math.log(ms / range.least) / Math.log(range.most / range.least)) * width;
   const y = (share: number): number => height - (nines(share) / ninesMax) * height;
   const at = (ms: number, share: number): string => `${x(ms).toFixed(1)} ${y(share).toFixed(1)}`;
+  const labelled = range.most / range.least > wideRange ? /^1/ : /^[15]/;
   const times = timeSteps(range).map((ms) => {
-    const label = /^[15]/.test(ms.toExponential()) ? timeLabel(ms) : '';
+    const label = labelled.test(ms.toExponential()) ? timeLabel(ms) : '';
     return (
       `<path class="grid" d="M${x(ms).toFixed(1)} 0V${height}"/>` +
       `<text class="tick" text-anchor="middle" x="${x(ms).toFixed(1)}" y="${height + 16}">${label}</text>`
