@@ -268,4 +268,9 @@ function addServers(text: PrometheusText, servers: readonly ZoneNodeStatus[]): v
     );
     text.counter(`thaw_zone_server_${name}_total`, help, samples);
   }
+  text.histogram(
+    'thaw_zone_server_read_seconds',
+    'From asking the server for a stripe to its answer, where a read waited for it or listened to it',
+    servers.map(({ id, latency }) => ({ labels: { server: id }, latency })),
+  );
 }

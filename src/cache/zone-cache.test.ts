@@ -313,3 +313,18 @@ test('reads that were given up for being slow count as slow', async () => {
   }
   assert.equal(Math.round(zone.cache.hedgeAfterMs()), 25);
 });
+
+test('each server tells how long its answers took, a stripe or none, and not of those given up', async () => {
+  const zone = await filledZone();
+  for (const [index, server] of zone.all.entries()) server.delayMs = () => 10 * (index + 1);
+  assert.equal((await read(zone)).found, 'right');
+  const lacking = namedChunk(2, 4 * 4096);
+  assert.equal((await zone.time.until(zone.read(lacking))).found, undefined);
+  const told = zone.cache.status().servers.map(({ latency: { count, sumMs } }) => [count, sumMs]);
+  // That there is none is said in half the time, and two who say so are enough.
+  const taken = zone.all.map((_, index) =>
+    index < 2 ? [2, 15 * (index + 1)] : [1, 10 * (index + 1)],
+  );
+  assert.deepEqual(told.slice(0, 4), taken.slice(0, 4));
+  assert.deepEqual(told[4], [0, 0]);
+});

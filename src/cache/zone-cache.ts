@@ -179,10 +179,11 @@ export class ZoneCache implements CacheTier {
       fill: this.#fill.status,
       hedgeAfterMs: this.hedgeAfterMs(),
       latency,
-      servers: Array.from(this.#members.nodes, ({ server, lane, counters }) => ({
+      servers: Array.from(this.#members.nodes, ({ server, lane, counters, latency: answers }) => ({
         ...server.status(),
         ...counters,
         fillQueueBytes: lane.queueBytes,
+        latency: answers.snapshot(),
       })),
     };
   }

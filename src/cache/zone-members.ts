@@ -5,7 +5,7 @@
  * nothing asked of it is under way any longer.
  */
 
-import type { Clock, Timers } from '../base/index.ts';
+import { LatencyHistogram, type Clock, type Timers } from '../base/index.ts';
 import { FillLane } from './zone-lane.ts';
 import { ZonePlacement, type PlacedServer } from './zone-placement.ts';
 import type { ZoneServer } from './zone-server.ts';
@@ -54,6 +54,8 @@ export class ZoneNode {
     late: 0,
     repaired: 0,
   };
+  /** Of answers that reads waited for or listened to, from when they asked. */
+  readonly latency = new LatencyHistogram({ figures: 2 });
   #uses = 0;
   #whenUnused: (() => void) | undefined;
 

@@ -67,8 +67,9 @@ test('whatever servers answer, and in whatever order, the verdict is what they h
         key: 'key',
         chunk: name,
         deadlineMs: 250,
-        timers,
+        time: timers,
         refusalPatienceMs: 20,
+        onAnswer: () => {},
         onOver: () => {},
       };
       const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
@@ -100,8 +101,9 @@ test('an abort at any moment rejects with its reason, or comes too late', async 
         key: 'key',
         chunk: name,
         deadlineMs: 250,
-        timers,
+        time: timers,
         refusalPatienceMs: 20,
+        onAnswer: () => {},
         onOver: () => {},
       };
       const abort = new AbortController();
@@ -132,8 +134,8 @@ test('a server that refuses is tried again while there is patience, one that is 
       };
       return { get, state } as Partial<ZoneServer> as ZoneServer;
     });
-    const race = { servers, key: 'k', chunk: name, deadlineMs: 250, timers: time };
-    const racing = raceStripes({ ...race, refusalPatienceMs: 20, onOver: () => {} }, request);
+    const race = { servers, key: 'k', chunk: name, deadlineMs: 250, time, refusalPatienceMs: 20 };
+    const racing = raceStripes({ ...race, onAnswer: () => {}, onOver: () => {} }, request);
     const { verdict } = await time.until(racing);
     return [verdict, time.monotonicMs() - startedMs];
   };
@@ -165,8 +167,9 @@ test('a request that becomes urgent under way is so for the servers too', async 
       key: 'k',
       chunk: name,
       deadlineMs: 250,
-      timers: time,
+      time,
       refusalPatienceMs: 20,
+      onAnswer: () => {},
       onOver: () => {},
     },
     request,

@@ -6,7 +6,7 @@
  * somebody listens to what it has to say.
  */
 
-import { untilAborted, type Priority, type Timers } from '../base/index.ts';
+import { untilAborted, type Clock, type Priority, type Timers } from '../base/index.ts';
 import { dataStripeCount } from '../erasure/index.ts';
 import type { ChunkName, TierRequest } from './cache-tier.ts';
 import { parseStripe } from './stripe.ts';
@@ -39,12 +39,14 @@ export interface RaceOptions {
   readonly key: string;
   readonly chunk: ChunkName;
   readonly deadlineMs: number;
-  readonly timers: Timers;
+  readonly time: Clock & Timers;
   /**
    * A server that is up and refuses, because it has much to answer as it is, is tried again for so long: two that lag behind the others for
    * a moment would fail the race otherwise.
    */
   readonly refusalPatienceMs: number;
+  /** Told of each answer, be it a stripe or none, how long after it was asked for it was there. */
+  readonly onAnswer: (position: number, tookMs: number) => void;
   /** Called once, when no server is heard any longer. */
   readonly onOver: () => void;
   /**
@@ -86,14 +88,14 @@ class StripeRace {
   }
 
   async run(): Promise<RaceOutcome> {
-    const { servers, timers, deadlineMs } = this.#options;
+    const { servers, time, deadlineMs } = this.#options;
     const { signal } = this.#request;
     const giveUp = (): void => {
       this.#abandon();
       this.#outcome.reject(signal.reason);
     };
     signal.addEventListener('abort', giveUp, { once: true });
-    this.#cancelTimer = timers.after(deadlineMs, () => {
+    this.#cancelTimer = time.after(deadlineMs, () => {
       if (!this.#isOver) this.#end('late');
       this.#abandon();
     });
@@ -107,7 +109,7 @@ class StripeRace {
   }
 
   async #hear(position: number, server: ZoneServer): Promise<void> {
-    const answer = await this.#answerOf(server);
+    const answer = await this.#answerOf(position, server);
     if (this.#abort.signal.aborted) return;
     this.#answers[position] = answer;
     if (this.#isOver) {
@@ -142,10 +144,10 @@ class StripeRace {
     return this.#answers.some(({ kind }) => kind === 'pending');
   }
 
-  async #answerOf(server: ZoneServer): Promise<StripeAnswer> {
+  async #answerOf(position: number, server: ZoneServer): Promise<StripeAnswer> {
     let waitedMs = 0;
     for (let waitMs = 1; ; waitMs *= 2) {
-      const answer = await this.#ask(server);
+      const answer = await this.#ask(position, server);
       const isRefused = answer.kind === 'unavailable' && server.state === 'up';
       if (!isRefused || waitedMs + waitMs > this.#options.refusalPatienceMs) return answer;
       await this.#pause(waitMs);
@@ -153,9 +155,10 @@ class StripeRace {
     }
   }
 
-  async #ask(server: ZoneServer): Promise<StripeAnswer> {
-    const { key, chunk } = this.#options;
+  async #ask(position: number, server: ZoneServer): Promise<StripeAnswer> {
+    const { key, chunk, time, onAnswer } = this.#options;
     const request = this.#request;
+    const askedMs = time.monotonicMs();
     const asked = {
       signal: this.#abort.signal,
       get priority(): Priority {
@@ -166,6 +169,7 @@ class StripeRace {
       const bytes = await untilAborted(server.get(key, asked), this.#abort.signal);
       // Whoever is not heard any longer is not worth a checksum.
       if (this.#abort.signal.aborted) return { kind: 'pending' };
+      onAnswer(position, time.monotonicMs() - askedMs);
       if (bytes === undefined) return { kind: 'none' };
       const stripe = parseStripe(bytes, chunk);
       if (stripe.fault === undefined) return { kind: 'stripe', ...stripe };
@@ -180,7 +184,7 @@ class StripeRace {
   async #pause(delayMs: number): Promise<void> {
     const { signal } = this.#abort;
     const over = Promise.withResolvers<void>();
-    const cancelTimer = this.#options.timers.after(delayMs, over.resolve);
+    const cancelTimer = this.#options.time.after(delayMs, over.resolve);
     signal.addEventListener('abort', () => over.resolve(), { once: true });
     await over.promise;
     cancelTimer();

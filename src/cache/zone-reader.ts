@@ -180,7 +180,8 @@ export class ZoneReader {
       key,
       chunk,
       deadlineMs: this.#options.deadlineMs,
-      timers: this.#options.time,
+      time: this.#options.time,
+      onAnswer: (position: number, tookMs: number) => nodes[position]?.latency.record(tookMs),
       // From then on the store is asked as well.
       refusalPatienceMs: this.hedgeAfterMs(),
       onOver: () => releases.forEach((release) => release()),

@@ -9,6 +9,8 @@ import type { ZoneServerStatus } from './zone-server.ts';
 export interface ZoneNodeStatus extends ZoneServerStatus, Readonly<NodeCounters> {
   /** Stripes that wait to be written to it, now. */
   readonly fillQueueBytes: number;
+  /** Of its answers, be they a stripe or none, from when a read asked; not of those that came when nobody listened any longer. */
+  readonly latency: LatencySnapshot;
 }
 
 /** Since the zone cache was made; but `inFlight`, `waiting`, `fill.queueBytes`, `hedgeAfterMs` and the list of servers: now. */

@@ -70,6 +70,9 @@ const serverColumns: readonly Column<ZoneNodeStatus>[] = [
   ['RECEIVED', ({ bytesReceived }) => formatBytes(bytesReceived)],
   ['SENT', ({ bytesSent }) => formatBytes(bytesSent)],
   ['QUEUED', ({ fillQueueBytes }) => formatBytes(fillQueueBytes)],
+  ['P50', ({ latency }) => durationOf(latency, 'p50Ms')],
+  ['P99', ({ latency }) => durationOf(latency, 'p99Ms')],
+  ['P99.9', ({ latency }) => durationOf(latency, 'p999Ms')],
 ];
 
 /** Tables and lines; ends with a line end. */
