@@ -131,8 +131,7 @@ class Agent {
   /** Resolves when the mount is gone. */
   async run(): Promise<void> {
     const { nextNodeId, images, mounted } = await this.#state.load();
-    const servers = await this.#state.loadZoneServers();
-    if (servers !== undefined) this.#options.caches.setZoneServers(servers);
+    await this.#restoreZoneServers();
     this.#nextNodeId = nextNodeId;
     this.#mounted = new Set(mounted);
     await this.#removeOldOverlays(images);
@@ -200,8 +199,19 @@ class Agent {
   }
 
   async #setZoneServers(servers: readonly ZoneServerSetting[]): Promise<void> {
+    this.#options.caches.setZoneServers(servers); // first: what it refuses must not be kept for the next agent
     await this.#state.saveZoneServers(servers);
-    this.#options.caches.setZoneServers(servers);
+  }
+
+  /** As the agent before was told. Never throws: whoever reads can do without a zone, but not without an agent. */
+  async #restoreZoneServers(): Promise<void> {
+    try {
+      const servers = await this.#state.loadZoneServers();
+      if (servers !== undefined) this.#options.caches.setZoneServers(servers);
+    } catch (thrown) {
+      const reason = errorMessage(thrown);
+      this.#options.log.error('serving without the servers that the zone was given', { reason });
+    }
   }
 
   async #open(use: ImageUse): Promise<OpenedImage> {

@@ -7,6 +7,7 @@ import { present } from '../base/index.ts';
 import type { CacheStatus, ReadOutcome, Tier } from '../cache/index.ts';
 import { memcachedMissing, startMemcached, type Memcached } from '../cache/testing/memcached.ts';
 import type { AgentClient } from './agent-client.ts';
+import { runPaths } from './run-paths.ts';
 import { zoneServerAt } from './testing/processes.ts';
 import { WorkerFixture, missingHere, readDirect } from './testing/worker-fixture.ts';
 
@@ -145,6 +146,20 @@ describe('an agent with a disk and a zone of five servers', { skip }, () => {
     await readAll();
     await agent.setZoneServers([]);
     assert.equal((await agent.cacheStatus()).zone.state, 'off');
+  });
+
+  test('keeps no servers that it refused, and serves if those that it was given cannot be had', async () => {
+    const wanted = portsOf(servers.slice(1)).map(zoneServerAt);
+    await agent.setZoneServers(wanted);
+    const twice = [zoneServerAt(1), zoneServerAt(1)];
+    await assert.rejects(agent.setZoneServers(twice), { code: 'ERR_INTERNAL' });
+    const kept = join(runPaths(worker.runDir).stateDir, 'zone-servers.json');
+    assert.deepEqual(JSON.parse(await readFile(kept, 'utf8')), wanted);
+    await writeFile(kept, JSON.stringify(twice));
+    const { pid } = await agent.status();
+    process.kill(pid, 'SIGKILL');
+    while ((await agent.status()).pid === pid);
+    await readAll();
   });
 });
 
