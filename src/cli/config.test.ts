@@ -75,6 +75,12 @@ const refused: Readonly<Record<string, readonly [toml: string, says: RegExp]>> =
     /no setting "cache\.memory_byte"; there are .*cache/,
   ],
   'an unknown section': ['[cash]\nx = 1', /no setting "cash\.x"/],
+  'a key that every object has': ['constructor = 1', /no setting "constructor"/],
+  'a port that there is not': [
+    '[metrics]\nlisten = "h:65536"',
+    /"metrics\.listen" must be HOST:PORT/,
+  ],
+  'an address with a path': ['[metrics]\nlisten = "h/x:80"', /"metrics\.listen" must be HOST:PORT/],
   'a value of the wrong type': ['[log]\nlevel = 3', /"log\.level" must be one of/],
   'a number out of range': ['[functions]\ninstances_max = 0', /must be a whole number from 1/],
   'a store that is no bucket': ['[store]\nurl = "/srv/store"', /must be s3:\/\/BUCKET/],

@@ -147,6 +147,12 @@ const digits =
     typeof value === 'string' && /^\d+$/.test(value) && value.length === count
       ? undefined
       : `must be a string of ${count} digits`;
+const listenAddress = (value: unknown): string | undefined =>
+  typeof value === 'string' &&
+  /^(\[[0-9a-f:]+\]|[^\s:[\]/\\?#@]+):\d{1,5}$/i.test(value) &&
+  URL.canParse(`http://${value}`) // the port's range, and an IPv6 address that is one
+    ? undefined
+    : 'must be HOST:PORT';
 const integer =
   (least: number, most: number) =>
   (value: unknown): string | undefined =>
@@ -188,7 +194,7 @@ export const settings: Readonly<Record<string, Setting>> = {
   },
   'metrics.listen': {
     field: 'metricsListen',
-    check: matching(/^(\[[0-9a-f:]+\]|[^:[\]]+):\d{1,5}$/i, 'HOST:PORT'),
+    check: listenAddress,
   },
   'mounts.writable_space_bytes': { field: 'writableSpaceBytes', check: integer(0, 2 ** 43) },
   'sandbox.runtime': {
@@ -252,7 +258,7 @@ async function readConfig(asked: string | undefined): Promise<string> {
 function settingsIn(path: string, toml: string): Partial<Config> {
   const found: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(flatten(parseToml(path, toml)))) {
-    const setting = settings[key];
+    const setting = Object.hasOwn(settings, key) ? settings[key] : undefined;
     if (setting === undefined) {
       const known = Object.keys(settings).join(', ');
       throw new ConfigError(path, `there is no setting "${key}"; there are ${known}`);
