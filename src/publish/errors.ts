@@ -25,7 +25,7 @@ export class ChunkMissingError extends ThawError {
     super({
       code: 'ERR_PUBLISH_CHUNK_MISSING',
       fault: 'data',
-      message: `Cannot read the image at byte ${diskOffset}: the store has no object "${name}"; publish the image again`,
+      message: `Cannot read the image at byte ${diskOffset}: the store has no object "${name}"; remove the image and publish it again`,
     });
   }
 }

@@ -1,7 +1,7 @@
 /** Writes a published image as a raw disk file: sparse, complete or not there at all. */
 
 import { randomUUID } from 'node:crypto';
-import { link, open, unlink } from 'node:fs/promises';
+import { link, open, unlink, type FileHandle } from 'node:fs/promises';
 
 import {
   errorCode,
@@ -55,9 +55,17 @@ async function writeDisk(options: ExportOptions, path: string): Promise<void> {
     signal?.throwIfAborted();
     const key = present(manifest.chunkKeys[position], `key ${position}`);
     const plaintext = await readStoredChunk(store, manifest, chunk, key);
-    await file.write(plaintext, 0, plaintext.byteLength, chunk.index * manifest.chunkSizeBytes);
+    await writeAll(file, plaintext, chunk.index * manifest.chunkSizeBytes);
     done += 1;
     progress?.({ label: 'Export chunks', unit: 'chunks', done, total: manifest.chunks.length });
   });
   await file.sync();
+}
+
+/** A disk that fills up takes the front of a write without an error: only the next one is refused. */
+async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.byteLength;) {
+    const { bytesWritten } = await file.write(bytes, done, undefined, position + done);
+    done += bytesWritten;
+  }
 }
