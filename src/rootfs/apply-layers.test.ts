@@ -2,7 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { byteString, randomAccessOf } from '../base/index.ts';
-import { type TarBuilderEntry, buildTar } from '../../test/support/tar-builder.ts';
+import {
+  type TarBuilderEntry,
+  buildTar,
+  paxBlock,
+  tarEntry,
+} from '../../test/support/tar-builder.ts';
 import type { RootfsErrorCode } from './index.ts';
 import { apply, applyTars, directoryAt, nodeAt, pathsOf } from './testing/apply.ts';
 
@@ -548,6 +553,21 @@ test('more entries than allowed are an error, implicit parents counted', async (
   await applyTars([tar], { entriesMax: 4 });
   const tooMany = applyTars([tar], { entriesMax: 3 });
   await assert.rejects(tooMany, { code: 'ERR_ROOTFS_TOO_MANY_ENTRIES' });
+});
+
+test('an entry whose attributes or sparse runs take much memory counts as several', async () => {
+  const runs = Array.from({ length: 12 }, (_, run) => `${run * 8192},1`);
+  const sparse = { 'GNU.sparse.size': '98304', 'GNU.sparse.map': runs.join(',') };
+  const content = 'x'.repeat(runs.length);
+  for (const heavy of [
+    tarEntry({ path: 'a', xattrs: { 'user.a': Buffer.alloc(1000) } }),
+    Buffer.concat([paxBlock(sparse), tarEntry({ path: 'a', content }, 'ustar')]),
+  ]) {
+    const tar = randomAccessOf(Buffer.concat([heavy, Buffer.alloc(1024)]));
+    await applyTars([tar], { entriesMax: 3 });
+    const tooMany = applyTars([tar], { entriesMax: 2 });
+    await assert.rejects(tooMany, { code: 'ERR_ROOTFS_TOO_MANY_ENTRIES' });
+  }
 });
 
 test('an error names the layer and the entry', async () => {

@@ -21,7 +21,10 @@ export interface LayerEntries {
 }
 
 export interface ApplyLayersOptions {
-  /** The most entries that all layers together may have, parents without an entry included. Default 4,194,304. */
+  /**
+   * The most entries that all layers together may have, parents without an entry included. One whose attributes, sparse runs and path
+   * take more memory than an ordinary entry counts as several. Default 4,194,304.
+   */
   readonly entriesMax?: number;
 }
 

@@ -12,7 +12,8 @@ export const rootfsErrorCodes = {
   ERR_ROOTFS_WHITEOUT: 'a whiteout names nothing that a directory can hold',
   ERR_ROOTFS_XATTR: 'an extended attribute has a name or a size that Linux does not take',
   ERR_ROOTFS_DEVICE: 'a device has numbers that Linux does not take',
-  ERR_ROOTFS_TOO_MANY_ENTRIES: 'the layers have more entries than one image may have',
+  ERR_ROOTFS_TOO_MANY_ENTRIES:
+    'the layers have more entries, attributes and sparse runs than one image may have',
 } as const;
 
 export type RootfsErrorCode = keyof typeof rootfsErrorCodes;

@@ -65,7 +65,7 @@ export class LayerApplication {
     const path = cleanPath(entry.path);
     const names = splitPath(path);
     this.#checkNames(entry, names);
-    this.#spend(entry);
+    this.#spend(entry, entriesWorth(entry));
     if (isAufsMetadata(names)) return;
     const name = names.pop();
     if (name === undefined) {
@@ -207,7 +207,7 @@ export class LayerApplication {
     const { chain, missing } = this.#resolve(entry, names);
     if (missing.length > 0) this.#touch(chain);
     for (const name of missing) {
-      this.#spend(entry);
+      this.#spend(entry, 1);
       const directory = new MutableDirectory(this.#layer);
       present(chain.at(-1), 'root').put(name, directory, this.#layer);
       chain.push(directory);
@@ -265,10 +265,11 @@ export class LayerApplication {
     this.#fail('ERR_ROOTFS_SYMLINK_TARGET', entry, problem);
   }
 
-  #spend(entry: TarEntry): void {
-    this.#budget.entriesLeft -= 1;
+  #spend(entry: TarEntry, entries: number): void {
+    this.#budget.entriesLeft -= entries;
     if (this.#budget.entriesLeft >= 0) return;
-    const problem = 'with it the image has more entries than are allowed';
+    const problem =
+      'with it the image has more entries, attributes and sparse runs than are allowed';
     this.#fail('ERR_ROOTFS_TOO_MANY_ENTRIES', entry, problem);
   }
 
@@ -279,4 +280,15 @@ export class LayerApplication {
 
 function startOf(file: FileContent): number {
   return file.segments[0]?.tarOffset ?? 0;
+}
+
+/** What an entry of an ordinary size takes in memory, and a run of a sparse file. */
+const entryBytes = 480;
+const segmentBytes = 80;
+
+/** How many ordinary entries take as much memory as this one: a tar of 1 MB can be attributes and runs only. */
+function entriesWorth({ path, linkTarget, xattrs, segments }: TarEntry): number {
+  let bytes = path.length + linkTarget.length + segments.length * segmentBytes;
+  for (const [name, value] of xattrs) bytes += name.length + value.byteLength;
+  return 1 + Math.floor(bytes / entryBytes);
 }
