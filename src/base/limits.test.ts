@@ -290,17 +290,3 @@ test('forEachLimited() refuses a limit that would let nothing or everything thro
     );
   }
 });
-
-test('a permit goes to the foreground before prefetch that has waited longer', async () => {
-  const semaphore = new Semaphore(1);
-  const order: string[] = [];
-  const gate = Promise.withResolvers<void>();
-  const first = semaphore.run(() => gate.promise);
-  const others = (['prefetch', 'foreground', 'prefetch', 'foreground'] as const).map(
-    (priority, index) =>
-      semaphore.run(async () => void order.push(`${priority} ${index}`), priority),
-  );
-  gate.resolve();
-  await Promise.all([first, ...others]);
-  assert.deepEqual(order, ['foreground 1', 'foreground 3', 'prefetch 0', 'prefetch 2']);
-});

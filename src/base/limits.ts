@@ -7,13 +7,10 @@ import { InternalError, assert } from './errors.ts';
  */
 export type Priority = 'foreground' | 'prefetch';
 
-/**
- * Lets at most `permits` holders in at a time; the others wait, those of the foreground before those of prefetch, and
- * each in order of arrival.
- */
+/** Lets at most `permits` holders in at a time; the others wait in order of arrival. */
 export class Semaphore {
   #free: number;
-  readonly #waiting: Readonly<Record<Priority, (() => void)[]>> = { foreground: [], prefetch: [] };
+  readonly #waiting: (() => void)[] = [];
 
   constructor(permits: number) {
     if (!Number.isInteger(permits) || permits < 1) {
@@ -23,8 +20,8 @@ export class Semaphore {
   }
 
   /** Runs `work` as soon as a permit is free, and gives the permit back whatever becomes of it. */
-  async run<T>(work: () => Promise<T>, priority: Priority = 'foreground'): Promise<T> {
-    await this.#acquire(priority);
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    await this.#acquire();
     try {
       return await work();
     } finally {
@@ -32,16 +29,16 @@ export class Semaphore {
     }
   }
 
-  async #acquire(priority: Priority): Promise<void> {
+  async #acquire(): Promise<void> {
     if (this.#free > 0) {
       this.#free -= 1;
       return;
     }
-    await new Promise<void>((resolve) => this.#waiting[priority].push(resolve));
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
   #release(): void {
-    const next = this.#waiting.foreground.shift() ?? this.#waiting.prefetch.shift();
+    const next = this.#waiting.shift();
     if (next === undefined) this.#free += 1;
     else next();
   }

@@ -17,7 +17,7 @@ export interface ChunkName {
 export interface TierRequest {
   /** Aborted when nobody wants the answer any longer. The call MUST then reject soon, with the signal's reason. */
   readonly signal: AbortSignal;
-  /** May rise to `foreground` while the call is under way: who queues it looks again. */
+  /** May rise to `foreground` while the call is under way: `review` is called then. */
   readonly priority: Priority;
 }
 
@@ -37,4 +37,6 @@ export interface CacheTier {
   forget(chunk: ChunkName): Promise<void>;
   /** After this a reader that still waits asks the next tier too. Infinity: never. */
   hedgeAfterMs(): number;
+  /** The priority of a call under way has risen: whoever queues calls looks again. Left out: nothing waits here for its turn. */
+  review?(): void;
 }

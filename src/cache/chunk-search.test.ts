@@ -261,6 +261,7 @@ test('what nobody waits for is not hedged until somebody does', async () => {
   assert.equal(stack.zone.gets[0]?.priority, 'prefetch');
   const wanted = stack.loader.load(chunk.ref, { deadlineMs });
   assert.equal(stack.zone.gets[0]?.priority, 'foreground');
+  assert.deepEqual([stack.disk.reviews, stack.zone.reviews], [0, 1], 'whoever is asked is told');
   const [{ tier }] = await stack.time.until(Promise.all([wanted, ahead]));
   assert.deepEqual([tier, stack.time.monotonicMs()], ['origin', 101]);
 });

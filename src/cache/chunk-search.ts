@@ -158,9 +158,12 @@ export class ChunkSearch {
     this.#askNext(false);
   }
 
-  /** Somebody waits now. Who queues this search's requests must look at their priority again. */
+  /** Somebody waits now: so also for whom the tiers have queued this search. */
   raise(): void {
     this.#priority = 'foreground';
+    for (const { outcome, source } of this.#askings) {
+      if (outcome === undefined) source.cache.review?.();
+    }
     if (this.#hedgeDue !== undefined) this.#hedge(this.#hedgeDue);
   }
 

@@ -21,7 +21,7 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { neighbourModule, runCommand, toHex } from '../base/index.ts';
+import { neighbourModule, runCommand, toHex, type Priority } from '../base/index.ts';
 import { VirtualTime } from '../base/testing/virtual-time.ts';
 import { openDiskCache, type DiskCache, type DiskCacheOptions } from './disk-cache.ts';
 import { diskChunkKey, diskChunkPath } from './disk-chunk-name.ts';
@@ -163,6 +163,23 @@ test(
   },
 );
 
+/** Whoever opens its file now waits until `unstick`. */
+async function makeStuck(path: string, chunk: NamedChunk): Promise<void> {
+  await unlink(fileOf(path, chunk));
+  await runCommand('mkfifo', [fileOf(path, chunk)]); // waits for a writer when opened
+}
+
+async function unstick(
+  cache: DiskCache,
+  path: string,
+  stuck: readonly NamedChunk[],
+): Promise<void> {
+  const { O_RDWR, O_NONBLOCK } = constants;
+  const writers = stuck.map((chunk) => openSync(fileOf(path, chunk), O_RDWR | O_NONBLOCK));
+  while (cache.status().readErrors < stuck.length) await new Promise(setImmediate);
+  for (const writer of writers) closeSync(writer);
+}
+
 test('where reads hang, the disk is not asked, and is asked again when they end', async () => {
   await using directory = await makeDirectory();
   const time = new VirtualTime();
@@ -172,10 +189,7 @@ test('where reads hang, the disk is not asked, and is asked again when they end'
     ...NamedChunk[],
   ];
   await offer(cache, good, ...stuck);
-  for (const chunk of stuck) {
-    await unlink(fileOf(directory.path, chunk));
-    await runCommand('mkfifo', [fileOf(directory.path, chunk)]); // waits for a writer when opened
-  }
+  for (const chunk of stuck) await makeStuck(directory.path, chunk);
   const abort = new AbortController();
   const hanging = stuck.map((chunk) => get(cache, chunk, abort.signal));
   const waiting = get(cache, good, abort.signal);
@@ -184,13 +198,33 @@ test('where reads hang, the disk is not asked, and is asked again when they end'
   assert.equal(cache.status().refused, 1);
   abort.abort(new Error('enough'));
   for (const read of [...hanging, waiting]) await assert.rejects(read, /enough/);
-  const { O_RDWR, O_NONBLOCK } = constants;
-  const writers = stuck.map((chunk) =>
-    openSync(fileOf(directory.path, chunk), O_RDWR | O_NONBLOCK),
-  );
-  while (cache.status().readErrors < stuck.length) await new Promise(setImmediate);
-  for (const writer of writers) closeSync(writer);
+  await unstick(cache, directory.path, stuck);
   assert.ok(isSame(await get(cache, good), good));
+});
+
+test('prefetch leaves a file for readers, and what is raised while it waits takes it at once', async () => {
+  await using directory = await makeDirectory();
+  await using cache = await openAt(directory.path);
+  const [good, other, ...stuck] = [0, 1, 2, 3].map((seed) => namedChunk(seed, 4096)) as [
+    NamedChunk,
+    NamedChunk,
+    ...NamedChunk[],
+  ];
+  await offer(cache, good, other, ...stuck);
+  for (const chunk of stuck) await makeStuck(directory.path, chunk);
+  const { signal } = new AbortController();
+  const ahead = Promise.allSettled(
+    stuck.map(({ name }) => cache.get(name, { signal, priority: 'prefetch' })),
+  );
+  const request: { signal: AbortSignal; priority: Priority } = { signal, priority: 'prefetch' };
+  const waiting = cache.get(good.name, request);
+  assert.ok(isSame(await get(cache, other), other));
+  assert.equal(cache.status().hits, 1, 'prefetch still waits');
+  request.priority = 'foreground';
+  cache.review();
+  assert.ok(isSame(await waiting, good));
+  await unstick(cache, directory.path, stuck);
+  assert.ok((await ahead).every(({ status }) => status === 'rejected'));
 });
 
 interface Writer {

@@ -17,11 +17,9 @@ import {
   forEachLimited,
   LatencyHistogram,
   RecentLatency,
-  Semaphore,
   silentLog,
   systemClock,
   systemTimers,
-  untilAborted,
   type Clock,
   type LatencySnapshot,
   type Log,
@@ -34,6 +32,7 @@ import { diskChunkKey, diskChunkLengthBytes, type DiskChunkKey } from './disk-ch
 import { decodeDiskHistory, encodeDiskHistory } from './disk-history.ts';
 import { DiskCacheUnavailableError, TierUnavailableError } from './errors.ts';
 import { LruK } from './lru-k.ts';
+import { PriorityGate, type Ticket } from './priority-gate.ts';
 
 export interface DiskCacheOptions {
   /** The directory, made if absent. Another process must not use it at the same time, and files of others are left alone. */
@@ -96,6 +95,8 @@ const meanFileSizeMinBytes = mebibyte / 16;
 
 /** Fewer than libuv has threads: one is for the writer, and some must be left to the rest of the process. */
 const filesAtATime = 3;
+/** Of these, for what nobody waits for yet. */
+const filesAheadAtATime = 2;
 /** A read that takes longer hangs. */
 const stalledAfterMs = 1000;
 const suspensionMs = 30_000;
@@ -115,7 +116,12 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   readonly #clock: Clock;
   readonly #policy: LruK<DiskChunkKey>;
   readonly #chunkCountMax: number;
-  readonly #reads = new Semaphore(filesAtATime);
+  /** A read cannot be stopped: it has its thread until it ends. */
+  readonly #reads = new PriorityGate({
+    places: filesAtATime,
+    prefetchPlaces: filesAheadAtATime,
+    keepsPlaces: true,
+  });
   /** When each read under way began. */
   readonly #readsSinceMs = new Set<{ readonly sinceMs: number }>();
   readonly #queue = new Map<DiskChunkKey, Queued>();
@@ -166,23 +172,25 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     this.#saveLater();
   }
 
-  async get(chunk: ChunkName, { signal, priority }: TierRequest): Promise<Uint8Array | undefined> {
-    signal.throwIfAborted();
+  async get(chunk: ChunkName, request: TierRequest): Promise<Uint8Array | undefined> {
+    request.signal.throwIfAborted();
     const key = diskChunkKey(chunk);
     if (this.#isClosed || (this.#isIndexed && !this.#policy.has(key))) {
       this.#counters.misses += 1;
       return undefined;
     }
-    if (this.#isStalled()) {
+    if (this.#isStalled(request)) {
       this.#counters.refused += 1;
       throw new TierUnavailableError('disk cache', `a read takes longer than ${stalledAfterMs} ms`);
     }
     const startedMs = this.#clock.monotonicMs();
-    const reading = this.#reads.run(
-      async () => (signal.aborted ? undefined : this.#read(key)),
-      priority,
-    );
-    const found = await untilAborted(reading, signal);
+    const ticket: Ticket = {
+      signal: request.signal,
+      get priority() {
+        return request.priority;
+      },
+    };
+    const found = await this.#reads.run(ticket, async () => this.#read(key));
     if (found === undefined) {
       this.#counters.misses += 1;
       return undefined;
@@ -220,6 +228,10 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     const { countMin, defaultMs, minMs, maxMs } = hedge;
     const usualMs = this.#recent.quantileMs(0.99, countMin);
     return usualMs === undefined ? defaultMs : Math.min(maxMs, Math.max(minMs, 3 * usualMs));
+  }
+
+  review(): void {
+    this.#reads.review();
   }
 
   status(): DiskCacheStatus {
@@ -308,9 +320,10 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     }
   }
 
-  /** True while as many reads hang as may be under way: one more would only hang too, and take a thread along. */
-  #isStalled(): boolean {
-    if (this.#readsSinceMs.size < filesAtATime) return false;
+  /** True while as many reads are under way as may be, and hang: one more would only hang too, and take a thread along. */
+  #isStalled({ priority }: TierRequest): boolean {
+    const placeCount = priority === 'prefetch' ? filesAheadAtATime : filesAtATime;
+    if (this.#readsSinceMs.size < placeCount) return false;
     const [oldest] = this.#readsSinceMs;
     return oldest !== undefined && this.#clock.monotonicMs() - oldest.sinceMs > stalledAfterMs;
   }

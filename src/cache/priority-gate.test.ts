@@ -72,6 +72,40 @@ test('who is raised is let in with the readers, and frees a place for prefetch i
   assert.deepEqual([inside.isInside, first.isInside], [true, true]);
 });
 
+test('where work cannot be stopped, its place is free when it has ended, and who gave it up has left', async () => {
+  const gate = new PriorityGate({ places: 1, prefetchPlaces: 1, keepsPlaces: true });
+  const [first, second] = [visit(gate, 'foreground'), visit(gate, 'foreground')];
+  await turn();
+  first.abort.abort(new Error('gave up'));
+  assert.equal(await first.done, 'Error: gave up');
+  assert.deepEqual([gate.insideCount, second.isInside], [1, false]);
+  first.leave();
+  await turn();
+  assert.equal(second.isInside, true);
+  second.leave();
+  assert.equal(await second.done, 'done');
+  await turn();
+  assert.equal(gate.insideCount, 0);
+});
+
+test('places that are added let in who waits, and of fewer none is taken away', async () => {
+  const gate = new PriorityGate({ places: 1, prefetchPlaces: 1 });
+  const visitors = [1, 2, 3].map(() => visit(gate, 'foreground'));
+  await turn();
+  gate.resize({ places: 2, prefetchPlaces: 1 });
+  await turn();
+  assert.equal(gate.insideCount, 2);
+  gate.resize({ places: 1, prefetchPlaces: 1 });
+  visitors[0]?.leave();
+  await turn();
+  assert.deepEqual([gate.insideCount, gate.waitingCount], [1, 1]);
+  visitors[1]?.leave();
+  await turn();
+  assert.equal(visitors[2]?.isInside, true);
+  visitors[2].leave();
+  await visitors[2].done;
+});
+
 test('never more inside than there are places, and none is lost, whoever comes, leaves or gives up', async () => {
   const steps = fc.array(
     fc.record(

@@ -130,6 +130,10 @@ class OriginTier implements CacheTier {
   hedgeAfterMs(): number {
     return Infinity;
   }
+
+  review(): void {
+    this.#gate.review();
+  }
 }
 
 class SearchingLoader implements TieredLoader {
@@ -217,10 +221,7 @@ class SearchingLoader implements TieredLoader {
     const flight = this.#flights.get(identity);
     if (flight === undefined) return undefined;
     this.#joined += 1;
-    if (priority === 'foreground' && flight.search.priority === 'prefetch') {
-      flight.search.raise();
-      this.#gate.review();
-    }
+    if (priority === 'foreground' && flight.search.priority === 'prefetch') flight.search.raise();
     return flight;
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { present } from '../base/index.ts';
+import { present, type Priority } from '../base/index.ts';
 import { parseStripe } from './stripe.ts';
 import { cacheTierConformance, namedChunk } from './testing/cache-tier-conformance.ts';
 import { SimulatedZone, type ReadEnd } from './testing/simulated-zone.ts';
@@ -327,4 +327,23 @@ test('each server tells how long its answers took, a stripe or none, and not of 
   );
   assert.deepEqual(told.slice(0, 4), taken.slice(0, 4));
   assert.deepEqual(told[4], [0, 0]);
+});
+
+test('prefetch that is raised while it waits for its turn has it at once, also after the servers have changed', async () => {
+  const zone = await filledZone();
+  for (const server of zone.all) server.delayMs = () => 100;
+  const { signal } = new AbortController();
+  const requests = Array.from({ length: 5 }, (): { signal: AbortSignal; priority: Priority } => {
+    return { signal, priority: 'prefetch' };
+  });
+  const reads = requests.map((request) => zone.cache.get(chunk.name, request));
+  await zone.time.pass(0);
+  zone.cache.setServers(zone.members(6, ['server-0']));
+  assert.deepEqual([zone.cache.status().reads.inFlight, zone.cache.status().reads.waiting], [4, 1]);
+  const [last] = requests.slice(-1);
+  if (last !== undefined) last.priority = 'foreground';
+  zone.cache.review();
+  await zone.time.pass(0);
+  assert.deepEqual([zone.cache.status().reads.inFlight, zone.cache.status().reads.waiting], [5, 0]);
+  await zone.time.until(Promise.all(reads));
 });

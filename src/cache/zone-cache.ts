@@ -158,6 +158,10 @@ export class ZoneCache implements CacheTier {
     return this.#reader.hedgeAfterMs();
   }
 
+  review(): void {
+    this.#reader.review();
+  }
+
   /**
    * From now on these servers, as `ZoneCacheOptions.servers`. Reads under way end where they began; a server that is gone from the
    * list is closed after them, and one that stays does not notice.

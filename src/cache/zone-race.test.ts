@@ -3,6 +3,7 @@ import { test } from 'node:test';
 
 import fc from 'fast-check';
 
+import type { Priority } from '../base/index.ts';
 import { VirtualTime } from '../base/testing/virtual-time.ts';
 import { encodeStripes, rebuildChunk } from '../erasure/index.ts';
 import { ServerUnavailableError } from './errors.ts';
@@ -69,6 +70,7 @@ test('whatever servers answer, and in whatever order, the verdict is what they h
         deadlineMs: 250,
         time: timers,
         refusalPatienceMs: 20,
+        pauses: new Set<() => void>(),
         onAnswer: () => {},
         onOver: () => {},
       };
@@ -103,6 +105,7 @@ test('an abort at any moment rejects with its reason, or comes too late', async 
         deadlineMs: 250,
         time: timers,
         refusalPatienceMs: 20,
+        pauses: new Set<() => void>(),
         onAnswer: () => {},
         onOver: () => {},
       };
@@ -135,7 +138,10 @@ test('a server that refuses is tried again while there is patience, one that is 
       return { get, state } as Partial<ZoneServer> as ZoneServer;
     });
     const race = { servers, key: 'k', chunk: name, deadlineMs: 250, time, refusalPatienceMs: 20 };
-    const racing = raceStripes({ ...race, onAnswer: () => {}, onOver: () => {} }, request);
+    const racing = raceStripes(
+      { ...race, pauses: new Set<() => void>(), onAnswer: () => {}, onOver: () => {} },
+      request,
+    );
     const { verdict } = await time.until(racing);
     return [verdict, time.monotonicMs() - startedMs];
   };
@@ -156,7 +162,7 @@ test('a request that becomes urgent under way is so for the servers too', async 
       return undefined;
     },
   } as Partial<ZoneServer> as ZoneServer;
-  const request: { signal: AbortSignal; priority: 'foreground' | 'prefetch' } = {
+  const request: { signal: AbortSignal; priority: Priority } = {
     signal: new AbortController().signal,
     priority: 'prefetch',
   };
@@ -169,6 +175,7 @@ test('a request that becomes urgent under way is so for the servers too', async 
       deadlineMs: 250,
       time,
       refusalPatienceMs: 20,
+      pauses: new Set<() => void>(),
       onAnswer: () => {},
       onOver: () => {},
     },
@@ -180,4 +187,33 @@ test('a request that becomes urgent under way is so for the servers too', async 
     Array(5).fill('foreground'),
   );
   await time.until(racing);
+});
+
+test('a request that becomes urgent is tried again at once where it was refused', async () => {
+  const time = new VirtualTime();
+  const pauses = new Set<() => void>();
+  const request: { signal: AbortSignal; priority: Priority } = {
+    signal: new AbortController().signal,
+    priority: 'prefetch',
+  };
+  let asked = 0;
+  const servers = values.map((value) => {
+    const get: ZoneServer['get'] = async (_, { priority }) => {
+      asked += 1;
+      if (priority === 'prefetch') throw new ServerUnavailableError('a', 'too many requests');
+      return Buffer.from(value);
+    };
+    return { get, state: 'up' } as Partial<ZoneServer> as ZoneServer;
+  });
+  const race = { servers, key: 'k', chunk: name, deadlineMs: 250, time, refusalPatienceMs: 20 };
+  const racing = raceStripes({ ...race, pauses, onAnswer: () => {}, onOver: () => {} }, request);
+  await time.pass(1.5);
+  assert.deepEqual([asked, pauses.size], [10, 5]);
+  for (const look of pauses) look();
+  await time.pass(0);
+  assert.equal(asked, 10, 'nobody waits yet');
+  request.priority = 'foreground';
+  for (const look of pauses) look();
+  const { verdict } = await time.until(racing);
+  assert.deepEqual([verdict, time.monotonicMs(), pauses.size], ['hit', 1.5, 0]);
 });

@@ -47,6 +47,8 @@ export interface RaceOptions {
   readonly refusalPatienceMs: number;
   /** Told of each answer, be it a stripe or none, how long after it was asked for it was there. */
   readonly onAnswer: (position: number, tookMs: number) => void;
+  /** While a server that refused is not yet tried again, what to call when the priority of a request has risen. */
+  readonly pauses: Set<() => void>;
   /** Called once, when no server is heard any longer. */
   readonly onOver: () => void;
   /**
@@ -180,13 +182,19 @@ class StripeRace {
     }
   }
 
-  /** Ends early when nobody is heard any longer. */
+  /** Ends early when nobody is heard any longer, or when somebody waits now: servers take more of that. */
   async #pause(delayMs: number): Promise<void> {
-    const { signal } = this.#abort;
+    const { pauses, time } = this.#options;
     const over = Promise.withResolvers<void>();
-    const cancelTimer = this.#options.time.after(delayMs, over.resolve);
-    signal.addEventListener('abort', () => over.resolve(), { once: true });
+    const { priority } = this.#request;
+    const look = (): void => {
+      if (this.#request.priority !== priority) over.resolve();
+    };
+    const cancelTimer = time.after(delayMs, over.resolve);
+    this.#abort.signal.addEventListener('abort', () => over.resolve(), { once: true });
+    pauses.add(look);
     await over.promise;
+    pauses.delete(look);
     cancelTimer();
   }
 

@@ -8,7 +8,7 @@
 import { LatencyHistogram, RecentLatency, type Clock, type Timers } from '../base/index.ts';
 import { dataStripeCount } from '../erasure/index.ts';
 import type { ChunkName, TierRequest } from './cache-tier.ts';
-import { PriorityGate, type Ticket } from './priority-gate.ts';
+import { PriorityGate, type GatePlaces, type Ticket } from './priority-gate.ts';
 import type { ZoneNode } from './zone-members.ts';
 import { raceStripes, type RaceOutcome, type StripeAnswer } from './zone-race.ts';
 
@@ -75,7 +75,9 @@ export class ZoneReader {
   readonly #options: ZoneReaderOptions;
   readonly #latency = new LatencyHistogram();
   readonly #recent: RecentLatency;
-  #gate: PriorityGate;
+  readonly #gate: PriorityGate;
+  /** Of those that pause because a server refused them: each looks whether it still has to. */
+  readonly #pauses = new Set<() => void>();
   #inFlight = 0;
   #abandoned = 0;
   /** 1: the next. */
@@ -85,13 +87,19 @@ export class ZoneReader {
   constructor(options: ZoneReaderOptions) {
     this.#options = options;
     this.#recent = new RecentLatency(recentWindowMs, () => options.time.monotonicMs());
-    this.#gate = gateFor(options.serverCount);
+    this.#gate = new PriorityGate(placesFor(options.serverCount));
   }
 
   /** To be called when there are other servers than before. */
   serversChanged(count: number): void {
     this.#auditAllUntilMs = this.#options.time.monotonicMs() + auditAllMs;
-    this.#gate = gateFor(count);
+    this.#gate.resize(placesFor(count));
+  }
+
+  /** To be called when the priority of a read has risen: its turn may have come, and servers that refused it may take it. */
+  review(): void {
+    this.#gate.review();
+    for (const look of this.#pauses) look();
   }
 
   /** Reads that ask now; those that wait for their turn; those given up by who wanted them; and how long hits took. */
@@ -181,6 +189,7 @@ export class ZoneReader {
       chunk,
       deadlineMs: this.#options.deadlineMs,
       time: this.#options.time,
+      pauses: this.#pauses,
       onAnswer: (position: number, tookMs: number) => nodes[position]?.latency.record(tookMs),
       // From then on the store is asked as well.
       refusalPatienceMs: this.hedgeAfterMs(),
@@ -207,7 +216,7 @@ export class ZoneReader {
 
 type Late = [position: number, answer: StripeAnswer, stripes: RaceOutcome['stripes']];
 
-function gateFor(serverCount: number): PriorityGate {
+function placesFor(serverCount: number): GatePlaces {
   const places = Math.max(readsMin, Math.floor(readsPerServer * serverCount));
-  return new PriorityGate({ places, prefetchPlaces: Math.ceil(places / 2) });
+  return { places, prefetchPlaces: Math.ceil(places / 2) };
 }

@@ -30,6 +30,7 @@ export class ScriptedTier implements CacheTier {
   readonly gets: TierRequest[] = [];
   readonly offers: Uint8Array[] = [];
   forgets = 0;
+  reviews = 0;
   readonly #time: VirtualTime;
   readonly #ciphertext: Uint8Array;
   script: TierScript;
@@ -68,6 +69,10 @@ export class ScriptedTier implements CacheTier {
 
   async forget(): Promise<void> {
     this.forgets += 1;
+  }
+
+  review(): void {
+    this.reviews += 1;
   }
 
   hedgeAfterMs(): number {
