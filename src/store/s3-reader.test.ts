@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { test } from 'node:test';
 
@@ -37,3 +38,27 @@ test('a read that waits for a connection is never made once it is aborted, and t
   assert.deepEqual(asked, ['/first', '/third']);
   await reader.close();
 });
+
+for (const status of [200, 503]) {
+  test(`an answer of status ${status} that comes a byte now and then is given up`, async () => {
+    const closed = Promise.withResolvers<unknown>();
+    const server = createServer((_request, response) => {
+      closed.resolve(once(response, 'close'));
+      response.writeHead(status, { 'content-length': status === 200 ? 100 : 1_000_000 });
+      const trickle = setInterval(() => response.write('x'), 20);
+      response.once('close', () => clearInterval(trickle));
+    });
+    await using running = await serveLocally(server);
+    const reader = new ObjectReader({
+      origin: `http://${running.host}`,
+      connectionsMax: 1,
+      connectTimeoutMs: 5000,
+      idleTimeoutMs: 500,
+      bodyMaxBytes: 1000,
+    });
+    const reading = reader.get({ path: '/', headers: {}, signal: undefined });
+    await assert.rejects(reading, { message: /^the answer was not there after \d+ ms$/ });
+    await closed.promise;
+    await reader.close();
+  });
+}

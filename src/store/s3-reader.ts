@@ -12,7 +12,7 @@ export interface ReaderOptions {
   readonly ca?: string | undefined;
   readonly connectionsMax: number;
   readonly connectTimeoutMs: number;
-  /** Until the answer begins, and then between two pieces of it. */
+  /** Until the answer begins, and then between two pieces of it; see also `rateMinBytesPerSecond`. */
   readonly idleTimeoutMs: number;
   /** A longer answer is refused unread. */
   readonly bodyMaxBytes: number;
@@ -35,6 +35,8 @@ export interface ReadRequest {
 
 /** Errors describe themselves in less. */
 const errorBodyMaxBytes = 64 * 1024;
+/** An answer that takes longer than the idle timeout and this rate allow is given up: a byte now and then is no answer. */
+const rateMinBytesPerSecond = 8 * 1024;
 /** How long a connection waits for its next request: less than servers do. */
 const keepAliveTimeoutMs = 15_000;
 
@@ -44,7 +46,9 @@ class BadAnswerError extends Error {}
 /** Collects one answer. */
 class Collector implements Dispatcher.DispatchHandler {
   readonly #bodyMaxBytes: number;
+  readonly #idleTimeoutMs: number;
   readonly #settle: (answer: Answer | Error) => void;
+  #slowTimer: NodeJS.Timeout | undefined;
   #controller: Dispatcher.DispatchController | undefined;
   #stopReason: Error | undefined;
   #status = 0;
@@ -52,8 +56,12 @@ class Collector implements Dispatcher.DispatchHandler {
   #body = Buffer.alloc(0);
   #receivedBytes = 0;
 
-  constructor(bodyMaxBytes: number, settle: (answer: Answer | Error) => void) {
+  constructor(
+    { bodyMaxBytes, idleTimeoutMs }: Pick<ReaderOptions, 'bodyMaxBytes' | 'idleTimeoutMs'>,
+    settle: (answer: Answer | Error) => void,
+  ) {
     this.#bodyMaxBytes = bodyMaxBytes;
+    this.#idleTimeoutMs = idleTimeoutMs;
     this.#settle = settle;
   }
 
@@ -79,6 +87,7 @@ class Collector implements Dispatcher.DispatchHandler {
     if (status < 200) return; // the final answer follows
     if (status >= 300) {
       this.#body = Buffer.allocUnsafeSlow(errorBodyMaxBytes); // only what was received is handed out
+      this.#limitTime(controller, 0);
       return;
     }
     const sizeBytes = Number(headers['content-length'] ?? NaN);
@@ -88,6 +97,16 @@ class Collector implements Dispatcher.DispatchHandler {
       return;
     }
     this.#body = Buffer.allocUnsafeSlow(sizeBytes); // handed out only when it is full
+    this.#limitTime(controller, sizeBytes);
+  }
+
+  #limitTime(controller: Dispatcher.DispatchController, sizeBytes: number): void {
+    const limitMs = this.#idleTimeoutMs + (sizeBytes / rateMinBytesPerSecond) * 1000;
+    this.#slowTimer = setTimeout(() => {
+      controller.abort(
+        new BadAnswerError(`the answer was not there after ${Math.ceil(limitMs)} ms`),
+      );
+    }, limitMs);
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, piece: Buffer): void {
@@ -95,6 +114,7 @@ class Collector implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
+    clearTimeout(this.#slowTimer);
     const body = this.#body.subarray(0, this.#receivedBytes);
     // undici holds the length, too; but this memory was never cleared, and must not get out unfilled.
     const isWhole = this.#status >= 300 || body.byteLength === this.#body.byteLength;
@@ -106,17 +126,18 @@ class Collector implements Dispatcher.DispatchHandler {
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    clearTimeout(this.#slowTimer);
     this.#settle(error);
   }
 }
 
 export class ObjectReader {
   readonly #pool: Pool;
-  readonly #bodyMaxBytes: number;
+  readonly #limits: Pick<ReaderOptions, 'bodyMaxBytes' | 'idleTimeoutMs'>;
 
   constructor(options: ReaderOptions) {
     const { connectTimeoutMs: timeout, ca } = options;
-    this.#bodyMaxBytes = options.bodyMaxBytes;
+    this.#limits = options;
     this.#pool = new Pool(options.origin, {
       connections: options.connectionsMax,
       connect: ca === undefined ? { timeout } : { timeout, ca },
@@ -134,7 +155,7 @@ export class ObjectReader {
   async get({ path, headers, signal }: ReadRequest): Promise<Answer> {
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const collector = new Collector(this.#bodyMaxBytes, (settled) => {
+    const collector = new Collector(this.#limits, (settled) => {
       if (settled instanceof Error) reject(settled);
       else resolve(settled);
     });
