@@ -75,6 +75,9 @@ export class ServerUnavailableError extends ThawError {
 }
 
 export class ServerAddressError extends ThawError {
+  /** What is wrong, without the address. */
+  readonly reason: string;
+
   /** `address` without its password. */
   constructor(address: string, reason: string) {
     super({
@@ -82,6 +85,7 @@ export class ServerAddressError extends ThawError {
       fault: 'caller',
       message: `Cannot use cache server address "${address}": ${reason}; give memcached://USER:PASSWORD@HOST:PORT`,
     });
+    this.reason = reason;
   }
 }
 

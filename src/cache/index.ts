@@ -16,6 +16,8 @@ export { LruK, type LruKOptions } from './lru-k.ts';
 export type { ReadOutcome, TierReadStatus } from './tier-tally.ts';
 export * from './tiered-loader.ts';
 export {
+  memcachedAuthProblem,
+  memcachedServerId,
   parseMemcachedAddress,
   type MemcachedAddress,
   type MemcachedTls,

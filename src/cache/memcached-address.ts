@@ -4,7 +4,7 @@ import { ServerAddressError } from './errors.ts';
 
 /** A server of the zone. Holds a secret: not for logs. */
 export interface MemcachedAddress {
-  /** A name or an IPv4 or IPv6 address, the latter without brackets. */
+  /** A name in lower case, or an IPv4 or IPv6 address, the latter without brackets. */
   readonly host: string;
   readonly port: number;
   /** Speak TLS (memcached's `-Z`). The server's certificate MUST be valid for its host. */
@@ -42,14 +42,13 @@ export function parseMemcachedAddress(text: string): MemcachedAddress {
     throw new ServerAddressError(shown, 'nothing may follow the port');
   }
   return {
-    host: hostname.replace(/^\[(.*)\]$/, '$1'),
+    host: hostname.toLowerCase().replace(/^\[(.*)\]$/, '$1'),
     port: port === '' ? defaultPort : Number(port),
     ...(protocol === 'memcacheds:' && { tls: {} }),
     ...((username !== '' || password !== '') && { auth: readAuth(shown, username, password) }),
   };
 }
 
-/** Memcached keeps them as `USER:PASSWORD` in a file and is told them as `USER PASSWORD` on a line. */
 function readAuth(
   shown: string,
   username: string,
@@ -57,16 +56,29 @@ function readAuth(
 ): NonNullable<MemcachedAddress['auth']> {
   const user = percentDecoded(username);
   const secret = percentDecoded(password);
-  if (user === undefined || secret === undefined || /\p{Cc}/u.test(user + secret)) {
+  if (user === undefined || secret === undefined) {
     throw new ServerAddressError(shown, 'its user or password is not percent-encoded text');
   }
-  if (user === '' || secret === '' || user.includes(':') || /\s/.test(user + secret)) {
-    throw new ServerAddressError(
-      shown,
-      'it needs a user without colon and a password, without spaces',
-    );
-  }
-  return { user, password: secret };
+  const auth = { user, password: secret };
+  const problem = memcachedAuthProblem(auth);
+  if (problem !== undefined) throw new ServerAddressError(shown, problem);
+  return auth;
+}
+
+/**
+ * Why memcached could not know somebody as that, in words without the password; undefined if it could. It keeps them as `USER:PASSWORD` in
+ * a file and is told them as `USER PASSWORD` on a line.
+ */
+export function memcachedAuthProblem(
+  auth: NonNullable<MemcachedAddress['auth']>,
+): string | undefined {
+  const { user, password } = auth;
+  if (user === '' || password === '') return 'it takes a user and a password';
+  if (user.includes(':')) return 'its user has a colon';
+  if (/[\s\p{Cc}]/u.test(user)) return 'its user has a space or a control character';
+  return /[\s\p{Cc}]/u.test(password)
+    ? 'its password has a space, a line end or another control character'
+    : undefined;
 }
 
 function percentDecoded(text: string): string | undefined {
@@ -77,7 +89,7 @@ function percentDecoded(text: string): string | undefined {
   }
 }
 
-/** `host:port`, with brackets around an IPv6 address. */
+/** `host:port`, with brackets around an IPv6 address: what placement knows a server by. */
 export function memcachedServerId({ host, port }: MemcachedAddress): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

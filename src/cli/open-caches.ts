@@ -4,10 +4,12 @@ import { readFile } from 'node:fs/promises';
 
 import { defined, errorMessage, type Log } from '../base/index.ts';
 import {
+  memcachedAuthProblem,
   MemcachedServer,
   openDiskCache,
   openWorkerCaches,
   parseMemcachedAddress,
+  type MemcachedAddress,
   type WorkerCaches,
   type ZoneServer,
   type ZoneServerSetting,
@@ -45,19 +47,29 @@ export async function openCaches(config: Config, deps: CacheDependencies): Promi
 
 /**
  * The servers, and how to connect to them and to those that may be added later. Throws `ERR_CLI_USAGE` if a file that
- * the configuration names cannot be read.
+ * the configuration names cannot be read, or holds no password that memcached could know.
  */
 export async function zoneSettings(config: Config): Promise<ZoneSettings> {
-  const { zoneServers, zoneFillBytesPerSecond, zoneUser: user, zoneCaFile } = config;
+  const { zoneServers, zoneFillBytesPerSecond, zoneCaFile } = config;
   const ca = await readSetting('zone.ca_file', zoneCaFile);
-  const password = (await readSetting('zone.password_file', config.zonePasswordFile))?.trimEnd();
-  const auth = user === undefined || password === undefined ? undefined : { user, password };
+  const auth = await zoneAuth(config);
   const connect = ({ id, usesTls }: ZoneServerSetting): ZoneServer => {
     const { host, port } = parseMemcachedAddress(`memcached://${id}`);
     const tls = usesTls ? defined({ ca }) : undefined;
     return new MemcachedServer({ address: defined({ host, port, tls, auth }) });
   };
   return { servers: zoneServerSettings(zoneServers, zoneFillBytesPerSecond), connect };
+}
+
+async function zoneAuth(config: Config): Promise<MemcachedAddress['auth']> {
+  const { zoneUser: user, zonePasswordFile } = config;
+  const file = await readSetting('zone.password_file', zonePasswordFile);
+  if (user === undefined || file === undefined) return undefined;
+  const auth = { user, password: file.replace(/\r?\n$/, '') };
+  const problem = memcachedAuthProblem(auth);
+  if (problem === undefined) return auth;
+  const keys = '"zone.user" and "zone.password_file"';
+  throw new UsageError(`Cannot use ${keys} with memcached: ${problem}; choose others`);
 }
 
 async function readSetting(key: string, path: string | undefined): Promise<string | undefined> {

@@ -23,12 +23,16 @@ test('what is no address is refused with the reason, and without a password', ()
   const refused: [unknown, RegExp][] = [
     ['memcached://cache1:11211', /^must be a list/],
     [[...five, 7], /^must be a list/],
+    [[...five, 'cache6:11211'], /it starts neither/],
+    [[...five, 'memcached://:11211'], /it is no URL|it names no host/],
     [[...five, 'redis://cache6'], /"redis:\/\/cache6" is not: it starts neither/],
     [[...five, 'memcached://u:secret@cache6'], /zone\.password_file/],
     [[...five, 'memcached://cache6?wieght=2'], /no option "wieght"/],
     [[...five, 'memcached://cache6?weight=0'], /weight is not above 0/],
-    [[...five, 'memcached://cache6:0'], /no host and port/],
-    [[...five, 'memcached://cache6/7'], /nothing but a weight/],
+    [[...five, 'memcached://cache6?weight=2#'], /weight is not above 0/],
+    [[...five, 'memcached://secret@cache6'], /takes a user and a password/],
+    [[...five, 'memcached://cache6:0'], /no port 0/],
+    [[...five, 'memcached://cache6/7'], /nothing may follow the port/],
     [[...five, 'memcacheds://CACHE1'], /each once; "cache1:11211" is there twice/],
     [five.slice(1), /must be 5 servers or more/],
   ];

@@ -1,34 +1,47 @@
 /** The zone's servers as the configuration names them: `memcached[s]://HOST[:PORT][?weight=N]`. */
 
-import type { ZoneServerSetting } from '../cache/index.ts';
+import {
+  memcachedServerId,
+  parseMemcachedAddress,
+  ServerAddressError,
+  type MemcachedAddress,
+  type ZoneServerSetting,
+} from '../cache/index.ts';
 
-const portDefault = '11211';
 const weightMax = 1_000_000;
 /** Four of data and their parity. With fewer, the loss of any one loses what it holds. */
 const serverCountMin = 5;
 
 type Address = Pick<ZoneServerSetting, 'id' | 'weight' | 'usesTls'>;
+interface Problem {
+  readonly problem: string;
+}
 
 /** A server, or what is wrong with its address. Placement knows it by its id alone: every worker must name it alike. */
-export function parseZoneServer(address: string): Address | { readonly problem: string } {
-  const url = URL.parse(address);
-  if (url?.protocol !== 'memcached:' && url?.protocol !== 'memcacheds:') {
-    return { problem: 'it starts neither with memcached:// nor with memcacheds://' };
-  }
-  const { username, password, hostname, port, pathname, hash, searchParams } = url;
-  if (username + password !== '') {
+export function parseZoneServer(address: string): Address | Problem {
+  const [, server = '', query = ''] = /^([^?]*)\??(.*)$/s.exec(address) ?? [];
+  const found = memcachedAt(server);
+  if ('problem' in found) return found;
+  if (found.auth !== undefined) {
     return { problem: 'user and password belong into zone.user and zone.password_file' };
   }
-  if (hostname === '' || port === '0') return { problem: 'it names no host and port' };
-  const unknown = [...searchParams.keys()].find((key) => key !== 'weight');
+  const options = new URLSearchParams(query);
+  const unknown = [...options.keys()].find((key) => key !== 'weight');
   if (unknown !== undefined) return { problem: `there is no option "${unknown}"` };
-  if (pathname.length > 1 || hash !== '') return { problem: 'nothing but a weight may follow' };
-  const weight = Number(searchParams.get('weight') ?? 1);
+  const weight = Number(options.get('weight') ?? 1);
   if (!(weight > 0 && weight <= weightMax)) {
     return { problem: `its weight is not above 0 and at most ${weightMax}` };
   }
-  const id = `${hostname.toLowerCase()}:${port === '' ? portDefault : port}`;
-  return { id, weight, usesTls: url.protocol === 'memcacheds:' };
+  return { id: memcachedServerId(found), weight, usesTls: found.tls !== undefined };
+}
+
+function memcachedAt(server: string): MemcachedAddress | Problem {
+  try {
+    return parseMemcachedAddress(server);
+  } catch (thrown) {
+    if (thrown instanceof ServerAddressError) return { problem: thrown.reason };
+    throw thrown;
+  }
 }
 
 /** What is wrong with a list of addresses; undefined if it will do. */
