@@ -339,6 +339,19 @@ test('offers beyond the queue are dropped and counted, and so are chunks longer 
   assert.deepEqual({ count, queuedBytes }, { count: 2, queuedBytes: 0 });
 });
 
+test('what is offered while all is dropped is not kept, so that dropping ends under load', async () => {
+  await using directory = await makeDirectory();
+  await using cache = await openAt(directory.path, { sizeMaxBytes: 4 * blockSizeBytes });
+  const [one, two] = [namedChunk(1, blockSizeBytes), namedChunk(2, blockSizeBytes)];
+  await offer(cache, one);
+  const dropping = cache.drop();
+  cache.offer(two.name, two.ciphertext);
+  await dropping;
+  assert.deepEqual([cache.status().writes, cache.status().chunks], [1, 0]);
+  await offer(cache, two);
+  assertSame(await get(cache, two), two);
+});
+
 test('a closed cache finds and keeps nothing, and closing it again does nothing', async () => {
   await using directory = await makeDirectory();
   const chunk = namedChunk(1, blockSizeBytes);

@@ -129,6 +129,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   readonly #recent: RecentLatency;
   #directory: DiskCacheDirectory;
   #isClosed = false;
+  #dropsUnderWay = 0;
   #isIndexed = false;
   /** The directory was removed, and there is no new one yet. */
   #isGone = false;
@@ -207,7 +208,8 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     const key = diskChunkKey(chunk);
     const { byteLength } = ciphertext;
     assert(byteLength === chunk.storedLengthBytes, 'A chunk of another length was offered');
-    if (this.#isClosed || this.#queue.has(key) || this.#policy.has(key)) return;
+    if (this.#isClosed || this.#dropsUnderWay > 0) return;
+    if (this.#queue.has(key) || this.#policy.has(key)) return;
     const { sizeMaxBytes, queueMaxBytes = 32 * mebibyte } = this.#options;
     if (byteLength > sizeMaxBytes) this.#dropped.tooLong += 1;
     else if (this.#isSuspended()) this.#dropped.suspended += 1;
@@ -256,17 +258,25 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     while (this.#writer !== undefined) await this.#writer;
   }
 
-  /** Removes every chunk, and what is known of them. Rejects with a system error if files cannot be removed. */
+  /**
+   * Removes every chunk, and what is known of them. What is offered meanwhile is not kept: the writer would not come to an end. Rejects
+   * with a system error if files cannot be removed.
+   */
   async drop(): Promise<void> {
-    this.#clearQueue();
-    await this.settled();
-    await forEachLimited(this.#policy.pages(), filesAtATime, async ({ key, isResident }) => {
-      if (!isResident) return;
-      await this.#directory.remove(key);
-      this.#lose(key);
-    });
-    if (this.#policy.residentCount === 0) this.#policy.clear();
-    await this.#directory.removeHistory();
+    this.#dropsUnderWay += 1;
+    try {
+      this.#clearQueue();
+      await this.settled();
+      await forEachLimited(this.#policy.pages(), filesAtATime, async ({ key, isResident }) => {
+        if (!isResident) return;
+        await this.#directory.remove(key);
+        this.#lose(key);
+      });
+      if (this.#policy.residentCount === 0) this.#policy.clear();
+      await this.#directory.removeHistory();
+    } finally {
+      this.#dropsUnderWay -= 1;
+    }
   }
 
   /**
