@@ -343,7 +343,8 @@ test('what is offered while all is dropped is not kept, so that dropping ends un
   await using directory = await makeDirectory();
   await using cache = await openAt(directory.path, { sizeMaxBytes: 4 * blockSizeBytes });
   const [one, two] = [namedChunk(1, blockSizeBytes), namedChunk(2, blockSizeBytes)];
-  await offer(cache, one);
+  await cache.settled();
+  cache.offer(one.name, one.ciphertext); // the writer is at work, and dropping waits for him
   const dropping = cache.drop();
   cache.offer(two.name, two.ciphertext);
   await dropping;
