@@ -51,6 +51,8 @@ export interface LocalWorkerOptions {
   readonly openPrimer: () => Promise<Primer>;
   /** The agent if one runs; it need not be this worker's. Starts none. */
   readonly runningAgent: () => Promise<AgentClient | undefined>;
+  /** What `runtime` made; undefined as long as it was not called. */
+  readonly startedRuntime: () => Promise<WorkerRuntime | undefined>;
   /** As the `Worker`'s. */
   readonly reloadZone: Worker['reloadZone'];
   /** Called once, on first use. Throws what is missing on this machine. */
@@ -181,6 +183,7 @@ function functionCalls(options: LocalWorkerOptions): FunctionCalls {
       const { functions } = await runtime();
       return Buffer.from(await functions.logs(tenant, name, maxBytes)).toString('utf8');
     },
+    startLimits: async () => (await options.startedRuntime())?.functions.startLimits(),
   };
 }
 

@@ -28,6 +28,7 @@ async function localSetup(t: TestContext): Promise<Setup> {
     writableSpaceBytes: 2 ** 30,
     openPrimer: () => Promise.reject(new NoZoneError()),
     runningAgent: async () => undefined,
+    startedRuntime: async () => undefined,
     reloadZone: async () => ({ isAgentTold: false }),
     runtime: () =>
       Promise.reject(

@@ -39,6 +39,7 @@ const methods = Object.keys({
   functionLogs: true,
   dropCaches: true,
   cacheStatus: true,
+  startLimits: true,
   reloadZone: true,
 } satisfies Record<Method, true>) as readonly Method[];
 

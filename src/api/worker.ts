@@ -10,6 +10,7 @@ import type { FunctionRecord, ImageRecord } from '../catalog/index.ts';
 import type {
   CreateFunctionRequest as FunctionDefinition,
   InvokeResult,
+  StartLimitsSnapshot,
 } from '../functions/index.ts';
 import type {
   CheckReport,
@@ -156,6 +157,8 @@ export interface Worker extends AsyncDisposable {
   dropCaches(request?: { readonly caches?: readonly DroppableCache[] }): Promise<void>;
   /** Undefined if no agent runs: then nothing is cached in memory and nobody reads. Starts none. */
   cacheStatus(): Promise<CacheStatus | undefined>;
+  /** Cold starts in flight and what was refused. Undefined as long as no call needed functions: starts nothing. */
+  startLimits(): Promise<StartLimitsSnapshot | undefined>;
   /**
    * From now on the zone has these servers, for the agent that runs and for those that this worker starts. Throws
    * `ERR_CLI_USAGE` if the list will not do.

@@ -85,6 +85,7 @@ export async function createWorker(
     writableSpaceBytes: config.writableSpaceBytes,
     openPrimer: async () => await openPrimer(current),
     runningAgent: () => findAgent(paths.device),
+    startedRuntime: async () => await runtime?.catch(() => undefined),
     reloadZone: async (request) => {
       current = withZone(current, request);
       const agent = await findAgent(paths.device);

@@ -3,7 +3,7 @@
 import { mkdir } from 'node:fs/promises';
 import { once } from 'node:events';
 
-import { cacheMetrics, serveWorker, type Worker } from '../api/index.ts';
+import { workerMetrics, serveWorker, type Worker } from '../api/index.ts';
 import { errorMessage, serveText, type Log, type TextPages } from '../base/index.ts';
 import { createWorker } from './compose.ts';
 import { checkRunDir, pathsOf, type Config } from './config.ts';
@@ -27,7 +27,8 @@ export async function runServer(context: CliContext): Promise<void> {
 
 async function metricsOf(worker: Worker, log: Log): Promise<string> {
   try {
-    return cacheMetrics(await worker.cacheStatus());
+    const [caches, starts] = await Promise.all([worker.cacheStatus(), worker.startLimits()]);
+    return workerMetrics({ caches, starts });
   } catch (thrown) {
     log.warn('Cannot tell metrics', { reason: errorMessage(thrown) });
     throw thrown;

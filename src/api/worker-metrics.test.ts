@@ -17,7 +17,8 @@ import {
   type CacheStatus,
 } from '../cache/index.ts';
 import { sealChunk } from '../chunk/index.ts';
-import { cacheMetrics } from './cache-metrics.ts';
+import type { StartLimitsSnapshot } from '../functions/index.ts';
+import { workerMetrics } from './worker-metrics.ts';
 import { PrometheusText } from './prometheus-text.ts';
 
 /** Debian's, whatever other Python comes first on the PATH. */
@@ -48,6 +49,20 @@ function parse(text: string): readonly Family[] {
   return JSON.parse(json) as Family[];
 }
 
+const starts: StartLimitsSnapshot = {
+  coldStartsMax: 16,
+  coldStartsPerTenantMax: 12,
+  inFlight: 1,
+  inFlightByTenant: { acme: 1 },
+  started: 7,
+  refused: {
+    instances_max: 0,
+    instances_per_function_max: 1,
+    cold_starts_max: 2,
+    cold_starts_per_tenant_max: 3,
+  },
+};
+
 /** Of a worker with every tier, one of whose chunks was loaded from the origin. */
 async function statusOfAllTiers(t: TestContext): Promise<CacheStatus> {
   const path = await mkdtemp(join(tmpdir(), 'thaw-metrics-'));
@@ -76,7 +91,7 @@ test(
   'metrics are what another parser of them expects, and what docs/metrics.md lists',
   { skip },
   async (t) => {
-    const families = parse(cacheMetrics(await statusOfAllTiers(t)));
+    const families = parse(workerMetrics({ caches: await statusOfAllTiers(t), starts }));
     const described = families.map(({ type, samples }) => {
       const [name = '', labels = {}] = samples.at(-1) ?? [];
       const base = type === 'histogram' ? name.replace(/_(count|sum|bucket)$/, '') : name;
@@ -102,7 +117,7 @@ test(
 );
 
 test('the buckets of a histogram grow up to its count', { skip }, async (t) => {
-  const families = parse(cacheMetrics(await statusOfAllTiers(t)));
+  const families = parse(workerMetrics({ caches: await statusOfAllTiers(t), starts }));
   const reads = families.find(({ name }) => name === 'thaw_cache_read_seconds');
   const ofOrigin = (reads?.samples ?? []).filter(([, labels]) => labels['tier'] === 'origin');
   const buckets = ofOrigin.filter(([name]) => name.endsWith('_bucket'));
@@ -118,7 +133,7 @@ test('the buckets of a histogram grow up to its count', { skip }, async (t) => {
 });
 
 test('without an agent, metrics say so', { skip }, () => {
-  const [up, ...others] = parse(cacheMetrics(undefined));
+  const [up, ...others] = parse(workerMetrics({ caches: undefined, starts: undefined }));
   assert.deepEqual([up?.samples, others], [[['thaw_agent_up', {}, '0.0']], []]);
 });
 

@@ -1,4 +1,4 @@
-/** The state of a worker's caches as metrics; `docs/metrics.md` lists them. */
+/** The state of a worker's caches and starts as metrics; `docs/metrics.md` lists them. */
 
 import type {
   CacheStatus,
@@ -9,6 +9,7 @@ import type {
   ZoneNodeStatus,
   ZoneStatus,
 } from '../cache/index.ts';
+import type { StartLimitsSnapshot } from '../functions/index.ts';
 import { PrometheusText, type Sample } from './prometheus-text.ts';
 
 /** Tiers as metrics name them. */
@@ -19,21 +20,46 @@ const tierNames: Readonly<Record<Tier, string>> = {
   origin: 'origin',
 };
 
-/** Metrics of a worker's caches; of one whose agent does not run, only that. */
-export function cacheMetrics(status: CacheStatus | undefined): string {
+/** What a worker tells of itself. */
+export interface WorkerState {
+  /** Undefined: its agent does not run. */
+  readonly caches: CacheStatus | undefined;
+  /** Undefined: no function was used yet. */
+  readonly starts: StartLimitsSnapshot | undefined;
+}
+
+/** Metrics of a worker's caches and starts; of one whose agent does not run, that and no caches. */
+export function workerMetrics({ caches, starts }: WorkerState): string {
   const text = new PrometheusText().gauge(
     'thaw_agent_up',
     'Whether the agent that serves reads runs: it does while images are open',
-    [{ value: status === undefined ? 0 : 1 }],
+    [{ value: caches === undefined ? 0 : 1 }],
   );
-  if (status !== undefined) {
-    addReads(text, status);
-    addLoader(text, status.loader);
-    addMemory(text, status.memory);
-    if (status.disk.state === 'on') addDisk(text, status.disk);
-    if (status.zone.state === 'on') addZone(text, status.zone);
+  if (caches !== undefined) {
+    addReads(text, caches);
+    addLoader(text, caches.loader);
+    addMemory(text, caches.memory);
+    if (caches.disk.state === 'on') addDisk(text, caches.disk);
+    if (caches.zone.state === 'on') addZone(text, caches.zone);
   }
+  if (starts !== undefined) addStarts(text, starts);
   return text.toString();
+}
+
+function addStarts(text: PrometheusText, starts: StartLimitsSnapshot): void {
+  text
+    .counter('thaw_cold_starts_total', 'Cold starts of functions that were let in', [
+      { value: starts.started },
+    ])
+    .gauge('thaw_cold_starts_in_flight', 'Cold starts under way', [{ value: starts.inFlight }])
+    .gauge('thaw_cold_starts_max', 'Cold starts that may be under way at a time', [
+      { value: starts.coldStartsMax },
+    ])
+    .counter(
+      'thaw_invokes_refused_total',
+      'Invokes refused, by the limit that they met',
+      samplesOf(starts.refused, 'limit'),
+    );
 }
 
 function samplesOf(values: Readonly<Record<string, number>>, label: string): readonly Sample[] {
