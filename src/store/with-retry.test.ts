@@ -7,6 +7,7 @@ import { memoryStore } from './testing/memory-store.ts';
 import { objectStoreConformance } from './testing/object-store-conformance.ts';
 import { seededRandom } from './testing/seeded-random.ts';
 import { withFaults } from './testing/with-faults.ts';
+import { withLimit } from './with-limit.ts';
 import { withRetry, type RetryOptions } from './with-retry.ts';
 
 const noSleep = async (): Promise<void> => {};
@@ -24,6 +25,14 @@ objectStoreConformance({
       random: seededRandom(6),
       sleep: noSleep,
     });
+    return { store, [Symbol.asyncDispose]: async () => {} };
+  },
+});
+
+objectStoreConformance({
+  name: 'retry over a limit over memory',
+  create: async () => {
+    const store = withRetry(withLimit(memoryStore(), 2), { random: () => 0.5, sleep: noSleep });
     return { store, [Symbol.asyncDispose]: async () => {} };
   },
 });

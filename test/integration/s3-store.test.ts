@@ -14,7 +14,10 @@ import {
 } from '@aws-sdk/client-s3';
 
 import { exitStatuses } from '../../src/cli/exit-status.ts';
+import { loadConfig } from '../../src/cli/config.ts';
+import { openStore } from '../../src/cli/open-store.ts';
 import { missingHere } from '../../src/device/testing/worker-fixture.ts';
+import { objectStoreConformance } from '../../src/store/testing/object-store-conformance.ts';
 import {
   radosgwMissing,
   radosgwRegion,
@@ -91,6 +94,17 @@ suite('images in a bucket', { skip: radosgwMissing }, () => {
   after(async () => {
     client.destroy();
     await rm(work, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 });
+  });
+
+  objectStoreConformance({
+    name: 'the bucket that commands open',
+    create: async () => {
+      const { endpoint } = server;
+      const url = `s3://${bucket}/tests/${crypto.randomUUID()}`;
+      const [, configPath = ''] = await withStore({ url, endpoint, region: radosgwRegion });
+      const store = await openStore(await loadConfig({ configPath }, {}));
+      return { store, [Symbol.asyncDispose]: async () => {} };
+    },
   });
 
   test('an image is published into the bucket alone, found whole, and read from it', async () => {

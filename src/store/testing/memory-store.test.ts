@@ -1,3 +1,4 @@
+import { countingStore } from './counting-store.ts';
 import { memoryStore } from './memory-store.ts';
 import { objectStoreConformance } from './object-store-conformance.ts';
 
@@ -13,5 +14,12 @@ objectStoreConformance({
   create: async () => {
     const store = memoryStore({ objectSizeMaxBytes: 1024 * 1024 });
     return { store, [Symbol.asyncDispose]: async () => {} };
+  },
+});
+
+objectStoreConformance({
+  name: 'counting over memory',
+  create: async () => {
+    return { store: countingStore(memoryStore()), [Symbol.asyncDispose]: async () => {} };
   },
 });

@@ -63,6 +63,6 @@ export class SimulatedDisk implements CacheTier {
   }
 }
 
-function keyOf({ ciphertextDigest }: ChunkName): string {
-  return toHex(ciphertextDigest);
+function keyOf({ ciphertextDigest, storedLengthBytes }: ChunkName): string {
+  return `${toHex(ciphertextDigest)}/${storedLengthBytes}`;
 }

@@ -1,5 +1,6 @@
 /** One worker's connection to a server that all workers share: closing it leaves the server alone. */
 
+import { untilAborted } from '../../../base/index.ts';
 import { ServerUnavailableError } from '../../errors.ts';
 import type { ZoneServer, ZoneServerState, ZoneServerStatus } from '../../zone-server.ts';
 import type { SimulatedZoneServer } from '../simulated-zone-server.ts';
@@ -10,7 +11,7 @@ const outstandingMax = 16;
 export class ZoneConnection implements ZoneServer {
   readonly #server: SimulatedZoneServer;
   #outstanding = 0;
-  #isClosed = false;
+  readonly #closing = new AbortController();
 
   constructor(server: SimulatedZoneServer) {
     this.#server = server;
@@ -39,17 +40,17 @@ export class ZoneConnection implements ZoneServer {
   }
 
   async close(): Promise<void> {
-    this.#isClosed = true;
+    this.#closing.abort(new ServerUnavailableError(this.id, 'it is closed'));
   }
 
   async #ask<T>(call: () => Promise<T>): Promise<T> {
-    if (this.#isClosed) throw new ServerUnavailableError(this.id, 'it is closed');
+    this.#closing.signal.throwIfAborted();
     if (this.#outstanding >= outstandingMax) {
       throw new ServerUnavailableError(this.id, 'too many requests are outstanding');
     }
     this.#outstanding += 1;
     try {
-      return await call();
+      return await untilAborted(call(), this.#closing.signal);
     } finally {
       this.#outstanding -= 1;
     }
