@@ -12,7 +12,7 @@ import type { Socket } from 'node:net';
 import { release, type Clock, type Timers } from '../base/index.ts';
 import { ServerUnavailableError } from './errors.ts';
 import type { MemcachedAddress } from './memcached-address.ts';
-import { authCommand, type Command, type Reply } from './memcached-protocol.ts';
+import { authCommand, challengeCommand, type Command, type Reply } from './memcached-protocol.ts';
 import { ReplyReader } from './memcached-reply-reader.ts';
 import { openSocket } from './memcached-socket.ts';
 
@@ -117,9 +117,9 @@ export class MemcachedConnection {
     return this.#state === 'ready';
   }
 
-  /** Requests without an answer, those abandoned included. */
+  /** Requests without an answer, those abandoned included; what gets the connection ready is none. */
   get outstanding(): number {
-    return this.#queue.length;
+    return this.#queue.length - (this.#state === 'authenticating' ? 1 : 0);
   }
 
   /**
@@ -169,12 +169,28 @@ export class MemcachedConnection {
       return;
     }
     this.#state = 'authenticating';
+    // A server that asks for no password is never told one: it would keep it where every client can read it.
+    this.#sendFirst(challengeCommand, (answer) => {
+      if (answer === 'asks') this.#authenticate(auth);
+      else this.#fail('it asks for no password, but one is configured; start it with -Y');
+    });
+  }
+
+  #authenticate({ user, password }: NonNullable<MemcachedAddress['auth']>): void {
+    this.#sendFirst(authCommand(user, password), (answer) => {
+      if (answer === 'accepted') this.#becomeReady();
+      else this.#fail('it refused the user or the password');
+    });
+  }
+
+  /** Before all that waits until the connection is ready. */
+  #sendFirst<Result>(command: Command<Result>, then: (result: Result) => void): void {
     const exchange: Exchange = {
-      command: authCommand(auth.user, auth.password),
+      command,
       sentMs: undefined,
       isAbandoned: false,
       sent: () => {},
-      resolve: () => this.#becomeReady(),
+      resolve: (result) => then(result as Result), // what this very command's `read` made
       reject: () => {}, // the connection ends
     };
     this.#queue.unshift(exchange);
@@ -242,10 +258,7 @@ export class MemcachedConnection {
     }
     const answer = exchange.command.read(reply);
     if (answer === undefined) {
-      const reason =
-        this.#state === 'authenticating'
-          ? 'it refused the user or the password'
-          : 'it gave an answer that the request does not have';
+      const reason = 'it gave an answer that the request does not have';
       exchange.reject(this.#unavailable(reason));
       this.#fail(reason);
     } else {

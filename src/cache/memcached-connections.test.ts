@@ -245,7 +245,9 @@ test('an answer that came while this process was held up is no reason to give up
 test('a server that does not get ready within a second is down', async () => {
   // It never answers the password.
   const address = { user: 'worker', password: 'secret' };
-  await using scripted = await startScriptedMemcached();
+  await using scripted = await startScriptedMemcached((line) =>
+    line === 'mn' ? 'CLIENT_ERROR unauthenticated\r\n' : undefined,
+  );
   const time = new VirtualTime();
   const server = new MemcachedServer({
     address: { ...scripted.address, auth: address },
@@ -253,11 +255,11 @@ test('a server that does not get ready within a second is down', async () => {
     timers: time,
   });
   const waiting = outcome(server.get('a', request()));
-  await (await scripted.connected(1)).heard(2);
+  await (await scripted.connected(1)).heard(3);
   await time.pass(1_010);
   assert.equal(await waiting, unavailable);
   assert.equal(server.state, 'down');
-  assert.deepEqual(scripted.connections[0]?.lines, ['set auth 0 0 13', 'worker secret']);
+  assert.deepEqual(scripted.connections[0]?.lines, ['mn', 'set auth 0 -1 13', 'worker secret']);
   await server.close();
 });
 

@@ -73,16 +73,33 @@ export const flushCommand: Command<undefined> = {
 };
 
 /**
- * Memcached's ASCII authentication (`-Y`): a `set` of any key, whose value is the user and the password. It MUST be the first command of
- * a connection to a server that wants it.
+ * Whether the server asks for a password (`-Y`): such a one refuses an `mn` before it got one, and the connection goes on. It MUST be the
+ * first command of a connection.
  */
-export function authCommand(user: string, password: string): Command<undefined> {
+export const challengeCommand: Command<'asks' | 'open'> = {
+  ...probeCommand,
+  read: (reply) => {
+    if (reply.kind !== 'line') return undefined;
+    if (reply.line === 'MN') return { result: 'open' };
+    return reply.line === 'CLIENT_ERROR unauthenticated' ? { result: 'asks' } : undefined;
+  },
+};
+
+/**
+ * Memcached's ASCII authentication (`-Y`): a `set` of any key, whose value is the user and the password. To a server that asks for none
+ * it is a `set` like another, and every client could read it: ask with `challengeCommand` first. As a second line the value is
+ * stored as expired already, which a server that asks for a password does not look at.
+ */
+export function authCommand(user: string, password: string): Command<'accepted' | 'refused'> {
   const secret = Buffer.from(`${user} ${password}`, 'utf8');
   return {
-    line: `set auth 0 0 ${secret.byteLength}\r\n`,
+    line: `set auth 0 -1 ${secret.byteLength}\r\n`,
     parts: [secret, lineEnd],
     hasValue: false,
-    read: readLine(['STORED']),
+    read: (reply) => {
+      if (reply.kind !== 'line') return undefined;
+      return { result: reply.line === 'STORED' ? 'accepted' : 'refused' };
+    },
   };
 }
 

@@ -148,6 +148,28 @@ suite('MemcachedServer on a server that fails', { skip: memcachedMissing }, () =
     assert.ok(!inspect(server, { depth: 9 }).includes(secret));
   });
 
+  test('a server that asks for no password is refused where one is configured, and is not told it', async () => {
+    await using memcached = await startMemcached();
+    const { address } = memcached;
+    const time = new VirtualTime();
+    const downs: string[] = [];
+    const server = new MemcachedServer({
+      address: { ...address, auth },
+      onDown: (reason) => downs.push(reason),
+      clock: time,
+      timers: time,
+    });
+    const refused = { ...unavailable, message: /it asks for no password, but one is configured/ };
+    await assert.rejects(server.get('key', request()), refused);
+    await assert.rejects(server.get('key', request()), refused);
+    assert.equal(server.state, 'down');
+    assert.deepEqual(downs, ['it asks for no password, but one is configured; start it with -Y']);
+    await server.close();
+    const anybody = new MemcachedServer({ address });
+    assert.equal(await anybody.get('auth', request()), undefined);
+    await anybody.close();
+  });
+
   test('a certificate of another authority is refused before the password is sent', async () => {
     await using subject = await start({ tls: true, auth }, (address) => ({ ...address, tls: {} }));
     await assert.rejects(subject.server.get('key', request()), unavailable);

@@ -45,6 +45,8 @@ export interface MemcachedServerOptions {
   readonly abandonedAgeMaxMs?: number;
   /** Without a byte although an answer is due. Default 5,000. */
   readonly silenceMaxMs?: number;
+  /** Called each time it goes down, with the reason: "it closed the connection". Has no secret in it. */
+  readonly onDown?: (reason: string) => void;
   readonly clock?: Clock;
   readonly timers?: Timers;
   /** For the jitter of probes: 0 (inclusive) to 1 (exclusive). Default `Math.random`. */
@@ -193,6 +195,7 @@ export class MemcachedServer implements ZoneServer {
     if (kind === 'unreachable') this.#tally.errors += 1;
     if (kind === 'broken' || kind === 'unreachable') {
       this.#downReason = reason;
+      if (this.state === 'up' && !this.#isClosed) this.#options.onDown?.(reason);
       this.#health.failed();
     }
   }

@@ -35,7 +35,7 @@ export async function openCaches(config: Config, deps: CacheDependencies): Promi
   return await openWorkerCaches({
     ...deps,
     originConcurrency: config.originConcurrency,
-    zoneSettings: async () => zoneSettings(config),
+    zoneSettings: async () => zoneSettings(config, deps.log),
     ...(sizeMaxBytes === 0
       ? {}
       : {
@@ -46,17 +46,19 @@ export async function openCaches(config: Config, deps: CacheDependencies): Promi
 }
 
 /**
- * The servers, and how to connect to them and to those that may be added later. Throws `ERR_CLI_USAGE` if a file that
+ * The servers, and how to connect to them and to those that may be added later. `log` is told of servers that go down. Throws `ERR_CLI_USAGE` if a file that
  * the configuration names cannot be read, or holds no password that memcached could know.
  */
-export async function zoneSettings(config: Config): Promise<ZoneSettings> {
+export async function zoneSettings(config: Config, log?: Log): Promise<ZoneSettings> {
   const { zoneServers, zoneFillBytesPerSecond, zoneCaFile } = config;
   const ca = await readSetting('zone.ca_file', zoneCaFile);
   const auth = await zoneAuth(config);
   const connect = ({ id, usesTls }: ZoneServerSetting): ZoneServer => {
     const { host, port } = parseMemcachedAddress(`memcached://${id}`);
     const tls = usesTls ? defined({ ca }) : undefined;
-    return new MemcachedServer({ address: defined({ host, port, tls, auth }) });
+    const onDown = (reason: string): void =>
+      log?.warn('a server of the zone is down', { server: id, reason });
+    return new MemcachedServer({ address: defined({ host, port, tls, auth }), onDown });
   };
   return { servers: zoneServerSettings(zoneServers, zoneFillBytesPerSecond), connect };
 }
