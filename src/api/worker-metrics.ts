@@ -261,8 +261,8 @@ const serverCountersBy: readonly (readonly [
     [
       'stripes',
       'What reads and repairs saw of the server',
-      ({ used, lost, missing, corrupt, unavailable, late, repaired }) => {
-        return { used, lost, missing, corrupt, unavailable, late, repaired };
+      ({ used, lost, missing, corrupt, forged, unavailable, late, repaired }) => {
+        return { used, lost, missing, corrupt, forged, unavailable, late, repaired };
       },
     ],
   ],

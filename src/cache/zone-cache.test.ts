@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { present, type Priority } from '../base/index.ts';
 import { parseStripe } from './stripe.ts';
 import { cacheTierConformance, namedChunk } from './testing/cache-tier-conformance.ts';
+import { forgeStripes } from './testing/forged-stripe.ts';
 import { SimulatedZone, type ReadEnd } from './testing/simulated-zone.ts';
 import type { SimulatedZoneServer } from './testing/simulated-zone-server.ts';
 
@@ -282,6 +283,58 @@ test('forgetting gives up what is queued, and ends although servers hang', async
   await zone.time.until(zone.cache.idle());
   assert.equal(zone.cache.status().fill.queueBytes, 0);
 });
+
+test('forgetting a chunk that one stripe spoils deletes that stripe, and counts it for its server', async () => {
+  const zone = await filledZone();
+  forgeStripes(zone.server(2));
+  await zone.time.until(zone.cache.forget(chunk.name));
+  assert.deepEqual(
+    zone.all.map(({ values }) => values.size),
+    [1, 1, 0, 1, 1],
+  );
+  assert.deepEqual(forgeriesOf(zone), [0, 0, 1, 0, 0]);
+  assert.equal((await read(zone)).found, 'right');
+});
+
+test('what two stripes spoil, or one stripe and a server that says nothing, is deleted as a whole', async () => {
+  const twice = await filledZone();
+  for (const index of [1, 2]) forgeStripes(twice.server(index));
+  const silent = await filledZone();
+  forgeStripes(silent.server(1));
+  silent.server(2).stop();
+  for (const zone of [twice, silent]) {
+    await zone.time.until(zone.cache.forget(chunk.name));
+    zone.server(2).resume();
+    await zone.time.pass(1000);
+    assert.ok(zone.all.every(({ values }) => values.size === 0));
+    assert.deepEqual(forgeriesOf(zone), [0, 0, 0, 0, 0]);
+  }
+});
+
+test('a server that forges again and again is not read from for ten minutes, and chunks do without it', async () => {
+  const zone = new SimulatedZone();
+  const chunks = Array.from({ length: 10 }, (_, seed) => namedChunk(seed, 4096));
+  await zone.fill(...chunks);
+  const forger = zone.server(3);
+  forgeStripes(forger);
+  const forgeries = new Map(forger.values);
+  for (const { name } of chunks.slice(0, 3)) await zone.time.until(zone.cache.forget(name));
+  assert.deepEqual(forgeriesOf(zone), [0, 0, 0, 3, 0]);
+  for (const other of chunks) {
+    assert.equal((await zone.time.until(zone.read(other))).found, 'right');
+  }
+  for (const [key, value] of forgeries) forger.values.set(key, value);
+  await zone.time.pass(600_000);
+  const before = forger.gets.hits;
+  const name = chunks[9]?.name ?? chunk.name;
+  await zone.time.until(zone.cache.forget(name));
+  assert.ok(forger.gets.hits > before);
+});
+
+/** By server, as the status has it. */
+function forgeriesOf(zone: SimulatedZone): readonly number[] {
+  return zone.cache.status().servers.map(({ forged }) => forged);
+}
 
 test('the time to ask elsewhere follows the p99 of late, between 5 and 100 ms', async () => {
   const zone = await filledZone();

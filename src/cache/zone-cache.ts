@@ -8,6 +8,8 @@
  */
 
 import {
+  Semaphore,
+  SingleFlight,
   assert,
   release,
   systemClock,
@@ -28,6 +30,7 @@ import type { CacheTier, ChunkName, TierRequest } from './cache-tier.ts';
 import { TierUnavailableError } from './errors.ts';
 import { encodeStripe, stripeHeaderRecord, stripeKey } from './stripe.ts';
 import { ZoneFill, type ChunkToWrite } from './zone-fill.ts';
+import { findForger } from './zone-forgery.ts';
 import { ZoneMembers, type ZoneMember, type ZoneNode } from './zone-members.ts';
 import type { RaceOutcome, StripeAnswer } from './zone-race.ts';
 import { ZoneReader, type Place, type ZoneRead } from './zone-reader.ts';
@@ -65,6 +68,8 @@ const writeDeadlineMs = 1000;
 
 /** A server that loses a stripe again within so long has a reason that writing it once more does not cure. */
 const repairRestMs = 60_000;
+/** Chunks that wait to know which stripe spoils them; three searches that find one server are enough to do without it. */
+const forgerySearchesMax = 8;
 /** About 1 MiB of names. */
 const repairEntriesMax = 4096;
 
@@ -82,6 +87,9 @@ export class ZoneCache implements CacheTier {
   readonly #repairs: RepairMemory;
   readonly #reads = { hits: 0, misses: 0, unavailable: 0, timeouts: 0 };
   readonly #stripes = { corrupt: 0, raced: 0, rebuilt: 0, repaired: 0 };
+  readonly #forgetting = new SingleFlight<string, void>();
+  /** One at a time: each asks for five stripes and hashes the chunk as often. */
+  readonly #searches = new Semaphore(1);
 
   constructor(options: ZoneCacheOptions) {
     this.#time = options.time ?? { ...systemClock, ...systemTimers };
@@ -146,11 +154,21 @@ export class ZoneCache implements CacheTier {
     return this.#fill.prime(this.#toWrite(this.#placeOf(chunk), ciphertext), signal);
   }
 
-  /** As `CacheTier` says: gives up what is queued of it, and deletes all its stripes. Takes a second at most. */
+  /**
+   * As `CacheTier` says: gives up what is queued of it, and deletes the stripe that spoils it, or all if that cannot be told. Takes
+   * a few seconds at most.
+   */
   async forget(chunk: ChunkName): Promise<void> {
-    const { key, nodes } = this.#placeOf(chunk);
+    const place = this.#placeOf(chunk);
+    await this.#forgetting.run(place.key, () => this.#forget(place));
+  }
+
+  async #forget(place: Place): Promise<void> {
+    const { key, nodes } = place;
     this.#fill.cancel(key);
-    await Promise.all(nodes.map((node) => this.#delete(node, key)));
+    const forger = await this.#forgerOf(place);
+    if (this.#fill.has(key)) return; // all of it is being written anew
+    await Promise.all((forger ? [forger] : nodes).map((node) => this.#delete(node, key)));
   }
 
   /** The p99 of the last half minute or so, within 5 and 100 ms; 20 ms as long as there were fewer than 100 reads. */
@@ -268,7 +286,8 @@ export class ZoneCache implements CacheTier {
   /** False if the stripe is not written, because there is a reason not to. */
   #repair({ chunk, key, node, stripes }: Repair): boolean {
     const { server, lane, counters } = node;
-    if (server.state === 'down' || this.#repairs.isResting(key, server.id)) return false;
+    if (server.state === 'down' || !node.isTrusted || this.#repairs.isResting(key, server.id))
+      return false;
     this.#repairs.remember(key, server.id);
     const index = missingIndex(stripes);
     const payload = payloadOf(encodeStripes(rebuildChunk(stripes)), index);
@@ -281,6 +300,30 @@ export class ZoneCache implements CacheTier {
       counters.repaired += 1;
       this.#stripes.repaired += 1;
     });
+  }
+
+  /** Undefined if it cannot be told, or if too many chunks have such a search ahead of theirs. */
+  async #forgerOf(place: Place): Promise<ZoneNode | undefined> {
+    if (this.#forgetting.size > forgerySearchesMax) return undefined;
+    return this.#searches.run(() => this.#findForger(place));
+  }
+
+  async #findForger({ chunk, key, nodes }: Place): Promise<ZoneNode | undefined> {
+    const releases = nodes.map((node) => node.hold());
+    try {
+      const position = await findForger({
+        servers: nodes.map(({ server }) => server),
+        key,
+        chunk,
+        deadlineMs: this.#readDeadlineMs,
+        timers: this.#time,
+      });
+      const forger = position === undefined ? undefined : nodes[position];
+      forger?.forged();
+      return forger;
+    } finally {
+      for (const release of releases) release();
+    }
   }
 
   /** Stripe i for the i-th server; four servers get no parity, fewer nothing. */

@@ -116,6 +116,11 @@ export class ZoneFill {
     return true;
   }
 
+  /** Whether stripes of the chunk are queued or being sent. */
+  has(key: string): boolean {
+    return this.#jobs.has(key);
+  }
+
   /** Gives up what is queued for the chunk; it may be queued anew at once. */
   cancel(key: string): void {
     const job = this.#jobs.get(key);

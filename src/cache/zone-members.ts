@@ -34,6 +34,8 @@ export interface NodeCounters {
   missing: number;
   /** What it gave was not the stripe that its name says. */
   corrupt: number;
+  /** What it gave was a whole stripe, but none of the chunk: somebody writes to it what no worker wrote. */
+  forged: number;
   /** It was down, refused, or its connection broke. */
   unavailable: number;
   /** It had not answered by a read's deadline. */
@@ -41,6 +43,10 @@ export interface NodeCounters {
   /** Stripes that were written to it anew. */
   repaired: number;
 }
+
+/** One may be an accident of a worker's memory; so many in so long are the server. */
+const forgeriesMax = 3;
+const distrustMs = 600_000;
 
 export class ZoneNode {
   readonly server: ZoneServer;
@@ -50,18 +56,35 @@ export class ZoneNode {
     lost: 0,
     missing: 0,
     corrupt: 0,
+    forged: 0,
     unavailable: 0,
     late: 0,
     repaired: 0,
   };
   /** Of answers that reads waited for or listened to, from when they asked. */
   readonly latency = new LatencyHistogram({ figures: 2 });
+  readonly #clock: Clock;
+  #forgeries: number[] = [];
   #uses = 0;
   #whenUnused: (() => void) | undefined;
 
-  constructor(server: ZoneServer, lane: FillLane) {
+  constructor(server: ZoneServer, lane: FillLane, clock: Clock) {
     this.server = server;
     this.lane = lane;
+    this.#clock = clock;
+  }
+
+  /** False for a while after it forged again and again: it is not read from then, as if it were down. */
+  get isTrusted(): boolean {
+    const since = this.#clock.monotonicMs() - distrustMs;
+    this.#forgeries = this.#forgeries.filter((atMs) => atMs > since);
+    return this.#forgeries.length < forgeriesMax;
+  }
+
+  /** A stripe of it was found forged. */
+  forged(): void {
+    this.counters.forged += 1;
+    if (this.isTrusted) this.#forgeries.push(this.#clock.monotonicMs());
   }
 
   /** Keeps the server from being closed until the returned function is called, once. */
@@ -150,6 +173,6 @@ export class ZoneMembers {
       clock: time,
       timers: time,
     });
-    return new ZoneNode(server, lane);
+    return new ZoneNode(server, lane, time);
   }
 }

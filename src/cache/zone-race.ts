@@ -34,8 +34,10 @@ export interface RaceOutcome {
   readonly isHeard: boolean;
 }
 
+export type RaceServer = Pick<ZoneServer, 'state' | 'get'>;
+
 export interface RaceOptions {
-  readonly servers: readonly ZoneServer[];
+  readonly servers: readonly RaceServer[];
   readonly key: string;
   readonly chunk: ChunkName;
   readonly deadlineMs: number;
@@ -110,7 +112,7 @@ class StripeRace {
     }
   }
 
-  async #hear(position: number, server: ZoneServer): Promise<void> {
+  async #hear(position: number, server: RaceServer): Promise<void> {
     const answer = await this.#answerOf(position, server);
     if (this.#abort.signal.aborted) return;
     this.#answers[position] = answer;
@@ -146,7 +148,7 @@ class StripeRace {
     return this.#answers.some(({ kind }) => kind === 'pending');
   }
 
-  async #answerOf(position: number, server: ZoneServer): Promise<StripeAnswer> {
+  async #answerOf(position: number, server: RaceServer): Promise<StripeAnswer> {
     let waitedMs = 0;
     for (let waitMs = 1; ; waitMs *= 2) {
       const answer = await this.#ask(position, server);
@@ -157,7 +159,7 @@ class StripeRace {
     }
   }
 
-  async #ask(position: number, server: ZoneServer): Promise<StripeAnswer> {
+  async #ask(position: number, server: RaceServer): Promise<StripeAnswer> {
     const { key, chunk, time, onAnswer } = this.#options;
     const request = this.#request;
     const askedMs = time.monotonicMs();

@@ -8,9 +8,10 @@
 import { LatencyHistogram, RecentLatency, type Clock, type Timers } from '../base/index.ts';
 import { dataStripeCount } from '../erasure/index.ts';
 import type { ChunkName, TierRequest } from './cache-tier.ts';
+import { ServerUnavailableError } from './errors.ts';
 import { PriorityGate, type GatePlaces, type Ticket } from './priority-gate.ts';
 import type { ZoneNode } from './zone-members.ts';
-import { raceStripes, type RaceOutcome, type StripeAnswer } from './zone-race.ts';
+import { raceStripes, type RaceOutcome, type RaceServer, type StripeAnswer } from './zone-race.ts';
 
 /** A chunk, and the servers where its stripes lie. */
 export interface Place {
@@ -184,7 +185,7 @@ export class ZoneReader {
     const releases = nodes.map((node) => node.hold());
     this.#inFlight += 1;
     const race = {
-      servers: nodes.map(({ server }) => server),
+      servers: nodes.map((node) => (node.isTrusted ? node.server : distrusted(node.server.id))),
       key,
       chunk,
       deadlineMs: this.#options.deadlineMs,
@@ -215,6 +216,17 @@ export class ZoneReader {
 }
 
 type Late = [position: number, answer: StripeAnswer, stripes: RaceOutcome['stripes']];
+
+/** In the place of a server that forges. */
+function distrusted(serverId: string): RaceServer {
+  const reason = 'it gave stripes that no worker wrote, and is not asked for ten minutes';
+  return {
+    state: 'down',
+    get: async () => {
+      throw new ServerUnavailableError(serverId, reason);
+    },
+  };
+}
 
 function placesFor(serverCount: number): GatePlaces {
   const places = Math.max(readsMin, Math.floor(readsPerServer * serverCount));

@@ -62,6 +62,7 @@ const serverColumns: readonly Column<ZoneNodeStatus>[] = [
   ['RACED', ({ lost }) => lost],
   ['REPAIRED', ({ repaired }) => repaired],
   ['CORRUPT', ({ corrupt }) => corrupt],
+  ['FORGED', ({ forged }) => forged],
   ['LATE', ({ late }) => late],
   ['ABANDONED', ({ abandoned }) => abandoned],
   ['REFUSED', ({ refused }) => refused],

@@ -17,7 +17,7 @@ import { sealChunk } from '../../../chunk/index.ts';
 import { chunkObjectName } from '../../../store/index.ts';
 import { seededRandom } from '../../../store/testing/seeded-random.ts';
 import type { Tier } from '../../chunk-loader.ts';
-import { encodeStripe, stripeHeaderRecord, stripeHeaderSizeBytes } from '../../stripe.ts';
+import { forgeStripes } from '../forged-stripe.ts';
 import { SimulatedZoneServer } from '../simulated-zone-server.ts';
 import { below, logNormal, oneOf, zipf, type Random } from './randomness.ts';
 import { healthyOrigin, SimulatedOrigin } from './simulated-origin.ts';
@@ -83,15 +83,6 @@ function makeChunks(random: Random, count: number): MadeChunk[] {
     const { ciphertext, ...ref } = { ...sealed, rootId, lengthMaxBytes: slotSizeBytes };
     return { index, plaintext, ciphertext, ref };
   });
-}
-
-/** A stripe of the same chunk and index, well-formed, with a bit of its payload changed. */
-function forgedStripe(value: Uint8Array): Uint8Array {
-  const fields = stripeHeaderRecord.decode(value);
-  const payload = value.slice(stripeHeaderSizeBytes);
-  payload[0] = (payload[0] ?? 0) ^ 1;
-  const chunk = { ciphertextDigest: fields.chunk_name, storedLengthBytes: fields.chunk_length };
-  return Buffer.concat(encodeStripe(chunk, fields.stripe_index, payload));
 }
 
 class CacheSimulation {
@@ -287,7 +278,7 @@ class CacheSimulation {
       [`${server.id} is quick`, () => (server.delayMs = () => logNormal(this.#random, 0.5, 0.6))],
       [`${server.id} misbehaves`, () => (server.faults = this.#serverFaults())],
       [`${server.id} behaves`, () => (server.faults = {})],
-      [`${server.id} forges`, () => this.#forge(server)],
+      [`${server.id} forges`, () => forgeStripes(server, 20)],
       [`${server.id} comes or goes`, () => this.#changeMembers(server)],
       ['a disk rots', () => worker.disk.rot(20)],
       ['a disk stalls', () => (worker.disk.isStalled = !worker.disk.isStalled)],
@@ -314,13 +305,6 @@ class CacheSimulation {
       truncates: share(),
       ignoresAbort: share(),
     };
-  }
-
-  /** Changes some stripes and their checksums with them: only the digest of the whole chunk can tell. */
-  #forge(server: SimulatedZoneServer): void {
-    for (const [key, value] of [...server.values].slice(0, 20)) {
-      server.values.set(key, forgedStripe(value));
-    }
   }
 
   #changeMembers(server: SimulatedZoneServer): void {
