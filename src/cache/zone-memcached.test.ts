@@ -78,6 +78,13 @@ cacheTierConformance({
     return {
       tier: zone.cache,
       settled: () => zone.cache.idle(),
+      // Stripes that are what they say, of bytes that are not what the name says: only who verifies the chunk can tell.
+      damage: async (name) => {
+        const { signal } = new AbortController();
+        assert.ok(
+          await zone.cache.prime(name, Buffer.alloc(name.storedLengthBytes, 1), { signal }),
+        );
+      },
       breakDown: async () => {
         await Promise.all(zone.servers.slice(0, 3).map((server) => server.kill()));
       },
