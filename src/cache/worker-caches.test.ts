@@ -135,6 +135,27 @@ test('the zone comes and goes with its servers, each reached as its own setting 
   );
 });
 
+test('a list of servers that is refused leaves those of before in place', async () => {
+  await using caches = await openWorkerCaches({
+    store,
+    log: silentLog,
+    zoneSettings: async () => ({
+      servers: [],
+      connect: ({ id }) => new MemcachedServer({ address: { host: '127.0.0.1', port: 1 }, id }),
+    }),
+  });
+  assert.throws(() => caches.setZoneServers(serversOf(1, 1)), { code: 'ERR_INTERNAL' });
+  assert.deepEqual(caches.status().zone, { state: 'off' });
+  caches.setZoneServers(serversOf(1, 2, 3, 4, 5));
+  assert.throws(() => caches.setZoneServers(serversOf(6, 6)), { code: 'ERR_INTERNAL' });
+  const { zone } = caches.status();
+  assert.ok(zone.state === 'on');
+  assert.deepEqual(
+    zone.servers.map(({ id }) => id),
+    serversOf(1, 2, 3, 4, 5).map(({ id }) => id),
+  );
+});
+
 test('a zone whose settings cannot be read is left out, and nobody is kept from serving', async () => {
   await using caches = await openWorkerCaches({
     store,

@@ -51,7 +51,7 @@ export interface WorkerCaches extends AsyncDisposable {
   status(): TiersStatus;
   /**
    * The zone's servers from now on; none: no zone. Reads under way end where they began. Throws
-   * `ERR_CACHE_TIER_UNAVAILABLE` if this worker knows no way to reach them.
+   * `ERR_CACHE_TIER_UNAVAILABLE` if this worker knows no way to reach them. After a throw the servers are those of before.
    */
   setZoneServers(servers: readonly ZoneServerSetting[]): void;
   /** Forgets every chunk on disk, if there is a disk. */
@@ -92,8 +92,14 @@ class AssembledCaches implements WorkerCaches {
     if (!('value' in this.#zone)) {
       throw new TierUnavailableError('zone', this.#zone.reason ?? 'this worker has none');
     }
-    this.#zoneServers = byId(servers);
-    this.#zone.value.setServers(servers);
+    const before = this.#zoneServers;
+    this.#zoneServers = byId(servers); // `connect` looks them up
+    try {
+      this.#zone.value.setServers(servers);
+    } catch (thrown) {
+      this.#zoneServers = before;
+      throw thrown;
+    }
     this.loader.setTiers(this.#tiers());
   }
 
