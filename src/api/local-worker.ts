@@ -192,7 +192,7 @@ function cacheCalls(options: LocalWorkerOptions): CacheCalls {
     dropCaches: async ({ caches } = {}) => {
       const { functions, roots } = await options.runtime();
       await functions.endIdle();
-      await roots.dropCaches(caches);
+      return await roots.dropCaches(caches);
     },
     cacheStatus: async () => (await options.runningAgent())?.cacheStatus(),
     reloadZone: async (request) => await options.reloadZone(request),

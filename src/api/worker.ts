@@ -152,9 +152,12 @@ export interface Worker extends AsyncDisposable {
   functionLogs(request: FunctionRequest & { readonly maxBytes: number }): Promise<string>;
   /**
    * Ends idle instances, unmounts what is idle and forgets the chunks in the caches named, by default all that this worker
-   * keeps: the next start is cold. What the zone has stays there for the other workers.
+   * keeps: the next start is cold. What the zone has stays there for the other workers. Resolves with those that there were to
+   * drop: the disk may be off.
    */
-  dropCaches(request?: { readonly caches?: readonly DroppableCache[] }): Promise<void>;
+  dropCaches(request?: {
+    readonly caches?: readonly DroppableCache[];
+  }): Promise<readonly DroppableCache[]>;
   /** Undefined if no agent runs: then nothing is cached in memory and nobody reads. Starts none. */
   cacheStatus(): Promise<CacheStatus | undefined>;
   /** Cold starts in flight and what was refused. Undefined as long as no call needed functions: starts nothing. */

@@ -43,6 +43,7 @@ test('without disk and zone every chunk comes from the origin, and the status sa
     loader.tiers.map(({ tier }) => tier),
     ['origin'],
   );
+  assert.equal(await caches.dropDisk(), false);
   assert.throws(() => caches.setZoneServers(serversOf(1)), { code: 'ERR_CACHE_TIER_UNAVAILABLE' });
 });
 

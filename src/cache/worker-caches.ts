@@ -54,8 +54,8 @@ export interface WorkerCaches extends AsyncDisposable {
    * `ERR_CACHE_TIER_UNAVAILABLE` if this worker knows no way to reach them. After a throw the servers are those of before.
    */
   setZoneServers(servers: readonly ZoneServerSetting[]): void;
-  /** Forgets every chunk on disk, if there is a disk. */
-  dropDisk(): Promise<void>;
+  /** Forgets every chunk on disk. False if there is no disk, or none that could be opened. */
+  dropDisk(): Promise<boolean>;
 }
 
 /** A part that was asked for, or why there is none. */
@@ -103,8 +103,10 @@ class AssembledCaches implements WorkerCaches {
     this.loader.setTiers(this.#tiers());
   }
 
-  async dropDisk(): Promise<void> {
-    if ('value' in this.#disk) await this.#disk.value.drop();
+  async dropDisk(): Promise<boolean> {
+    if (!('value' in this.#disk)) return false;
+    await this.#disk.value.drop();
+    return true;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -93,9 +93,14 @@ export class AgentClient {
     return (await this.#call(agentCall.counters, image)) as ReadCounters;
   }
 
-  /** Forgets the chunks in memory, on disk or both, which is the default. */
-  async dropCaches(caches: readonly DroppableCache[] = droppableCaches): Promise<void> {
-    await this.#call(agentCall.drop, { caches });
+  /** Forgets the chunks in memory, on disk or both, which is the default. Those of them that there are: the disk may be off. */
+  async dropCaches(
+    caches: readonly DroppableCache[] = droppableCaches,
+  ): Promise<readonly DroppableCache[]> {
+    const { dropped } = (await this.#call(agentCall.drop, { caches })) as {
+      readonly dropped: readonly DroppableCache[];
+    };
+    return dropped;
   }
 
   async cacheStatus(): Promise<CacheStatus> {

@@ -193,9 +193,14 @@ class Agent {
     return { memory: this.#slab.status, ...this.#options.caches.status() };
   }
 
-  async #drop(caches: readonly DroppableCache[]): Promise<void> {
-    if (caches.includes('memory')) this.#slab.clear();
-    if (caches.includes('disk')) await this.#options.caches.dropDisk();
+  async #drop(caches: readonly DroppableCache[]): Promise<{ dropped: readonly DroppableCache[] }> {
+    const dropped: DroppableCache[] = [];
+    if (caches.includes('memory')) {
+      this.#slab.clear();
+      dropped.push('memory');
+    }
+    if (caches.includes('disk') && (await this.#options.caches.dropDisk())) dropped.push('disk');
+    return { dropped };
   }
 
   async #setZoneServers(servers: readonly ZoneServerSetting[]): Promise<void> {

@@ -52,9 +52,9 @@ export interface RootMounts {
   counters(image: ImageRef): Promise<ReadCounters>;
   /**
    * Unmounts what nobody holds and forgets every chunk that the worker holds in memory and on disk, or in those named, so
-   * that the next start is cold.
+   * that the next start is cold. Resolves with those that there were to drop: the disk may be off.
    */
-  dropCaches(caches?: readonly DroppableCache[]): Promise<void>;
+  dropCaches(caches?: readonly DroppableCache[]): Promise<readonly DroppableCache[]>;
   /** Unmounts everything that this object mounted. */
   close(): Promise<void>;
 }

@@ -90,9 +90,9 @@ describe('an agent with a disk and a zone of five servers', { skip }, () => {
     assert.equal(later.misses, memory.misses);
     assert.ok(later.hits >= memory.hits + chunkCount);
 
-    await agent.dropCaches(['memory']);
+    assert.deepEqual(await agent.dropCaches(['memory']), ['memory']);
     assertHadAll((await readAll())('l1-disk'));
-    await agent.dropCaches();
+    assert.deepEqual(await agent.dropCaches(), ['memory', 'disk']);
     assertHadAll((await readAll())('l2'));
   });
 

@@ -59,9 +59,9 @@ class Roots implements RootMounts {
     return this.#options.agent.counters(image);
   }
 
-  async dropCaches(caches?: readonly DroppableCache[]): Promise<void> {
+  async dropCaches(caches?: readonly DroppableCache[]): Promise<readonly DroppableCache[]> {
     await Promise.all([...this.#roots.values()].map((root) => this.#unmountIfIdle(root)));
-    await this.#options.agent.dropCaches(caches);
+    return await this.#options.agent.dropCaches(caches);
   }
 
   async close(): Promise<void> {

@@ -63,8 +63,11 @@ async function drop(context: CliContext, options: DropOptions): Promise<void> {
     ...(disk === true ? ['disk' as const] : []),
   ];
   const caches: readonly DroppableCache[] = named.length === 0 ? ['memory', 'disk'] : named;
-  await worker.dropCaches({ caches });
-  context.print({ dropped: caches }, options.json, () => `${caches.join('\n')}\n`);
+  const dropped = await worker.dropCaches({ caches });
+  if (disk === true && !dropped.includes('disk')) {
+    context.log.warn('nothing dropped on disk: it is off, "thaw cache status" says why');
+  }
+  context.print({ dropped }, options.json, () => dropped.map((cache) => `${cache}\n`).join(''));
 }
 
 async function reload(context: CliContext, options: JsonOption): Promise<void> {

@@ -126,7 +126,7 @@ export class SimulatedWorker {
     this.mounts = {
       acquire: (image) => this.#acquire(image),
       counters: (image) => this.#counters(image),
-      dropCaches: async () => {},
+      dropCaches: async () => [],
       close: async () => {},
     };
     this.sandboxes = {
