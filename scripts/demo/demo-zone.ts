@@ -5,7 +5,7 @@ import { startMemcached, type Memcached } from '../../src/cache/testing/memcache
 
 /** Five on this machine are for show: in a zone each has a machine of its own, and flash. */
 const serverCount = 5;
-const serverMemoryMebibytes = 128;
+const serverSize = { memoryMebibytes: 128, extstoreMebibytes: 256 };
 
 export interface DemoZone extends AsyncDisposable {
   /** As in the configuration. */
@@ -21,7 +21,7 @@ export async function startDemoZone(): Promise<DemoZone | undefined> {
   const started: Memcached[] = [];
   try {
     for (let count = 0; count < serverCount; count += 1) {
-      started.push(servers.use(await startMemcached({ memoryMebibytes: serverMemoryMebibytes })));
+      started.push(servers.use(await startMemcached(serverSize)));
     }
   } catch (thrown) {
     await servers.disposeAsync();

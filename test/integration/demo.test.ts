@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 
+import { memcachedMissing } from '../../src/cache/testing/memcached.ts';
 import { endOf, leftInKernel, type ThawRun } from '../support/thaw.ts';
 
 const launch = join(import.meta.dirname, '../../scripts/launch');
@@ -47,7 +48,7 @@ async function processesNaming(text: string): Promise<readonly string[]> {
 }
 
 test(
-  'the demo publishes two images and starts a function of each, cold and warm',
+  'the demo publishes two images, starts a function of each, cold and warm, and shows the tiers',
   {
     skip: missing,
   },
@@ -64,12 +65,22 @@ test(
       uniqueToSecond > 0 && uniqueToSecond <= 3,
       `${uniqueToSecond} chunks for another app`,
     );
-    assert.equal(stdout.match(/cold start/g)?.length, 2);
+    const hasZone = memcachedMissing === false;
+    assert.equal(stdout.match(/cold start/g)?.length, hasZone ? 5 : 2);
     assert.equal(stdout.match(/: warm/g)?.length, 2);
     const content = /content +([\d.]+) MiB/.exec(stdout)?.[1];
     assert.ok(Number(content) >= 150, `an image of ${content} MiB`);
     for (const [, chunksRead] of stdout.matchAll(/read +(\d+) of \d+ chunks/g)) {
       assert.ok(Number(chunksRead) < stored / 2, 'a start reads a part of the image');
+    }
+    const sources = [...stdout.matchAll(/chunks from +(.*)/g)].map(([, source]) => source);
+    assert.match(sources[0] ?? '', /^the origin \d+$/);
+    if (hasZone) {
+      assert.match(sources.at(-3) ?? '', /^the worker's disk \d+/);
+      assert.match(sources.at(-2) ?? '', /the zone \d{2,}/);
+      assert.match(sources.at(-1) ?? '', /the zone \d{2,}/, 'with a server stopped');
+    } else {
+      assert.match(stdout, /memcached, which is not installed/);
     }
     assert.deepEqual(left, []);
   },

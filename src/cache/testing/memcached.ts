@@ -3,7 +3,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -90,7 +90,6 @@ export class Memcached implements AsyncDisposable {
 export async function startMemcached(options: MemcachedOptions = {}): Promise<Memcached> {
   const dir = await mkdtemp(join(tmpdir(), 'thaw-memcached-'));
   try {
-    await chmod(dir, 0o777); // memcached gives up being root before it opens its files
     return new Memcached(dir, options, await start(dir, options, await describe(dir, options)));
   } catch (thrown) {
     await rm(dir, { recursive: true, force: true });
@@ -104,9 +103,11 @@ async function describe(dir: string, options: MemcachedOptions): Promise<Memcach
   if (auth) await writeFile(join(dir, 'users'), `${auth.user}:${auth.password}\n`);
   if (tls !== true) return { host, port: 0, ...(auth && { auth }) };
   const { certificate } = await makeCertificate(dir);
-  await chmod(join(dir, 'key.pem'), 0o644);
   return { host, port: 0, tls: { ca: certificate }, ...(auth && { auth }) };
 }
+
+/** On a busy machine it takes a second. */
+const startMaxMs = 60_000;
 
 interface Started {
   readonly child: ChildProcess;
@@ -123,6 +124,7 @@ async function start(
     stdio: 'ignore',
     env: { ...process.env, MEMCACHED_PORT_FILENAME: portFile },
   });
+  const endMs = performance.now() + startMaxMs;
   for (;;) {
     const port = address.port === 0 ? await readPort(portFile) : address.port;
     if (port !== undefined && (await answers({ ...address, port }))) {
@@ -130,6 +132,10 @@ async function start(
     }
     const ended = child.exitCode ?? child.signalCode;
     if (ended !== null) throw new Error(`memcached ended with ${ended}`);
+    if (performance.now() > endMs) {
+      child.kill('SIGKILL');
+      throw new Error(`memcached does not answer after ${startMaxMs} ms`);
+    }
     await delay(5);
   }
 }
@@ -144,7 +150,8 @@ function argsOf(
   const certificate = `ssl_chain_cert=${join(dir, 'certificate.pem')},ssl_key=${join(dir, 'key.pem')}`;
   const args = ['-l', host, '-p', port === 0 ? '-1' : `${port}`, '-U', '0', '-I', '1m', '-t', '2'];
   args.push('-m', `${memoryMebibytes}`);
-  if (process.getuid?.() === 0) args.push('-u', 'nobody');
+  // Nobody else may enter a folder of temporary files of root's.
+  if (process.getuid?.() === 0) args.push('-u', 'root');
   if (ext !== undefined) args.push('-o', extstore);
   if (auth !== undefined) args.push('-Y', join(dir, 'users'));
   if (tls === true) args.push('-Z', '-o', certificate);
