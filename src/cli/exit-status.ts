@@ -174,6 +174,7 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_FUNCTION_NOT_FOUND: 'notFound',
   ERR_FUNCTION_NO_COMMAND: 'usage',
   ERR_FUNCTION_PAYLOAD_TOO_LARGE: 'usage',
+  ERR_FUNCTION_START_TIMEOUT: 'unreachable',
   ERR_FUNCTION_STOPPED: 'conflict',
   ERR_FUNCTION_THROTTLED: 'throttled',
 

@@ -45,8 +45,8 @@ export interface FunctionLimits {
   /** An instance that has served nothing for this long is ended. Default 600,000. */
   readonly idleTimeoutMs: number;
   /**
-   * How long a runtime may take to ask for its first event, unless the function's timeout is
-   * longer. Default 10,000.
+   * How long a root may take to open, and after that a runtime to ask for its first event, unless
+   * the function's timeout is longer. Default 10,000.
    */
   readonly initTimeoutMs: number;
   /** A function's log takes up to twice this. Default 10 MiB. */

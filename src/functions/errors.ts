@@ -128,6 +128,20 @@ export class FunctionThrottledError extends ThawError {
   }
 }
 
+/** Its image did not open in time: the origin is slow or stalls. */
+export class FunctionStartTimeoutError extends ThawError {
+  constructor(name: string, limitMs: number) {
+    super({
+      code: 'ERR_FUNCTION_START_TIMEOUT',
+      fault: 'environment',
+      message:
+        `Cannot start function "${name}": its image was not open within ${limitMs} ms; ` +
+        '"thaw doctor" tries the store',
+      retryable: true,
+    });
+  }
+}
+
 /** An invoke was cut off from our side: its function was removed, or the worker is stopping. */
 export class FunctionStoppedError extends ThawError {
   constructor(why: string) {

@@ -6,9 +6,10 @@
 
 import { errorMessage, present, type Clock, type Log, type Timers } from '../base/index.ts';
 import type { FunctionRecord, ImageRecord } from '../catalog/index.ts';
-import type { RootMounts } from '../device/index.ts';
+import type { MountedRoot, RootMounts } from '../device/index.ts';
 import type { ImageDocument } from '../publish/index.ts';
 import type { Invocation, Sandbox, SandboxExit, SandboxFactory } from '../sandbox/index.ts';
+import { FunctionStartTimeoutError } from './errors.ts';
 import { functionProcess, logStreamName, type FunctionHost } from './function-process.ts';
 import type { InvokePhase } from './function-service.ts';
 import type { PoolInstance } from './instance-pool.ts';
@@ -36,6 +37,12 @@ export interface InstanceOf {
 }
 
 type TimelineMs = Partial<Record<InvokePhase, number>>;
+
+interface OpenRoot {
+  readonly rootPath: string;
+  readonly document: ImageDocument;
+  readonly timelineMs: TimelineMs;
+}
 
 /** `failure`: the function itself did not come up; `timelineMs` has the phases up to there. */
 export interface InstanceStart {
@@ -76,11 +83,11 @@ export class FunctionInstance implements PoolInstance {
 
   /**
    * Once, and to its end before `end()`. Throws what opening, mounting or starting throws,
-   * `ERR_FUNCTION_NO_COMMAND`, and the reason of a stop.
+   * `ERR_FUNCTION_NO_COMMAND`, `ERR_FUNCTION_START_TIMEOUT`, and the reason of a stop.
    */
   async start(): Promise<InstanceStart> {
     const { clock } = this.#deps;
-    const { rootPath, document, timelineMs: opening } = await this.#openRoot();
+    const { rootPath, document, timelineMs: opening } = await this.#untilOpen();
     this.#checkStopped();
     const createdAtMs = clock.monotonicMs();
     const sandbox = await this.#createSandbox(rootPath, document);
@@ -131,21 +138,26 @@ export class FunctionInstance implements PoolInstance {
     return this.#ending;
   }
 
+  /** An origin that stalls is not the function's failure, but keeps no start waiting for ever. */
+  async #untilOpen(): Promise<OpenRoot> {
+    const limitMs = this.#initLimitMs;
+    const bounded = await this.#bounded(limitMs, (signal) => this.#openRoot(signal));
+    if ('value' in bounded) return bounded.value;
+    throw new FunctionStartTimeoutError(this.#of.record.name, limitMs);
+  }
+
   /**
    * The image's document and its mount at the same time; a mount whose image has no document is
-   * given back.
+   * given back. So is, at once, one that comes after `signal` was aborted.
    */
-  async #openRoot(): Promise<{
-    readonly rootPath: string;
-    readonly document: ImageDocument;
-    readonly timelineMs: TimelineMs;
-  }> {
+  async #openRoot(signal: AbortSignal): Promise<OpenRoot> {
     const { image } = this.#of;
-    const [document, root] = await Promise.allSettled([
-      this.#deps.imageDocument(image),
-      this.#deps.mounts.acquire(image),
-    ]);
-    if (root.status === 'fulfilled') this.#resources.use(root.value);
+    const acquired = this.#deps.mounts.acquire(image).then(async (root) => {
+      if (signal.aborted) await this.#giveBack(root);
+      else this.#resources.use(root);
+      return root;
+    });
+    const [document, root] = await Promise.allSettled([this.#deps.imageDocument(image), acquired]);
     if (document.status === 'rejected') throw document.reason;
     if (root.status === 'rejected') throw root.reason;
     const { open, attach, mount } = root.value.timelineMs;
@@ -156,6 +168,14 @@ export class FunctionInstance implements PoolInstance {
       document: document.value,
       timelineMs: Object.fromEntries(phases),
     };
+  }
+
+  async #giveBack(root: MountedRoot): Promise<void> {
+    try {
+      await root[Symbol.asyncDispose]();
+    } catch (thrown) {
+      this.#warn('give back the root of', thrown);
+    }
   }
 
   async #createSandbox(rootPath: string, document: ImageDocument): Promise<Sandbox> {
@@ -181,12 +201,14 @@ export class FunctionInstance implements PoolInstance {
   /**
    * Lambda gives an initialisation 10 s, and one that takes longer a second try within the
    * function's timeout. A runtime that needs long comes up in one try here, within the longer of
-   * the two.
+   * the two; and so long at most may its root take to open before.
    */
+  get #initLimitMs(): number {
+    return Math.max(this.#deps.initTimeoutMs, this.#of.record.timeoutSeconds * 1000);
+  }
+
   async #untilReady(sandbox: Sandbox): Promise<{ readonly failure?: FunctionFailure }> {
-    const timeoutMs = this.#of.record.timeoutSeconds * 1000;
-    const limitMs = Math.max(this.#deps.initTimeoutMs, timeoutMs);
-    const bounded = await this.#bounded(limitMs, () => sandbox.runtimeApi.ready);
+    const bounded = await this.#bounded(this.#initLimitMs, () => sandbox.runtimeApi.ready);
     if ('failure' in bounded) return bounded;
     const { initError } = bounded.value;
     if (initError === undefined) return {};

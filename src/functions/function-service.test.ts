@@ -8,6 +8,7 @@ import { manifestIds, openServiceFixture, parsed } from './testing/service-fixtu
 import {
   never,
   respond,
+  stallMs,
   type ProcessControl,
   type Program,
   type SimulatedWorker,
@@ -405,6 +406,44 @@ test('a start that fails or is stopped is in flight no more', async () => {
   await fixture.time.until(fixture.service.remove('default', 'hello'));
   await stopped;
   assert.equal(fixture.service.startLimits().inFlight, 0);
+});
+
+test('a root that does not open in time ends the start, and is given back when it comes', async () => {
+  await using fixture = await openServiceFixture({
+    program: () => echo,
+    service: { limits: { initTimeoutMs: 2000, coldStartsMax: 1 } },
+  });
+  const { worker, time, service } = fixture;
+  await fixture.create(); // its timeout is 3 s
+  worker.faults.add('stall');
+  const failed = assert.rejects(fixture.start(), hasCode('ERR_FUNCTION_START_TIMEOUT'));
+  await time.pass(2990);
+  assert.equal(service.startLimits().inFlight, 1);
+  await time.pass(20);
+  await failed;
+  assert.equal(service.startLimits().inFlight, 0);
+  worker.faults.clear();
+  assert.equal((await fixture.invoke({})).coldStart, true, 'its place is free');
+  await time.until(service.endIdle());
+  await time.pass(stallMs);
+  assertNothingLeft(worker);
+  assert.deepEqual(fixture.warnings, []);
+});
+
+test('remove() does not wait for a root that does not open; it is given back when it comes', async () => {
+  await using fixture = await openServiceFixture({ program: () => echo });
+  const { worker, time } = fixture;
+  await fixture.create();
+  worker.faults.add('stall');
+  const stopped = assert.rejects(fixture.start(), hasCode('ERR_FUNCTION_STOPPED'));
+  await time.pass(100);
+  await fixture.service.remove('default', 'hello');
+  await stopped;
+  assert.equal(fixture.service.startLimits().inFlight, 0);
+  worker.faults.add('release');
+  await time.pass(stallMs);
+  assertNothingLeft(worker);
+  assert.match(fixture.warnings.join(''), /Cannot give back the root of an instance/);
 });
 
 test('a full worker ends the instance that is idle longest, and refuses when none is idle', async () => {

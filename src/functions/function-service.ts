@@ -64,7 +64,8 @@ export interface FunctionService {
    * Resolves also when the function fails: then the payload is the error object that Lambda gives.
    * A response that is no JSON is handed on as it is. Throws `ERR_FUNCTION_NOT_FOUND`,
    * `ERR_FUNCTION_BAD_PAYLOAD`, `ERR_FUNCTION_PAYLOAD_TOO_LARGE`, `ERR_FUNCTION_THROTTLED`
-   * (retryable), `ERR_FUNCTION_STOPPED`, and what mounting or starting throws.
+   * (retryable), `ERR_FUNCTION_START_TIMEOUT` (retryable), `ERR_FUNCTION_STOPPED`, and what
+   * mounting or starting throws.
    */
   invoke(request: InvokeRequest): Promise<InvokeResult>;
   /**

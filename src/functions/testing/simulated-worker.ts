@@ -100,8 +100,11 @@ export class SimulatedSandbox implements Sandbox {
   }
 }
 
-/** What goes wrong, by what is being done; thrown instead of doing it. */
-export type Fault = 'acquire' | 'release' | 'create' | 'dispose' | 'counters';
+/** How long a root takes to open that stalls. */
+export const stallMs = 60_000;
+
+/** What goes wrong, by what is being done; thrown instead of doing it. `stall`: a root opens late. */
+export type Fault = 'stall' | 'acquire' | 'release' | 'create' | 'dispose' | 'counters';
 
 export class SimulatedWorker {
   readonly time: VirtualTime;
@@ -168,7 +171,7 @@ export class SimulatedWorker {
   }
 
   async #acquire(image: ImageRef): Promise<MountedRoot> {
-    await this.time.sleep(10);
+    await this.time.sleep(this.faults.has('stall') ? stallMs : 10);
     this.#failIf('acquire');
     const { manifestId } = image;
     const before = this.held.get(manifestId) ?? 0;
