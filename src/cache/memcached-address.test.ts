@@ -60,6 +60,14 @@ const wrong = [
   'memcached://worker:se@secret@[cache-1',
 ];
 
+test('a port above 65535 is the reason of a refusal', () => {
+  for (const text of ['memcached://a:99999', 'memcacheds://u:p@[::1]:65536/']) {
+    assert.throws(() => parseMemcachedAddress(text), { message: /its port is above 65535/ });
+  }
+  assert.equal(parseMemcachedAddress('memcached://a:65535').port, 65_535);
+  assert.equal(parseMemcachedAddress('memcached://[::ffff:99]').port, 11_211);
+});
+
 for (const text of wrong) {
   test(`"${text}" is refused, and its password not repeated`, () => {
     assert.throws(

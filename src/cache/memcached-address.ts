@@ -21,6 +21,7 @@ export interface MemcachedTls {
 }
 
 const defaultPort = 11_211;
+const portMax = 65_535;
 
 /**
  * Reads `memcached://USER:PASSWORD@HOST:PORT`, or `memcacheds://` for TLS. User and password may be left out, and are percent-encoded;
@@ -28,6 +29,10 @@ const defaultPort = 11_211;
  */
 export function parseMemcachedAddress(text: string): MemcachedAddress {
   const shown = text.replace(/\/\/.*@/s, '//…@');
+  const portDigits = /:(\d+)\/?$/.exec(text)?.[1];
+  if (portDigits !== undefined && Number(portDigits) > portMax) {
+    throw new ServerAddressError(shown, `its port is above ${portMax}`);
+  }
   if (!URL.canParse(text)) throw new ServerAddressError(shown, 'it is no URL');
   const { protocol, hostname, port, username, password, pathname, search, hash } = new URL(text);
   if (protocol !== 'memcached:' && protocol !== 'memcacheds:') {
