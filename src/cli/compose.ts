@@ -24,6 +24,7 @@ import {
   type PublishDependencies,
 } from '../publish/index.ts';
 import { createSandboxFactory } from '../sandbox/index.ts';
+import { checkMemory } from './check-memory.ts';
 import { checkRunDir, pathsOf, settings, type Config } from './config.ts';
 import { obstacleToMounts } from './doctor.ts';
 import { EnvironmentError, UsageError } from './errors.ts';
@@ -120,6 +121,7 @@ async function createRuntime(
   await using made = new AsyncDisposableStack();
   const config = currentConfig();
   checkRunDir(config);
+  checkMemory(config);
   const obstacle = await obstacleToMounts(config.root);
   if (obstacle !== undefined) {
     throw new EnvironmentError(`Cannot mount images or run functions here: ${obstacle}`);
