@@ -5,13 +5,7 @@ import fc from 'fast-check';
 
 import { errorCode, toHex } from '../base/index.ts';
 import { VirtualTime } from '../base/testing/virtual-time.ts';
-import {
-  openChunk,
-  sealChunk,
-  type ChunkCodec,
-  type OpenOptions,
-  type SealedChunkRef,
-} from '../chunk/index.ts';
+import { openChunk, sealChunk, type ChunkCodec, type SealedChunkRef } from '../chunk/index.ts';
 import type { ChunkRef } from './chunk-loader.ts';
 import {
   ScriptedOrigin,
@@ -63,7 +57,7 @@ class Stack {
         { tier: 'l2', cache: this.zone },
       ],
       store: new ScriptedOrigin(this.origin),
-      opener: { open: openAndUseUp },
+      opener: { open: async (ref, bytes) => openAndUseUp(ref, bytes) },
       tierPatienceMs: patienceMs,
       time: this.time,
       log: { debug: warn, info: warn, warn, error: warn },
@@ -75,14 +69,10 @@ class Stack {
   }
 }
 
-/** As the pool does with what it opens on a thread: the array is gone afterwards, unless it is to be kept. */
-async function openAndUseUp(
-  ref: SealedChunkRef,
-  bytes: Uint8Array,
-  { keep = false }: OpenOptions = {},
-): Promise<Uint8Array> {
+/** As the pool does with what it opens on a thread: the array is gone afterwards. */
+async function openAndUseUp(ref: SealedChunkRef, bytes: Uint8Array): Promise<Uint8Array> {
   const plaintext = openChunk(ref, bytes);
-  if (!keep && bytes.byteLength > 0)
+  if (ref.codec !== 'none')
     structuredClone(bytes.buffer, { transfer: [bytes.buffer as ArrayBuffer] });
   return plaintext;
 }

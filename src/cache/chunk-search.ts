@@ -20,7 +20,6 @@ import {
   type Priority,
   type Timers,
 } from '../base/index.ts';
-import type { OpenPool } from '../chunk/index.ts';
 import type { CacheTier, ChunkName, TierRequest } from './cache-tier.ts';
 import type { ChunkRef, LoadedChunk, Tier } from './chunk-loader.ts';
 import { ChunkCorruptError, ChunkMissingError, ChunkUnreadableError } from './errors.ts';
@@ -39,7 +38,7 @@ export interface ChunkSource {
 /** What all searches of a loader share. */
 export interface SearchTools {
   /** As `OpenPool.open`. */
-  readonly open: OpenPool['open'];
+  readonly open: (chunk: ChunkRef, ciphertext: Uint8Array) => Promise<Uint8Array>;
   readonly time: Clock & Timers;
   readonly hedges: HedgeBudget;
   readonly hedgeCounters: { started: number; won: number; refused: number };
@@ -254,16 +253,16 @@ export class ChunkSearch {
 
   /** `atMs`: when the bytes were there. */
   async #verify(asking: Asking, ciphertext: Uint8Array, atMs: number): Promise<Verified | Refusal> {
-    const { storedLengthBytes } = this.#chunk;
+    const { codec, storedLengthBytes } = this.#chunk;
     const { byteLength } = ciphertext;
     const lacking = this.#lacking();
+    // Opening may use the bytes up where they are compressed.
+    const kept = lacking.length > 0 && codec !== 'none' ? new Uint8Array(ciphertext) : ciphertext;
     try {
-      const plaintext = await this.#tools.open(this.#chunk, ciphertext, {
-        keep: lacking.length > 0,
-      });
+      const plaintext = await this.#tools.open(this.#chunk, ciphertext);
       this.#tools.recordOpen(this.#tools.time.monotonicMs() - atMs);
       asking.end('hit', atMs, storedLengthBytes);
-      return { plaintext, ciphertext, lacking };
+      return { plaintext, ciphertext: kept, lacking };
     } catch (thrown) {
       const code = errorCode(thrown);
       // The bytes are those of the name, so every tier has the same: it is the manifest that lists them wrongly.

@@ -160,8 +160,7 @@ class SearchingLoader implements TieredLoader {
     this.#patienceMs = options.tierPatienceMs ?? tierPatienceDefaultMs;
     const { opener } = options;
     this.#tools = {
-      open: async (chunk, bytes, how) =>
-        opener ? opener.open(chunk, bytes, how) : openChunk(chunk, bytes),
+      open: async (chunk, bytes) => (opener ? opener.open(chunk, bytes) : openChunk(chunk, bytes)),
       time: this.#time,
       hedges: new HedgeBudget(),
       hedgeCounters: { started: 0, won: 0, refused: 0 },

@@ -1,11 +1,9 @@
 /**
- * Opens chunks on other threads where that pays, so that the one that answers reads stays free.
+ * Opens compressed chunks on other threads, so that the one that answers reads stays free: unpacking takes a chunk
+ * longer than all else that happens to it (bench/open-ways.bench.ts).
  *
- * - Compressed chunks always: unpacking takes a chunk longer than all else that happens to it (bench/open-ways.bench.ts).
- * - Others are opened on the caller's thread, as a thread would have to be woken up twice for them; but of several that come in one turn of
- *   the event loop all but the first go to threads, as they would wait for each other (bench/tiers.bench.ts: 504 instead of 442 MB/s on two cores).
- * - On the caller's thread as well: what comes before the first thread is up, or the first start of all would wait for it; and what is not as long as
- *   the manifest says, so that the caller can look at it.
+ * Chunks that are not compressed are opened on the caller's thread, as a thread would have to be woken up twice for
+ * them; and so are those that come before the first thread is up, or the first start of all would wait for it.
  *
  * Invariants: a job settles exactly once; a thread that ends takes its own jobs with it and no other, and another is started
  * for the next. There is no queue: who calls bounds how many chunks are under way.
@@ -23,9 +21,6 @@ import { transferable } from './transferable.ts';
 /** More would be memory for nothing: two keep up with a link of 10 Gbit/s. */
 const threadsDefaultMax = 4;
 
-/** Of a thread: the caller's is free sooner than one that has more plain chunks before it. */
-const plainJobsMax = 2;
-
 export interface OpenPoolOptions {
   /** Default: one for each core, up to 4. */
   readonly threads?: number;
@@ -36,15 +31,10 @@ export interface OpenPoolOptions {
 /** Opens chunks. Its threads keep a process running only while they do. */
 export interface OpenPool extends AsyncDisposable {
   /**
-   * As `openChunk`, but may take `ciphertext` over unless the caller keeps it: an array that spans its whole buffer may be empty afterwards.
-   * Throws as `openChunk` does, and `ERR_CHUNK_WORKER_LOST` (retryable, but with a new copy of the bytes) when the thread ended.
+   * As `openChunk`, but may take `ciphertext` over: an array that spans its whole buffer may be empty afterwards. Throws as
+   * `openChunk` does, and `ERR_CHUNK_WORKER_LOST` (retryable, but with a new copy of the bytes) when the thread ended.
    */
-  open(ref: SealedChunkRef, ciphertext: Uint8Array, options?: OpenOptions): Promise<Uint8Array>;
-}
-
-export interface OpenOptions {
-  /** The caller has further use for the ciphertext. Default false. */
-  readonly keep?: boolean;
+  open(ref: SealedChunkRef, ciphertext: Uint8Array): Promise<Uint8Array>;
 }
 
 interface Job {
@@ -63,36 +53,18 @@ class ThreadedOpenPool implements OpenPool {
   readonly #entry: URL;
   readonly #threads = new Set<Thread>();
   #jobsStarted = 0;
-  #hadPlainInTurn = false;
 
   constructor(options: OpenPoolOptions) {
     this.#threadsMax = options.threads ?? Math.min(availableParallelism(), threadsDefaultMax);
     this.#entry = options.entry ?? neighbourModule(import.meta.url, 'open-worker');
   }
 
-  async open(
-    ref: SealedChunkRef,
-    ciphertext: Uint8Array,
-    { keep = false }: OpenOptions = {},
-  ): Promise<Uint8Array> {
-    const isPlain = ref.codec === 'none';
-    const staysHere = isPlain && (this.#isFirstOfTurn() || keep);
-    if (staysHere || ciphertext.byteLength !== ref.storedLengthBytes) {
-      return openChunk(ref, ciphertext);
-    }
+  async open(ref: SealedChunkRef, ciphertext: Uint8Array): Promise<Uint8Array> {
+    if (ref.codec === 'none') return openChunk(ref, ciphertext);
     const thread = this.#leastBusyThread();
     if (thread?.jobs.size !== 0) this.#startOne();
-    const isBusy = isPlain && (thread?.jobs.size ?? 0) >= plainJobsMax;
-    if (thread === undefined || isBusy) return openChunk(ref, ciphertext);
-    return await this.#openOn(thread, ref, keep ? new Uint8Array(ciphertext) : ciphertext);
-  }
-
-  /** Whether no other plain chunk came in this turn of the event loop. */
-  #isFirstOfTurn(): boolean {
-    const isFirst = !this.#hadPlainInTurn;
-    if (isFirst) setImmediate(() => (this.#hadPlainInTurn = false)).unref();
-    this.#hadPlainInTurn = true;
-    return isFirst;
+    if (thread === undefined) return openChunk(ref, ciphertext);
+    return await this.#openOn(thread, ref, ciphertext);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
