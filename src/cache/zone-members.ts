@@ -64,7 +64,8 @@ export class ZoneNode {
   /** Of answers that reads waited for or listened to, from when they asked. */
   readonly latency = new LatencyHistogram({ figures: 2 });
   readonly #clock: Clock;
-  #forgeries: number[] = [];
+  /** When, of the last `forgeriesMax`. */
+  readonly #forgeries: number[] = [];
   #uses = 0;
   #whenUnused: (() => void) | undefined;
 
@@ -76,15 +77,17 @@ export class ZoneNode {
 
   /** False for a while after it forged again and again: it is not read from then, as if it were down. */
   get isTrusted(): boolean {
-    const since = this.#clock.monotonicMs() - distrustMs;
-    this.#forgeries = this.#forgeries.filter((atMs) => atMs > since);
-    return this.#forgeries.length < forgeriesMax;
+    const [firstMs] = this.#forgeries;
+    if (firstMs === undefined || this.#forgeries.length < forgeriesMax) return true;
+    return firstMs <= this.#clock.monotonicMs() - distrustMs;
   }
 
   /** A stripe of it was found forged. */
   forged(): void {
     this.counters.forged += 1;
-    if (this.isTrusted) this.#forgeries.push(this.#clock.monotonicMs());
+    if (!this.isTrusted) return;
+    this.#forgeries.push(this.#clock.monotonicMs());
+    if (this.#forgeries.length > forgeriesMax) this.#forgeries.shift();
   }
 
   /** Keeps the server from being closed until the returned function is called, once. */
