@@ -21,6 +21,7 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import { mountSmallFilesystem } from '../../test/support/small-filesystem.ts';
 import { neighbourModule, runCommand, toHex, type Priority } from '../base/index.ts';
 import { VirtualTime } from '../base/testing/virtual-time.ts';
 import { openDiskCache, type DiskCache, type DiskCacheOptions } from './disk-cache.ts';
@@ -84,7 +85,7 @@ test(
   'a full disk stops writing for a while, keeps what is there, and is written again when there is room',
   { skip: needsRoot },
   async () => {
-    await using disk = await mountFrom(async () => ['-t', 'tmpfs', '-o', 'size=2m', 'thaw-test']);
+    await using disk = await mountSmallFilesystem(2 * mebibyte);
     const time = new VirtualTime();
     const ballast = join(disk.path, 'ballast');
     await writeFile(ballast, Buffer.alloc(mebibyte, 1));
@@ -114,7 +115,7 @@ test(
 );
 
 test('a read-only disk serves reads, and forgets what is wrong', { skip: needsRoot }, async () => {
-  await using disk = await mountFrom(async () => ['-t', 'tmpfs', '-o', 'size=2m', 'thaw-test']);
+  await using disk = await mountSmallFilesystem(2 * mebibyte);
   await using cache = await openAt(disk.path);
   const [one, two, three] = [namedChunk(1, 4096), namedChunk(2, 4096), namedChunk(3, 4096)];
   await offer(cache, one, two);

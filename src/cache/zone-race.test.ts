@@ -9,7 +9,7 @@ import { encodeStripes, rebuildChunk } from '../erasure/index.ts';
 import { ServerUnavailableError } from './errors.ts';
 import { encodeStripe } from './stripe.ts';
 import { namedChunk } from './testing/cache-tier-conformance.ts';
-import { raceStripes, type RaceVerdict } from './zone-race.ts';
+import { raceStripes, type RaceOptions, type RaceVerdict } from './zone-race.ts';
 import type { ZoneServer } from './zone-server.ts';
 
 const { name, ciphertext } = namedChunk(1, 4 * 4096);
@@ -54,6 +54,21 @@ function verdictsOf(behaviours: readonly Behaviour[]): readonly RaceVerdict[] {
   ];
 }
 
+/** A race for the chunk that is over after 250 ms at the latest. */
+function raceOver(servers: RaceOptions['servers'], time: VirtualTime): RaceOptions {
+  return {
+    servers,
+    key: 'key',
+    chunk: name,
+    deadlineMs: 250,
+    time,
+    refusalPatienceMs: 20,
+    pauses: new Set(),
+    onAnswer: () => {},
+    onOver: () => {},
+  };
+}
+
 test('whatever servers answer, and in whatever order, the verdict is what they have', async () => {
   const count = { min: 4, max: 5 };
   const lists = fc.array(behaviour, { minLength: count.min, maxLength: count.max });
@@ -63,19 +78,8 @@ test('whatever servers answer, and in whatever order, the verdict is what they h
       const servers = behaviours.map((does) =>
         serverThat(does, (work) => scheduler.schedule(work)),
       );
-      const race = {
-        servers,
-        key: 'key',
-        chunk: name,
-        deadlineMs: 250,
-        time: timers,
-        refusalPatienceMs: 20,
-        pauses: new Set<() => void>(),
-        onAnswer: () => {},
-        onOver: () => {},
-      };
       const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
-      const racing = raceStripes(race, request);
+      const racing = raceStripes(raceOver(servers, timers), request);
       await scheduler.waitIdle();
       const { verdict, stripes, answers } = await timers.until(racing);
       assert.ok(verdictsOf(behaviours).includes(verdict), verdict);
@@ -98,21 +102,12 @@ test('an abort at any moment rejects with its reason, or comes too late', async 
       const servers = behaviours.map((does) =>
         serverThat(does, (work) => scheduler.schedule(work)),
       );
-      const race = {
-        servers,
-        key: 'key',
-        chunk: name,
-        deadlineMs: 250,
-        time: timers,
-        refusalPatienceMs: 20,
-        pauses: new Set<() => void>(),
-        onAnswer: () => {},
-        onOver: () => {},
-      };
       const abort = new AbortController();
       const reason = new Error('no longer wanted');
       const request = { signal: abort.signal, priority: 'foreground' } as const;
-      const racing = raceStripes(race, request).catch((thrown: unknown) => thrown);
+      const racing = raceStripes(raceOver(servers, timers), request).catch(
+        (thrown: unknown) => thrown,
+      );
       void scheduler.schedule(Promise.resolve()).then(() => abort.abort(reason));
       await scheduler.waitIdle();
       const outcome = await racing;
@@ -137,11 +132,7 @@ test('a server that refuses is tried again while there is patience, one that is 
       };
       return { get, state } as Partial<ZoneServer> as ZoneServer;
     });
-    const race = { servers, key: 'k', chunk: name, deadlineMs: 250, time, refusalPatienceMs: 20 };
-    const racing = raceStripes(
-      { ...race, pauses: new Set<() => void>(), onAnswer: () => {}, onOver: () => {} },
-      request,
-    );
+    const racing = raceStripes(raceOver(servers, time), request);
     const { verdict } = await time.until(racing);
     return [verdict, time.monotonicMs() - startedMs];
   };
@@ -167,20 +158,7 @@ test('a request that becomes urgent under way is so for the servers too', async 
     priority: 'prefetch',
   };
   const servers = Array.from({ length: 5 }, () => server);
-  const racing = raceStripes(
-    {
-      servers,
-      key: 'k',
-      chunk: name,
-      deadlineMs: 250,
-      time,
-      refusalPatienceMs: 20,
-      pauses: new Set<() => void>(),
-      onAnswer: () => {},
-      onOver: () => {},
-    },
-    request,
-  );
+  const racing = raceStripes(raceOver(servers, time), request);
   request.priority = 'foreground';
   assert.deepEqual(
     asked.map(({ priority }) => priority),
@@ -205,8 +183,7 @@ test('a request that becomes urgent is tried again at once where it was refused'
     };
     return { get, state: 'up' } as Partial<ZoneServer> as ZoneServer;
   });
-  const race = { servers, key: 'k', chunk: name, deadlineMs: 250, time, refusalPatienceMs: 20 };
-  const racing = raceStripes({ ...race, pauses, onAnswer: () => {}, onOver: () => {} }, request);
+  const racing = raceStripes({ ...raceOver(servers, time), pauses }, request);
   await time.pass(1.5);
   assert.deepEqual([asked, pauses.size], [10, 5]);
   for (const look of pauses) look();

@@ -1,33 +1,18 @@
 /** Exporting to places that are too small. */
 
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { mountSmallFilesystem } from '../../test/support/small-filesystem.ts';
 import { buildTar } from '../../test/support/tar-builder.ts';
-import { runCommand } from '../base/index.ts';
 import { exportImage } from './export-image.ts';
 import { openStoredManifest } from './stored-image.ts';
 import { publishingHouse } from './testing/publishing-house.ts';
 
 const skip = process.geteuid?.() === 0 ? false : 'needs root';
 const blockBytes = 4096;
-
-/** An empty file system that holds `blocks` blocks of files. */
-async function mountSmall(blocks: number): Promise<{ readonly path: string } & AsyncDisposable> {
-  const path = await mkdtemp(join(tmpdir(), 'thaw-export-small-'));
-  const size = `size=${blocks * blockBytes}`;
-  await runCommand('mount', ['-t', 'tmpfs', '-o', size, 'thaw-test', path]);
-  return {
-    path,
-    [Symbol.asyncDispose]: async () => {
-      await runCommand('umount', [path]);
-      await rm(path, { recursive: true });
-    },
-  };
-}
 
 test(
   'an export that lacks room fails and leaves nothing, however little is lacking',
@@ -39,14 +24,14 @@ test(
     );
     const manifest = await openStoredManifest(house.deps, image);
     const needed = await (async () => {
-      await using disk = await mountSmall(1024);
+      await using disk = await mountSmallFilesystem(1024 * blockBytes);
       const path = join(disk.path, 'disk');
       await exportImage({ store: house.store, manifest, path });
       return ((await stat(path)).blocks * 512) / blockBytes;
     })();
     assert.ok(needed > 1);
     for (let blocks = needed - 1; blocks > 0; blocks -= 1) {
-      await using disk = await mountSmall(blocks);
+      await using disk = await mountSmallFilesystem(blocks * blockBytes);
       const path = join(disk.path, 'disk');
       await assert.rejects(
         exportImage({ store: house.store, manifest, path }),

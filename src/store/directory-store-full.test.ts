@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
+import { mountSmallFilesystem } from '../../test/support/small-filesystem.ts';
 import { errorCode, runCommand } from '../base/index.ts';
 import { openDirectoryStore } from './directory-store.ts';
 
@@ -16,24 +17,11 @@ async function makeDirectory(): Promise<{ readonly path: string } & AsyncDisposa
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true }) };
 }
 
-/** An empty file system of 2 MiB. */
-async function mountSmall(): Promise<{ readonly path: string } & AsyncDisposable> {
-  const path = await mkdtemp(join(tmpdir(), 'thaw-store-small-'));
-  await runCommand('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'thaw-test', path]);
-  return {
-    path,
-    [Symbol.asyncDispose]: async () => {
-      await runCommand('umount', [path]);
-      await rm(path, { recursive: true });
-    },
-  };
-}
-
 test(
   'a full disk refuses puts, keeps what is there, and takes puts again when there is room',
   { skip },
   async () => {
-    await using disk = await mountSmall();
+    await using disk = await mountSmallFilesystem(2 * 2 ** 20);
     const store = await openDirectoryStore(disk.path);
     const bytes = Buffer.alloc(300 * 1024, 7);
     const stored: string[] = [];
@@ -58,7 +46,7 @@ test(
 );
 
 test('a read-only disk serves reads and says that puts are not possible', { skip }, async () => {
-  await using disk = await mountSmall();
+  await using disk = await mountSmallFilesystem(2 * 2 ** 20);
   const store = await openDirectoryStore(disk.path);
   await store.putIfAbsent('a', Buffer.from('1'));
   await runCommand('mount', ['-o', 'remount,ro', disk.path]);
