@@ -39,6 +39,9 @@ const homesOfPackages: Readonly<Record<string, readonly string[]>> = {
   commander: ['cli'],
   'smol-toml': ['cli'],
   undici: ['store'],
+  yauzl: ['functions'],
+  '@smithy/signature-v4': ['api'],
+  '@smithy/eventstream-codec': ['api'],
   '@aws-sdk/client-s3': ['store'],
   '@aws-sdk/credential-provider-node': ['store'],
 };
