@@ -41,7 +41,7 @@ const homesOfPackages: Readonly<Record<string, readonly string[]>> = {
   undici: ['store'],
   yauzl: ['functions'],
   '@smithy/signature-v4': ['api'],
-  '@smithy/eventstream-codec': ['api'],
+  '@smithy/core': ['api'],
   '@aws-sdk/client-s3': ['store'],
   '@aws-sdk/credential-provider-node': ['store'],
 };
