@@ -23,7 +23,7 @@ const allowedRooms: Readonly<Record<string, readonly string[]>> = {
   cache: ['store', 'erasure', 'chunk'],
   catalog: [],
   publish: ['oci', 'rootfs', 'ext4', 'chunk', 'keys', 'store', 'catalog'],
-  device: ['chunk', 'cache'],
+  device: ['chunk', 'cache', 'keys (types)'],
   sandbox: [],
   functions: ['catalog', 'publish', 'device', 'sandbox', 'keys'],
   gc: ['catalog', 'store', 'chunk'],

@@ -17,7 +17,7 @@ import {
   type PrimeChunk,
   type PublishDependencies,
 } from '../publish/index.ts';
-import { manifestObjectName } from '../store/index.ts';
+import { manifestObjectName, startProfileObjectName } from '../store/index.ts';
 import {
   checkCompression,
   checkDirectory,
@@ -135,6 +135,7 @@ function imageCalls(options: LocalWorkerOptions): ImageCalls {
       const image = await findImage(options, request);
       await catalog.removeImage(image.tenant, image.manifestId);
       await store.delete(manifestObjectName(image.rootId, image.manifestId));
+      await store.delete(startProfileObjectName(image.rootId, image.manifestId));
       return image;
     },
     mountImage: async (request) => {

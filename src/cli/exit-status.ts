@@ -146,6 +146,7 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_DEVICE_AGENT_UNREACHABLE: 'environment',
   ERR_DEVICE_BAD_REQUEST: 'bug',
   ERR_DEVICE_DEADLINE: 'unreachable',
+  ERR_DEVICE_PROFILE: 'badImage',
   ERR_DEVICE_FUSE: 'environment',
   ERR_DEVICE_HOLDER_RUNNING: 'conflict',
   ERR_DEVICE_IMAGE_NOT_OPEN: 'notFound',

@@ -44,6 +44,7 @@ export async function createOwnRoots({
   return {
     acquire: (image) => roots.acquire(image),
     counters: (image) => roots.counters(image),
+    startEnded: (image) => roots.startEnded(image),
     dropCaches: (caches) => roots.dropCaches(caches),
     close: async () => {
       await roots.close();

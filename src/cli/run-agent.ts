@@ -4,7 +4,7 @@ import { createOpenPool, openManifest } from '../chunk/index.ts';
 import { runAgent } from '../device/index.ts';
 import { openLocalKeyring } from '../keys/index.ts';
 import { ManifestMissingError } from '../publish/index.ts';
-import { manifestObjectName } from '../store/index.ts';
+import { manifestObjectName, startProfileObjectName } from '../store/index.ts';
 import { pathsOf } from './config.ts';
 import type { CliContext } from './context.ts';
 import { openCaches } from './open-caches.ts';
@@ -31,6 +31,18 @@ export async function serveReads(context: CliContext, options: AgentFlags): Prom
       },
       open: async ({ tenant, manifestId }, sealed) =>
         await openManifest(sealed, { tenant, keyService, manifestId }),
+    },
+    profiles: {
+      store: {
+        fetch: async ({ rootId, manifestId }) =>
+          await store.get(startProfileObjectName(rootId, manifestId)),
+        replace: async ({ rootId, manifestId }, sealed) => {
+          const name = startProfileObjectName(rootId, manifestId);
+          await store.delete(name); // who reads in between starts without
+          await store.putIfAbsent(name, sealed);
+        },
+      },
+      keys: keyService,
     },
     caches,
     memoryBytes: config.cacheMemoryBytes,

@@ -8,6 +8,7 @@ import {
 } from '../cache/index.ts';
 import type { ImageRef, ReadCounters } from './block-images.ts';
 import { BadRequestError } from './errors.ts';
+import type { StartProfileCounters } from './start-profiles.ts';
 
 /** Paths of the agent's calls over its control socket. */
 export const agentCall = {
@@ -15,6 +16,7 @@ export const agentCall = {
   open: 'POST /images/open',
   close: 'POST /images/close',
   counters: 'POST /images/counters',
+  startEnded: 'POST /images/start-ended',
   cacheStatus: 'GET /cache/status',
   drop: 'POST /cache/drop',
   zoneServers: 'POST /cache/zone-servers',
@@ -28,6 +30,8 @@ export interface ImageUse {
   readonly user: string;
   /** For `open`: a copy-on-write image of this user's own; what is written to it is gone when it is closed. */
   readonly writable?: boolean;
+  /** For `open`: a cold start follows, which is prefetched along the image's start profile and becomes part of it. */
+  readonly isStart?: boolean;
 }
 
 const mountUserPrefix = 'mount:';
@@ -59,6 +63,8 @@ export interface AgentStatus {
     readonly reads: ReadCounters;
   }[];
   readonly slab: SlabStatus;
+  /** Undefined if this agent keeps no start profiles. */
+  readonly profiles?: StartProfileCounters;
 }
 
 /** Over the process channel between holder and agent. */
@@ -126,5 +132,6 @@ export function parseImageUse(body: unknown): ImageUse {
     image: parseImageRef(body['image']),
     user: textOf(body['user'], 'user', /^.{1,4200}$/),
     writable: body['writable'] === true,
+    isStart: body['isStart'] === true,
   };
 }

@@ -17,7 +17,7 @@ import {
   type ZoneServerSetting,
 } from '../cache/index.ts';
 import { agentCall, type AgentStatus, type ImageUse, type OpenedImage } from './agent-calls.ts';
-import type { ImageRef, ReadCounters } from './block-images.ts';
+import type { ImageRef, ReadCounters, StartEnd } from './block-images.ts';
 import { AgentUnreachableError } from './errors.ts';
 import { runPaths } from './run-paths.ts';
 
@@ -91,6 +91,11 @@ export class AgentClient {
   /** Throws `ERR_DEVICE_IMAGE_NOT_OPEN`. */
   async counters(image: ImageRef): Promise<ReadCounters> {
     return (await this.#call(agentCall.counters, image)) as ReadCounters;
+  }
+
+  /** See `RootMounts.startEnded`. Throws `ERR_DEVICE_IMAGE_NOT_OPEN`. */
+  async startEnded(image: ImageRef): Promise<StartEnd> {
+    return (await this.#call(agentCall.startEnded, image)) as StartEnd;
   }
 
   /** Forgets the chunks in memory, on disk or both, which is the default. Those of them that there are: the disk may be off. */

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 
 import {
   SingleFlight,
+  defined,
   errorMessage,
   serveUnixJson,
   toHex,
@@ -28,6 +29,7 @@ import {
   type ZoneServerSetting,
 } from '../cache/index.ts';
 import type { Manifest } from '../chunk/index.ts';
+import type { KeyService } from '../keys/index.ts';
 import {
   agentCall,
   parseDrop,
@@ -41,7 +43,7 @@ import {
   type OpenedImage,
 } from './agent-calls.ts';
 import { AgentState } from './agent-state.ts';
-import type { ImageRef, ReadCounters } from './block-images.ts';
+import type { ImageRef, ReadCounters, StartEnd } from './block-images.ts';
 import {
   AgentStoppingError,
   ImageNotOpenError,
@@ -50,10 +52,13 @@ import {
 } from './errors.ts';
 import { FuseServer } from './fuse-server.ts';
 import { ImageReader } from './image-reader.ts';
+import { ImageStarts } from './image-starts.ts';
 import { listMountsSync } from './mounts.ts';
 import { Overlay, newOverlayKey } from './overlay.ts';
+import { Prefetcher } from './prefetcher.ts';
 import { runPaths } from './run-paths.ts';
 import { OpenImage, ServedImage, type ImageEntry } from './served-image.ts';
+import { StartProfiles, type ProfileStore } from './start-profiles.ts';
 
 /** Where manifests come from. */
 export interface ManifestSource {
@@ -67,6 +72,10 @@ export interface AgentOptions {
   /** As the holder's. */
   readonly runDir: string;
   readonly manifests: ManifestSource;
+  /** Where start profiles are kept, and who seals them. Left out: starts are neither recorded nor prefetched. */
+  readonly profiles?: { readonly store: ProfileStore; readonly keys: KeyService };
+  /** Chunks that are prefetched at a time, of all images together. Default 16. */
+  readonly prefetchAtATime?: number;
   /** What is behind the memory. Stays the caller's. */
   readonly caches: WorkerCaches;
   /** For chunks in memory; what is allocated is never more. */
@@ -100,6 +109,8 @@ class Agent {
   readonly #state: AgentState;
   readonly #slab: ChunkSlab;
   readonly #server: FuseServer;
+  readonly #profiles: StartProfiles | undefined;
+  readonly #starts: ImageStarts | undefined;
   /** By `keyOf`. */
   readonly #images = new Map<string, ServedImage>();
   readonly #opens = new SingleFlight<string, ServedImage>();
@@ -126,6 +137,16 @@ class Agent {
       log,
     });
     this.#server = new FuseServer({ ...shared, reader, workerCount: options.workerCount ?? 2 });
+    if (options.profiles === undefined) return;
+    this.#profiles = new StartProfiles({ ...options.profiles, log });
+    const prefetcher = new Prefetcher({
+      loader: caches.loader,
+      slab: this.#slab,
+      deadlineMs: readDeadlineMs,
+      ...defined({ atATime: options.prefetchAtATime }),
+      log,
+    });
+    this.#starts = new ImageStarts({ prefetcher, profiles: this.#profiles });
   }
 
   /** Resolves when the mount is gone. */
@@ -152,6 +173,7 @@ class Agent {
     clearInterval(reaping);
     clearInterval(noting);
     clearTimeout(this.#idleTimer);
+    await this.#profiles?.settled();
   }
 
   #talkToHolder(): void {
@@ -170,6 +192,7 @@ class Agent {
       [agentCall.open]: async (body) => this.#open(parseImageUse(body)),
       [agentCall.close]: async (body) => this.#close(parseImageUse(body)),
       [agentCall.counters]: async (body) => this.#counters(parseImageRef(body)),
+      [agentCall.startEnded]: async (body) => this.#startEnded(parseImageRef(body)),
       [agentCall.cacheStatus]: async () => this.#cacheStatus(),
       [agentCall.drop]: async (body) => this.#drop(parseDrop(body)),
       [agentCall.zoneServers]: async (body) => this.#setZoneServers(parseZoneServers(body)),
@@ -184,9 +207,10 @@ class Agent {
       path: this.#pathOf(served),
       isWritable: served.isWritable,
       users: [...served.users],
-      reads: served.tally.counters(),
+      reads: served.counters(),
     }));
-    return { pid: process.pid, images, slab: this.#slab.status };
+    const profiles = this.#profiles?.counters;
+    return { pid: process.pid, images, slab: this.#slab.status, ...defined({ profiles }) };
   }
 
   #cacheStatus(): CacheStatus {
@@ -224,6 +248,8 @@ class Agent {
     if (this.#stopping) throw new AgentStoppingError();
     clearTimeout(this.#idleTimer);
     try {
+      // At the same time as the manifest; it never rejects, and nobody waits for it.
+      const profile = use.isStart === true ? this.#profiles?.load(image) : undefined;
       const served =
         this.#images.get(keyOf(use)) ??
         (await this.#opens.run(keyOf(use), () => this.#openNew(use)));
@@ -231,6 +257,7 @@ class Agent {
         throw new WrongTenantError(image.manifestId, image.tenant);
       }
       served.users.add(user);
+      if (profile !== undefined) void this.#starts?.begin(served, profile);
       await this.#save();
       return { path: this.#pathOf(served), diskSizeBytes: served.shape.diskSizeBytes };
     } finally {
@@ -317,6 +344,7 @@ class Agent {
   }
 
   async #remove(served: ServedImage): Promise<void> {
+    this.#starts?.abandon(served);
     this.#server.remove(served);
     const open = await served.open().catch(() => undefined);
     if (open !== undefined) this.#slab.dropTable(open.table);
@@ -346,10 +374,19 @@ class Agent {
     if (isNews) await this.#save();
   }
 
-  async #counters(image: ImageRef): Promise<ReadCounters> {
-    const served = this.#images.get(image.manifestId);
-    if (served === undefined) throw new ImageNotOpenError(image.manifestId);
-    return served.tally.counters();
+  #counters(image: ImageRef): ReadCounters {
+    return this.#openImage(image).counters();
+  }
+
+  async #startEnded(image: ImageRef): Promise<StartEnd> {
+    const served = this.#openImage(image);
+    return (await this.#starts?.end(served)) ?? { chunks: 0, saved: false };
+  }
+
+  #openImage({ manifestId }: ImageRef): ServedImage {
+    const served = this.#images.get(manifestId);
+    if (served === undefined) throw new ImageNotOpenError(manifestId);
+    return served;
   }
 
   #shutdown(): void {

@@ -4,6 +4,7 @@
  */
 
 import { tiers, type DroppableCache, type Tier } from '../cache/index.ts';
+import type { WaitCounters } from './read-waits.ts';
 
 /** Which manifest, and whose key opens it. */
 export interface ImageRef {
@@ -35,6 +36,18 @@ export interface ReadCounters {
   readonly byTier: Readonly<Record<Tier, ReadAmount>>;
   /** Reads that ended in EIO. */
   readonly failed: number;
+  /** Reads that waited for a chunk, and how long. */
+  readonly waits: WaitCounters;
+  /** Chunks that were brought in from a tier before they were asked for, those among them that nobody has read (yet) as well. */
+  readonly prefetched: ReadAmount & { readonly unreadChunks: number };
+}
+
+/** What came of the end of a start. */
+export interface StartEnd {
+  /** Distinct chunks that it has read; 0 if no start of the image was being recorded. */
+  readonly chunks: number;
+  /** Whether its profile was written to the store. Where the one that is there says the same it is not. */
+  readonly saved: boolean;
 }
 
 /** One read-only mount of an image, shared by all who acquired it. */
@@ -50,6 +63,12 @@ export interface RootMounts {
   /** Opens, attaches and mounts on first use. Throws `ERR_DEVICE_*` and whatever opening the manifest throws. */
   acquire(image: ImageRef): Promise<MountedRoot>;
   counters(image: ImageRef): Promise<ReadCounters>;
+  /**
+   * To be told once a start has got as far as others will: at its first response. What the image's first start after it was
+   * opened here has read until then becomes part of its start profile, along which later starts prefetch. Without it a start ends after 15 s. Need
+   * not be waited for; resolves when the profile is stored, where that is worth a write.
+   */
+  startEnded(image: ImageRef): Promise<StartEnd>;
   /**
    * Unmounts what nobody holds and forgets every chunk that the worker holds in memory and on disk, or in those named, so
    * that the next start is cold. Resolves with those that there were to drop: the disk may be off.

@@ -162,3 +162,15 @@ export class ReadDeadlineError extends ThawError {
     });
   }
 }
+
+/** A stored start profile is of no use. Nobody but the log hears of it: a start does without. */
+export class StartProfileError extends ThawError {
+  constructor(why: string, cause?: unknown) {
+    super({
+      code: 'ERR_DEVICE_PROFILE',
+      fault: 'data',
+      message: `Cannot use a start profile: ${why}; the next start replaces it`,
+      cause,
+    });
+  }
+}

@@ -137,7 +137,8 @@ export class FuseServer {
   share(image: ServedImage, open: OpenImage): void {
     const { nodeId, shape } = image;
     const { entries } = open.table;
-    this.#tellWorkers({ kind: 'open', image: { nodeId, ...shape, entries } });
+    const firstReads = open.firstReads.shared;
+    this.#tellWorkers({ kind: 'open', image: { nodeId, ...shape, entries, firstReads } });
   }
 
   /** The file is gone; who has it open still gets EIO. */

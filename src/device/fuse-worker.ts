@@ -17,6 +17,7 @@ import {
   type ReadRequest,
   type RequestHead,
 } from './fuse-channel.ts';
+import { noteRead, type FirstReadTimes } from './first-reads.ts';
 import { FuseOpcode } from './fuse-protocol.ts';
 import { spansOf, zeros } from './read-spans.ts';
 
@@ -31,6 +32,8 @@ export interface WorkerImage {
   readonly diskSizeBytes: number;
   readonly chunkSizeBytes: number;
   readonly entries: Int32Array;
+  /** Where to note that a chunk was read. */
+  readonly firstReads: FirstReadTimes;
 }
 
 export type MessageToWorker =
@@ -106,6 +109,7 @@ class FuseWorker {
           continue;
         }
         pinned.push(slot);
+        noteRead(image.firstReads, index);
         parts.push(this.#view.bytes(slot, start, end));
       }
       reply(this.#fuseFd, head, 0, parts);

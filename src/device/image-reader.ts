@@ -47,6 +47,16 @@ async function within<T>(work: Promise<T>, what: string, endsAtMs: number): Prom
  */
 const lateMemoryMs = 100;
 
+/** One read on its way. */
+interface Reading {
+  readonly startedAtMs: number;
+  readonly endsAtMs: number;
+  /** Slots to give back. */
+  readonly pinned: number[];
+  /** Set once it has to wait for a chunk. */
+  endWait: ((nowMs: number) => void) | undefined;
+}
+
 export class ImageReader {
   readonly #options: ImageReaderOptions;
   readonly #view: SlabView;
@@ -61,19 +71,21 @@ export class ImageReader {
 
   /** Reads and answers, once; never throws. */
   async read(image: ServedImage, request: ReadRequest, answer: AnswerRead): Promise<void> {
-    const endsAtMs = performance.now() + this.#options.readDeadlineMs;
-    const pinned: number[] = [];
+    const startedAtMs = performance.now();
+    const endsAtMs = startedAtMs + this.#options.readDeadlineMs;
+    const reading: Reading = { startedAtMs, endsAtMs, pinned: [], endWait: undefined };
     try {
       const open = await within(image.open(), 'the manifest', endsAtMs);
       // Every pin is taken in this line, none later: so the `finally` below gives all of them back.
-      const pieces = [...this.#pieces(image, open, request, pinned, endsAtMs)];
+      const pieces = [...this.#pieces(image, open, request, reading)];
       const parts = await within(Promise.all(pieces), 'chunks', endsAtMs);
       answer(0, parts.flat());
     } catch (thrown) {
       this.#fail(image, request, thrown);
       answer(Errno.EIO, []);
     } finally {
-      for (const slot of pinned) this.#view.unpin(slot);
+      reading.endWait?.(performance.now());
+      for (const slot of reading.pinned) this.#view.unpin(slot);
     }
   }
 
@@ -101,8 +113,7 @@ export class ImageReader {
     image: ServedImage,
     open: OpenImage,
     request: ReadRequest,
-    pinned: number[],
-    endsAtMs: number,
+    reading: Reading,
   ): Iterable<Promise<Uint8Array[]>> {
     const { offset } = request;
     const size = Math.max(0, Math.min(request.size, image.shape.diskSizeBytes - offset));
@@ -113,7 +124,7 @@ export class ImageReader {
         continue;
       }
       for (const span of spansOf(image.shape, run)) {
-        yield this.#piece(image, open, span, pinned, endsAtMs);
+        yield this.#piece(image, open, span, reading);
       }
     }
   }
@@ -123,24 +134,25 @@ export class ImageReader {
     image: ServedImage,
     open: OpenImage,
     span: ReadSpan,
-    pinned: number[],
-    endsAtMs: number,
+    reading: Reading,
   ): Promise<Uint8Array[]> {
     const { index, start, end } = span;
     const listed = open.chunk(index);
     if (listed === undefined) return [zeros.subarray(0, end - start)];
     const { chunk, identity } = listed;
+    open.firstReads.note(index);
     // Another image may have brought it in.
     this.#options.slab.publish(open.table, index, identity);
     const slot = this.#view.pin(open.table.entries, index);
     if (typeof slot === 'number') {
-      pinned.push(slot);
+      reading.pinned.push(slot);
       this.#view.countHits(1);
       image.tally.chunk(index, 'l1', chunk.storedLengthBytes);
       return [this.#view.bytes(slot, start, end)];
     }
     this.#view.countMiss();
-    return this.#load(image, open, span, endsAtMs, listed);
+    reading.endWait ??= image.tally.waits.begin(reading.startedAtMs);
+    return this.#load(image, open, span, reading.endsAtMs, listed);
   }
 
   async #load(

@@ -13,5 +13,7 @@ export * from './errors.ts';
 export { runHolder, type HolderOptions } from './holder.ts';
 export type { MountChoices } from './attach.ts';
 export { mountImage, unmountImage } from './image-mounts.ts';
+export type { WaitCounters } from './read-waits.ts';
+export type { ProfileStore, StartProfileCounters } from './start-profiles.ts';
 export { createRootMounts, type RootMountsOptions } from './root-mounts.ts';
 export { tryLockFile } from './system-calls.ts';

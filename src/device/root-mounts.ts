@@ -7,7 +7,7 @@ import { Semaphore, errorCode } from '../base/index.ts';
 import type { DroppableCache } from '../cache/index.ts';
 import type { AgentClient } from './agent-client.ts';
 import { mountImageFile } from './attach.ts';
-import type { ImageRef, MountedRoot, ReadCounters, RootMounts } from './block-images.ts';
+import type { ImageRef, MountedRoot, ReadCounters, RootMounts, StartEnd } from './block-images.ts';
 import { WrongTenantError } from './errors.ts';
 import { unmount, unmountBelow } from './mounts.ts';
 
@@ -59,6 +59,10 @@ class Roots implements RootMounts {
     return this.#options.agent.counters(image);
   }
 
+  async startEnded(image: ImageRef): Promise<StartEnd> {
+    return this.#options.agent.startEnded(image);
+  }
+
   async dropCaches(caches?: readonly DroppableCache[]): Promise<readonly DroppableCache[]> {
     await Promise.all([...this.#roots.values()].map((root) => this.#unmountIfIdle(root)));
     return await this.#options.agent.dropCaches(caches);
@@ -102,7 +106,7 @@ class Roots implements RootMounts {
     if (root.isMounted && (await this.#isServed(root))) return timelineMs;
     await this.#forgetDead(root);
     const startMs = performance.now();
-    const { path } = await this.#options.agent.open(this.#use(root));
+    const { path } = await this.#options.agent.open({ ...this.#use(root), isStart: true });
     const openMs = performance.now();
     try {
       await mkdir(root.path, { recursive: true, mode: 0o700 });

@@ -11,8 +11,11 @@ import {
 import { chunkLengthMax, type Manifest } from '../chunk/index.ts';
 import { eachTier, type ImageRef, type ReadCounters } from './block-images.ts';
 import { ImageUnsupportedError } from './errors.ts';
+import { FirstReads } from './first-reads.ts';
 import type { Overlay } from './overlay.ts';
+import type { PrefetchedChunk } from './prefetcher.ts';
 import type { DiskShape } from './read-spans.ts';
+import { ReadWaits } from './read-waits.ts';
 
 /** Enough to answer everything but reads; the agent's state file keeps it, so that it outlives the agent. */
 export interface ImageEntry extends DiskShape {
@@ -38,6 +41,7 @@ export interface ListedChunk {
 /** An image whose manifest is open: its chunks can be loaded. */
 export class OpenImage {
   readonly table: SlabTable;
+  readonly firstReads: FirstReads;
   /** Of a writable image. */
   readonly overlay: Overlay | undefined;
   readonly #manifest: Manifest;
@@ -62,6 +66,7 @@ export class OpenImage {
     this.#rootId = manifest.rootId;
     this.#positions = new Map(manifest.chunks.map(({ index }, position) => [index, position]));
     this.table = slab.createTable(chunkCount, this.#positions.keys());
+    this.firstReads = new FirstReads(chunkCount, this.#positions);
   }
 
   /** What loads the disk's chunk `index`; undefined if it is all zeros. */
@@ -76,30 +81,53 @@ export class OpenImage {
   }
 }
 
-/** Counts each chunk of an image once, by the tier that it was first found in. */
+/** What a tally must know of the image to count what the threads have read without it. */
+export interface TallyContext {
+  /** What was prefetched for the image, by index. */
+  readonly prefetched: ReadonlyMap<number, PrefetchedChunk>;
+  readonly hasRead: (index: number) => boolean;
+}
+
+/**
+ * Counts each chunk of an image once, by the tier that it was first found in. A chunk that was prefetched counts when it is read, by the
+ * tier that it was prefetched from.
+ */
 export class ReadTally {
-  readonly #seen = new Set<number>();
-  readonly #byTier = eachTier(() => ({ chunks: 0, bytes: 0 }));
+  readonly waits = new ReadWaits();
+  readonly #seen = new Map<number, PrefetchedChunk>();
   #failed = 0;
 
   chunk(index: number, tier: Tier, storedLengthBytes: number): void {
-    if (this.#seen.has(index)) return;
-    this.#seen.add(index);
-    this.#byTier[tier].chunks += 1;
-    this.#byTier[tier].bytes += storedLengthBytes;
+    if (!this.#seen.has(index)) this.#seen.set(index, { tier, storedLengthBytes });
   }
 
   failure(): void {
     this.#failed += 1;
   }
 
-  counters(): ReadCounters {
-    const tiers = Object.values(this.#byTier);
+  counters({ prefetched, hasRead }: TallyContext): ReadCounters {
+    const byTier = eachTier(() => ({ chunks: 0, bytes: 0 }));
+    const ahead = { chunks: 0, bytes: 0, unreadChunks: 0 };
+    const read = new Map(this.#seen);
+    for (const [index, chunk] of prefetched) {
+      const isRead = hasRead(index);
+      if (isRead) read.set(index, chunk);
+      if (chunk.tier === 'l1') continue;
+      ahead.chunks += 1;
+      ahead.bytes += chunk.storedLengthBytes;
+      if (!isRead) ahead.unreadChunks += 1;
+    }
+    for (const { tier, storedLengthBytes } of read.values()) {
+      byTier[tier].chunks += 1;
+      byTier[tier].bytes += storedLengthBytes;
+    }
     return {
-      chunks: this.#seen.size,
-      bytes: tiers.reduce((sum, tier) => sum + tier.bytes, 0),
-      byTier: structuredClone(this.#byTier),
+      chunks: read.size,
+      bytes: Object.values(byTier).reduce((sum, tier) => sum + tier.bytes, 0),
+      byTier,
       failed: this.#failed,
+      waits: this.waits.counters,
+      prefetched: ahead,
     };
   }
 }
@@ -115,6 +143,9 @@ export class ServedImage {
   readonly overlay: ImageEntry['overlay'];
   readonly #openManifest: () => Promise<OpenImage>;
   #opening: Promise<OpenImage> | undefined;
+  #open: OpenImage | undefined;
+  /** By the start under way, or the one that was last. */
+  prefetched: ReadonlyMap<number, PrefetchedChunk> = new Map();
 
   constructor(entry: ImageEntry, openManifest: () => Promise<OpenImage>) {
     this.nodeId = entry.nodeId;
@@ -128,11 +159,24 @@ export class ServedImage {
 
   /** The manifest's content; the first caller opens it. A failure is not kept: the next caller tries again. */
   open(): Promise<OpenImage> {
-    this.#opening ??= this.#openManifest().catch((thrown: unknown) => {
-      this.#opening = undefined;
-      throw thrown;
-    });
+    this.#opening ??= this.#openManifest().then(
+      (open) => {
+        this.#open = open;
+        return open;
+      },
+      (thrown: unknown) => {
+        this.#opening = undefined;
+        throw thrown;
+      },
+    );
     return this.#opening;
+  }
+
+  counters(): ReadCounters {
+    return this.tally.counters({
+      prefetched: this.prefetched,
+      hasRead: (index) => this.#open?.firstReads.has(index) === true,
+    });
   }
 
   get isWritable(): boolean {

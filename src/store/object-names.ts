@@ -19,6 +19,11 @@ export function manifestObjectName(rootId: string, manifestId: string): string {
   return `${rootId}/manifests/${manifestId}`;
 }
 
+/** Of the image of that manifest: what its starts read. The only object that is ever replaced. */
+export function startProfileObjectName(rootId: string, manifestId: string): string {
+  return `${rootId}/profiles/${manifestId}`;
+}
+
 /** `name`: 64 hex digits that publishing makes of whose record of which layer it is. */
 export function layerRecordObjectName(rootId: string, name: string): string {
   return `${rootId}/layers/${name}`;

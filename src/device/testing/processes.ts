@@ -3,8 +3,8 @@
  * whose misbehaviour the test sets in a file, and which writes down each fetch.
  */
 
-import { appendFile, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { appendFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { createLog, errorCode, type Log } from '../../base/index.ts';
@@ -17,9 +17,12 @@ import {
   type ZoneServerSetting,
 } from '../../cache/index.ts';
 import type { Manifest } from '../../chunk/index.ts';
-import { manifestObjectName, type ObjectStore } from '../../store/index.ts';
+import { openLocalKeyring } from '../../keys/index.ts';
+import { manifestObjectName, startProfileObjectName, type ObjectStore } from '../../store/index.ts';
 import { runAgent } from '../agent.ts';
+import type { ImageRef } from '../block-images.ts';
 import { runHolder } from '../holder.ts';
+import type { ProfileStore } from '../start-profiles.ts';
 import { tryLockFile } from '../system-calls.ts';
 
 /** How the origin behaves; `settings.json` in its directory, read anew at each fetch. */
@@ -42,6 +45,8 @@ export interface AgentSettings {
   readonly diskDir?: string;
   /** Each at a port of 127.0.0.1. Default: no zone. */
   readonly zonePorts?: readonly number[];
+  /** Start profiles, kept in the origin's directory and sealed by a keyring there. Default: none. */
+  readonly keepsProfiles?: boolean;
   /** Agents end as soon as they have started. */
   readonly isBroken?: boolean;
 }
@@ -127,6 +132,23 @@ async function openCaches(
   });
 }
 
+/** Where the origin keeps the profile of an image. */
+export function profilePath(originDir: string, { rootId, manifestId }: ImageRef): string {
+  return join(originDir, startProfileObjectName(rootId, manifestId));
+}
+
+function profileStore(originDir: string, store: Pick<ObjectStore, 'get'>): ProfileStore {
+  return {
+    fetch: async ({ rootId, manifestId }) => store.get(startProfileObjectName(rootId, manifestId)),
+    replace: async (image, sealed) => {
+      const path = profilePath(originDir, image);
+      await mkdir(dirname(path), { recursive: true });
+      await writeFile(`${path}.new`, sealed);
+      await rename(`${path}.new`, path);
+    },
+  };
+}
+
 /** What an agent is told of a server of the zone. */
 export function zoneServerAt(port: number): ZoneServerSetting {
   return { id: `127.0.0.1:${port}`, weight: 1, fillBytesPerSecond: 1e8, usesTls: false };
@@ -162,6 +184,12 @@ async function main(role: string, runDir: string, originDir: string): Promise<vo
       open: async (_, sealed) => decodeManifest(sealed),
     },
     caches: await openCaches(store, settings, log),
+    ...(settings.keepsProfiles === true && {
+      profiles: {
+        store: profileStore(originDir, store),
+        keys: await openLocalKeyring(join(originDir, 'keyring')),
+      },
+    }),
     log,
   });
 }

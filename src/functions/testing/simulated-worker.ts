@@ -129,6 +129,7 @@ export class SimulatedWorker {
     this.mounts = {
       acquire: (image) => this.#acquire(image),
       counters: (image) => this.#counters(image),
+      startEnded: async () => ({ chunks: 0, saved: false }),
       dropCaches: async () => [],
       close: async () => {},
     };
@@ -201,7 +202,13 @@ export class SimulatedWorker {
     }
     const amount = { chunks, bytes: chunks * 1000 };
     const nothing = { chunks: 0, bytes: 0 };
-    return { ...amount, byTier: { ...eachTier(() => nothing), origin: amount }, failed: 0 };
+    return {
+      ...amount,
+      byTier: { ...eachTier(() => nothing), origin: amount },
+      failed: 0,
+      waits: { reads: 0, totalMs: 0, stalls: 0, stalledMs: 0 },
+      prefetched: { ...nothing, unreadChunks: 0 },
+    };
   }
 
   #failIf(fault: Fault): void {
