@@ -91,3 +91,75 @@ export class NoSuchRootError extends ThawError {
     super({ code: 'ERR_CATALOG_NO_SUCH_ROOT', fault: 'environment', message });
   }
 }
+
+export class NoSuchFunctionError extends ThawError {
+  constructor(of: { readonly tenant: string; readonly name: string; readonly version?: string }) {
+    const version = of.version === undefined ? '' : ` version "${of.version}" of`;
+    super({
+      code: 'ERR_CATALOG_NO_SUCH_FUNCTION',
+      fault: 'caller',
+      message: `Cannot find${version} function "${of.name}": tenant "${of.tenant}" has none; "thaw function ls" lists those there are`,
+    });
+  }
+}
+
+export class RevisionChangedError extends ThawError {
+  constructor(name: string, given: string) {
+    super({
+      code: 'ERR_CATALOG_REVISION_CHANGED',
+      fault: 'caller',
+      message: `Cannot change "${name}": revision "${given}" is no longer the current one; read it again`,
+    });
+  }
+}
+
+export class VersionInUseError extends ThawError {
+  constructor(of: { readonly name: string; readonly version: string }, aliases: readonly string[]) {
+    const names = aliases.map((alias) => `"${alias}"`).join(', ');
+    super({
+      code: 'ERR_CATALOG_VERSION_IN_USE',
+      fault: 'caller',
+      message: `Cannot remove version "${of.version}" of function "${of.name}": named by alias ${names}; change that first`,
+    });
+  }
+}
+
+export class AliasExistsError extends ThawError {
+  constructor(functionName: string, name: string) {
+    super({
+      code: 'ERR_CATALOG_ALIAS_EXISTS',
+      fault: 'caller',
+      message: `Cannot create alias "${name}": function "${functionName}" has one of that name; update it or choose another name`,
+    });
+  }
+}
+
+export class NoSuchAliasError extends ThawError {
+  constructor(functionName: string, name: string) {
+    super({
+      code: 'ERR_CATALOG_NO_SUCH_ALIAS',
+      fault: 'caller',
+      message: `Cannot find alias "${name}": function "${functionName}" has none of that name; create it first`,
+    });
+  }
+}
+
+export class TenantExistsError extends ThawError {
+  constructor(name: string) {
+    super({
+      code: 'ERR_CATALOG_TENANT_EXISTS',
+      fault: 'caller',
+      message: `Cannot create tenant "${name}": there is one of that name; use it or choose another name`,
+    });
+  }
+}
+
+export class NoSuchTenantError extends ThawError {
+  constructor(name: string) {
+    super({
+      code: 'ERR_CATALOG_NO_SUCH_TENANT',
+      fault: 'caller',
+      message: `Cannot find tenant "${name}": "thaw tenant create" makes it`,
+    });
+  }
+}

@@ -3,6 +3,9 @@
  * knows no dialect.
  */
 
+export * from './access-keys.ts';
+export * from './catalog.ts';
 export * from './errors.ts';
-export * from './records.ts';
+export * from './function-records.ts';
+export * from './image-records.ts';
 export * from './sqlite-catalog.ts';

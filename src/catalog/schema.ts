@@ -1,5 +1,6 @@
 /**
- * The tables as Kysely sees them, and how rows become records. `migrations/` makes the tables.
+ * The tables as Kysely sees them, and how rows of images become records; of functions: `function-rows.ts`.
+ * `migrations/` makes the tables.
  *
  * BIGINT columns come back as numbers from SQLite and as strings from PostgreSQL's driver, hence
  * `Count`, which is read through `Number`: sizes and times stay below 2^53.
@@ -7,7 +8,8 @@
 
 import type { ColumnType, Selectable, Insertable } from 'kysely';
 
-import type { FunctionRecord, ImageRecord } from './records.ts';
+import type { FunctionState, UpdateStatus } from './function-records.ts';
+import type { ImageRecord } from './image-records.ts';
 
 type Count = ColumnType<number | string, number, number>;
 
@@ -46,19 +48,66 @@ interface ImageTable {
   readonly created_at_ms: Count;
 }
 
-interface FunctionTable {
+/** What a function has whatever its version. */
+export interface FunctionTable {
   readonly tenant: string;
   readonly name: string;
-  readonly manifest_id: string;
-  readonly memory_mb: Count;
-  readonly timeout_seconds: Count;
-  /** JSON, as the next two. */
-  readonly environment: string;
-  readonly entrypoint: string | null;
-  readonly command: string | null;
-  readonly working_dir: string | null;
+  readonly reserved_concurrency: Count | null;
+  readonly versions_published: Count;
+  /** JSON: tags, URLs, settings of event invokes. */
+  readonly settings: string;
+}
+
+export interface FunctionVersionTable {
+  readonly tenant: string;
+  readonly name: string;
+  /** 0 for `$LATEST`. */
+  readonly version: Count;
+  /** Of an image function, as soon as there is one. */
+  readonly manifest_id: string | null;
+  readonly code_size_bytes: Count;
+  readonly state: FunctionState;
+  readonly last_update_status: UpdateStatus;
+  readonly revision_id: string;
+  /** Of a published one: what `$LATEST` was at. */
+  readonly made_of_revision_id: string | null;
   readonly created_at_ms: Count;
   readonly updated_at_ms: Count;
+  /** JSON: the rest of the record, which nothing is looked up by. */
+  readonly configuration: string;
+}
+
+export interface AliasTable {
+  readonly tenant: string;
+  readonly function_name: string;
+  readonly name: string;
+  readonly version: Count;
+  readonly description: string;
+  /** JSON. */
+  readonly weights: string;
+  readonly revision_id: string;
+}
+
+export interface EventTable {
+  readonly id: string;
+  readonly tenant: string;
+  readonly function_name: string;
+  readonly qualifier: string | null;
+  /** Base64. */
+  readonly payload: string;
+  readonly client_context: string | null;
+  readonly trace_id: string | null;
+  readonly accepted_at_ms: Count;
+  readonly due_at_ms: Count;
+  readonly failed_attempts: Count;
+}
+
+export interface AccessKeyTable {
+  readonly id: string;
+  readonly tenant: string;
+  /** Base64. */
+  readonly wrapped_secret: string;
+  readonly created_at_ms: Count;
 }
 
 export interface CatalogTables {
@@ -66,6 +115,10 @@ export interface CatalogTables {
   readonly roots: RootTable;
   readonly images: ImageTable;
   readonly functions: FunctionTable;
+  readonly function_versions: FunctionVersionTable;
+  readonly function_aliases: AliasTable;
+  readonly function_events: EventTable;
+  readonly access_keys: AccessKeyTable;
 }
 
 export function imageToRow(image: ImageRecord): Insertable<ImageTable> {
@@ -105,37 +158,5 @@ export function imageFromRow(row: Selectable<ImageTable>): ImageRecord {
     chunkCount: Number(row.chunk_count),
     storedBytes: Number(row.stored_bytes),
     createdAtMs: Number(row.created_at_ms),
-  };
-}
-
-export function functionToRow(record: FunctionRecord): Insertable<FunctionTable> {
-  return {
-    tenant: record.tenant,
-    name: record.name,
-    manifest_id: record.manifestId,
-    memory_mb: record.memoryMb,
-    timeout_seconds: record.timeoutSeconds,
-    environment: JSON.stringify(record.environment),
-    entrypoint: record.entrypoint === undefined ? null : JSON.stringify(record.entrypoint),
-    command: record.command === undefined ? null : JSON.stringify(record.command),
-    working_dir: record.workingDir ?? null,
-    created_at_ms: record.createdAtMs,
-    updated_at_ms: record.updatedAtMs,
-  };
-}
-
-export function functionFromRow(row: Selectable<FunctionTable>): FunctionRecord {
-  return {
-    name: row.name,
-    tenant: row.tenant,
-    manifestId: row.manifest_id,
-    memoryMb: Number(row.memory_mb),
-    timeoutSeconds: Number(row.timeout_seconds),
-    environment: JSON.parse(row.environment) as Record<string, string>,
-    ...(row.entrypoint === null ? {} : { entrypoint: JSON.parse(row.entrypoint) as string[] }),
-    ...(row.command === null ? {} : { command: JSON.parse(row.command) as string[] }),
-    ...(row.working_dir === null ? {} : { workingDir: row.working_dir }),
-    createdAtMs: Number(row.created_at_ms),
-    updatedAtMs: Number(row.updated_at_ms),
   };
 }

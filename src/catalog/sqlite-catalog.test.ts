@@ -10,9 +10,10 @@ import { test } from 'node:test';
 import Database from 'better-sqlite3';
 
 import { errorCode } from '../base/index.ts';
+import type { FunctionRecord } from './function-records.ts';
 import { openCatalog } from './sqlite-catalog.ts';
 import { catalogConformance } from './testing/catalog-conformance.ts';
-import { imageRecord, manifestIdOf } from './testing/records.ts';
+import { functionRecord, functionSettings, imageRecord, manifestIdOf } from './testing/records.ts';
 
 async function temporaryDirectory(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(tmpdir(), 'thaw-catalog-'));
@@ -107,20 +108,70 @@ test('a process killed while two add images loses none that it reported, and the
   integrity.close();
 });
 
+/** A catalog as Thaw made it before functions had versions: two tenants, each with an image, and three functions. */
+async function writeOldCatalog(path: string, change = ''): Promise<void> {
+  const golden = join(import.meta.dirname, '../../test/golden/catalog-0002.sql');
+  const database = new Database(path);
+  database.pragma('foreign_keys = OFF');
+  database.exec(await readFile(golden, 'utf8'));
+  database.exec(change);
+  assert.deepEqual(database.pragma('foreign_key_check'), []);
+  database.close();
+}
+
 test('images of a catalog from before there were codecs are plain ones', async () => {
   await using directory = await temporaryDirectory();
   const path = join(directory.path, 'catalog.db');
-  const image = imageRecord();
-  {
-    await using catalog = await openCatalog(path);
-    await catalog.addImage(image);
-  }
-  const database = new Database(path);
-  database.exec('alter table images drop column codec');
-  database.exec(`delete from kysely_migration where name = '0002-image-codec'`);
-  database.close();
+  await writeOldCatalog(
+    path,
+    `alter table images drop column codec;
+     delete from kysely_migration where name = '0002-image-codec'`,
+  );
   await using catalog = await openCatalog(path);
-  assert.deepEqual(await catalog.listImages(image.tenant), [{ ...image, codec: 'none' }]);
+  assert.deepEqual(await catalog.listImages('default'), [imageRecord()]);
+});
+
+test('functions of a catalog from before there were versions are the $LATEST of theirs', async () => {
+  await using directory = await temporaryDirectory();
+  const path = join(directory.path, 'catalog.db');
+  await writeOldCatalog(path);
+  await using catalog = await openCatalog(path);
+  const expected = (fields: Parameters<typeof functionRecord>[0] = {}) => {
+    const record = functionRecord(fields);
+    assert.equal(record.code.packageType, 'Image');
+    const { manifestId = '' } = record.code as { readonly manifestId?: string };
+    const { revisionId: _fresh, ...others } = record;
+    return { ...others, code: { ...record.code, imageUri: manifestId } };
+  };
+  const withoutRevision = ({ revisionId, ...others }: FunctionRecord) => {
+    assert.match(revisionId, /^[0-9a-f-]{36}$/);
+    return others;
+  };
+  const { items } = await catalog.listFunctions('default', { itemsMax: 10 });
+  assert.deepEqual(items.map(withoutRevision), [
+    expected({
+      name: 'full',
+      memoryMb: 10_240,
+      timeoutSeconds: 900,
+      environment: { A1: 'ö\n"\'', AB: '' },
+      entrypoint: [],
+      command: ['a b', ''],
+      workingDir: '/srv',
+      updatedAtMs: 1_800_000_000_001,
+    }),
+    expected(),
+  ]);
+  const other = await catalog.listFunctions('other', { itemsMax: 10 });
+  assert.deepEqual(other.items.map(withoutRevision), [
+    expected({ tenant: 'other', manifestId: manifestIdOf(2), codeSha256: 'e'.repeat(64) }),
+  ]);
+  assert.deepEqual(await catalog.findFunctionSettings('default', 'full'), {
+    ...functionSettings({ name: 'full' }),
+  });
+  await assert.rejects(
+    catalog.removeImage('default', manifestIdOf(1)),
+    (thrown) => errorCode(thrown) === 'ERR_CATALOG_IMAGE_IN_USE',
+  );
 });
 
 test('openCatalog() refuses a catalog of a newer Thaw and leaves it as it is', async () => {

@@ -29,9 +29,9 @@ import {
 
 import { CatalogBusyError, CatalogCorruptError, CatalogUnavailableError } from './errors.ts';
 import { migrateToLatest } from './migrate.ts';
-import type { Catalog } from './records.ts';
+import type { Catalog } from './catalog.ts';
 import type { CatalogTables } from './schema.ts';
-import { SqlCatalog, type TransactionRunner } from './sql-catalog.ts';
+import { createSqlCatalog, type TransactionRunner } from './sql-catalog.ts';
 
 export interface OpenCatalogOptions {
   /**
@@ -151,7 +151,7 @@ async function createPrivateFile(path: string): Promise<void> {
  * file is damaged or another program's, which is left as it is; `ERR_CATALOG_BUSY`;
  * `ERR_CATALOG_UNAVAILABLE`.
  *
- * A PostgreSQL catalog will be another `open…` beside this one, over the same `SqlCatalog` and
+ * A PostgreSQL catalog will be another `open…` beside this one, over the same `createSqlCatalog` and
  * migrations.
  */
 export async function openCatalog(
@@ -169,7 +169,7 @@ export async function openCatalog(
       await migrateToLatest(db, path);
       database.pragma('journal_mode = WAL');
     });
-    return new SqlCatalog(db, run);
+    return createSqlCatalog(db, run);
   } catch (thrown) {
     database.close();
     throw thrown;

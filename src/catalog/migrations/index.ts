@@ -7,8 +7,12 @@ import type { Migration } from 'kysely/migration';
 
 import * as firstTables from './0001-first-tables.ts';
 import * as imageCodec from './0002-image-codec.ts';
+import * as functionVersions from './0003-function-versions.ts';
+import * as accessKeys from './0004-access-keys.ts';
 
 export const migrations: Readonly<Record<string, Migration>> = {
   '0001-first-tables': firstTables,
   '0002-image-codec': imageCodec,
+  '0003-function-versions': functionVersions,
+  '0004-access-keys': accessKeys,
 };

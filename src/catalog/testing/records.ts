@@ -1,6 +1,7 @@
 /** Records to test with: only what a test is about has to be said. */
 
-import type { FunctionRecord, ImageRecord } from '../records.ts';
+import type { FunctionRecord, FunctionSettings } from '../function-records.ts';
+import type { ImageRecord } from '../image-records.ts';
 
 /** A manifest id that ends in `number`; the first digits can be given. */
 export function manifestIdOf(number: number, prefix = ''): string {
@@ -28,16 +29,41 @@ export function imageRecord(fields: Partial<ImageRecord> = {}): ImageRecord {
   };
 }
 
-export function functionRecord(fields: Partial<FunctionRecord> = {}): FunctionRecord {
+export function functionRecord(
+  fields: Partial<FunctionRecord> & { readonly manifestId?: string } = {},
+): FunctionRecord {
+  const { manifestId = manifestIdOf(1), ...others } = fields;
   return {
-    name: 'hello',
     tenant: 'default',
-    manifestId: manifestIdOf(1),
+    name: 'hello',
+    version: '$LATEST',
+    code: { packageType: 'Image', imageUri: 'debian', manifestId },
+    codeSha256: 'd'.repeat(64),
+    codeSizeBytes: 0,
+    description: '',
+    role: '',
     memoryMb: 128,
     timeoutSeconds: 3,
+    ephemeralStorageMb: 512,
     environment: {},
+    network: 'none',
+    state: 'Active',
+    lastUpdateStatus: 'Successful',
+    revisionId: '00000000-0000-4000-8000-000000000001',
     createdAtMs: 1_800_000_000_000,
     updatedAtMs: 1_800_000_000_000,
+    ...others,
+  };
+}
+
+export function functionSettings(fields: Partial<FunctionSettings> = {}): FunctionSettings {
+  return {
+    tenant: 'default',
+    name: 'hello',
+    tags: {},
+    urls: {},
+    eventInvoke: {},
+    versionsPublished: 0,
     ...fields,
   };
 }

@@ -1,7 +1,4 @@
-/**
- * What the catalog remembers: tenants, images, functions and roots. Bytes are never in it, keys
- * neither.
- */
+/** What the catalog remembers of published images. Bytes are never in it, keys neither. */
 
 export interface ImageRecord {
   readonly manifestId: string;
@@ -23,34 +20,8 @@ export interface ImageRecord {
   readonly createdAtMs: number;
 }
 
-export interface FunctionRecord {
-  /** 1..64 characters of `a-z A-Z 0-9 - _`; unique in its tenant. */
-  readonly name: string;
-  readonly tenant: string;
-  readonly manifestId: string;
-  /** 128..10,240. */
-  readonly memoryMb: number;
-  /** 1..900. */
-  readonly timeoutSeconds: number;
-  readonly environment: Readonly<Record<string, string>>;
-  /** Replace what the image's configuration says, where present. */
-  readonly entrypoint?: readonly string[];
-  readonly command?: readonly string[];
-  readonly workingDir?: string;
-  readonly createdAtMs: number;
-  readonly updatedAtMs: number;
-}
-
-/**
- * Every call is one transaction: all of it happens or nothing, and a change that has resolved
- * survives a kill and a power failure. Tenants are made on first use. Only images and functions of
- * the given tenant are seen, where one is given.
- *
- * Any call throws `ERR_CATALOG_BUSY` (retryable) when other processes keep the database locked for
- * seconds, `ERR_CATALOG_CORRUPT` and `ERR_CATALOG_UNAVAILABLE` (no space, no permission, a failing
- * disk).
- */
-export interface Catalog extends AsyncDisposable {
+/** The part of the catalog that is about images and the roots that they are in. */
+export interface ImageCatalog {
   /**
    * The root that new images go into: the newest active one. Throws `ERR_CATALOG_NO_SUCH_ROOT` if
    * there is none.
@@ -78,13 +49,6 @@ export interface Catalog extends AsyncDisposable {
   listImages(tenant: string): Promise<readonly ImageRecord[]>;
   /** Whether there is any image of that tenant, or in that root. */
   hasImages(of: Pick<ImageRecord, 'tenant'> | Pick<ImageRecord, 'rootId'>): Promise<boolean>;
-  /** False if there was none. Throws `ERR_CATALOG_IMAGE_IN_USE` while a function uses it. */
+  /** False if there was none. Throws `ERR_CATALOG_IMAGE_IN_USE` while any version of a function uses it. */
   removeImage(tenant: string, manifestId: string): Promise<boolean>;
-
-  /** Throws `ERR_CATALOG_FUNCTION_EXISTS`, `ERR_CATALOG_NO_SUCH_IMAGE`. */
-  addFunction(record: FunctionRecord): Promise<void>;
-  findFunction(tenant: string, name: string): Promise<FunctionRecord | undefined>;
-  /** In byte order of names. */
-  listFunctions(tenant: string): Promise<readonly FunctionRecord[]>;
-  removeFunction(tenant: string, name: string): Promise<boolean>;
 }

@@ -1,0 +1,16 @@
+/** Access keys, each of one tenant. */
+
+import type { Kysely } from 'kysely';
+
+import type { CatalogTables } from '../schema.ts';
+
+export async function up(db: Kysely<CatalogTables>): Promise<void> {
+  await db.schema
+    .createTable('access_keys')
+    .addColumn('id', 'text', (column) => column.primaryKey().notNull())
+    .addColumn('tenant', 'text', (column) => column.notNull().references('tenants.name'))
+    .addColumn('wrapped_secret', 'text', (column) => column.notNull())
+    .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
+    .execute();
+  await db.schema.createIndex('access_keys_by_tenant').on('access_keys').column('tenant').execute();
+}
