@@ -10,10 +10,10 @@
  * way as any other. Source: kernel Documentation/admin-guide/cgroup-v1, cgroup-v2.rst.
  */
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 
 import { errorCode } from '../base/index.ts';
 import { SandboxRemoveError } from './errors.ts';
@@ -90,6 +90,20 @@ export function limitingOptions(layout: CgroupLayout): readonly string[] {
   return [...new Set(options)];
 }
 
+/**
+ * What can stop a group's processes where they are: a controller of its own in version 1, part of
+ * every group of version 2. Undefined where the kernel lacks it.
+ */
+function freezerOf(layout: CgroupLayout): Hierarchy | undefined {
+  if (layout.kind === 'unified') return layout.hierarchies.find(({ version }) => version === 2);
+  return hierarchyWith(layout, 'freezer');
+}
+
+/** True if groups can be frozen here. */
+export function canFreeze(layout: CgroupLayout): boolean {
+  return freezerOf(layout) !== undefined;
+}
+
 /** True if the kernel counts swap, so that a limit on it can be set. */
 export function canLimitSwap(layout: CgroupLayout): boolean {
   const memory = hierarchyWith(layout, 'memory');
@@ -102,6 +116,8 @@ export function canLimitSwap(layout: CgroupLayout): boolean {
 export class Cgroup {
   readonly name: string;
   readonly #layout: CgroupLayout;
+  /** Rises with every change of mind about being frozen. */
+  #freezes = 0;
 
   constructor(layout: CgroupLayout, name: string) {
     this.#layout = layout;
@@ -115,7 +131,10 @@ export class Cgroup {
   async create(limits: CgroupLimits): Promise<readonly string[]> {
     const joined: string[] = [];
     const wanted = new Set(
-      ['memory', 'cpu', 'pids'].flatMap((name) => hierarchyWith(this.#layout, name) ?? []),
+      [
+        ...['memory', 'cpu', 'pids'].map((name) => hierarchyWith(this.#layout, name)),
+        freezerOf(this.#layout),
+      ].filter((hierarchy) => hierarchy !== undefined),
     );
     for (const hierarchy of wanted) {
       const directory = join(hierarchy.path, this.name);
@@ -138,8 +157,8 @@ export class Cgroup {
   }
 
   /**
-   * SIGKILL to everything in the group. What forks meanwhile escapes; its pid namespace's init does
-   * not.
+   * SIGKILL to everything in the group, which then goes on if it was frozen: in version 1 frozen
+   * processes do not even die. What forks meanwhile escapes; its pid namespace's init does not.
    */
   killMembers(): void {
     for (const pid of this.memberPids()) {
@@ -150,6 +169,63 @@ export class Cgroup {
         if (errorCode(thrown) !== 'ESRCH') throw thrown;
       }
     }
+    this.thaw();
+  }
+
+  /**
+   * Stops everything in the group. Resolves once the kernel says that it has, or when `thaw`,
+   * another `freeze` or the group's end overtakes it; at once where the kernel cannot.
+   */
+  async freeze(): Promise<void> {
+    this.#freezes += 1;
+    const own = this.#freezes;
+    if (!this.#writeFreezer('FROZEN', '1')) return;
+    // Neither version tells anybody unasked; what runs elsewhere stops within microseconds.
+    for (let waitMs = 0; own === this.#freezes; waitMs = Math.min(waitMs * 2 + 1, 20)) {
+      if (this.#isFrozenOrGone()) return;
+      if (waitMs === 0) await nextTurn();
+      else await delay(waitMs);
+    }
+  }
+
+  /** Lets what was frozen go on; nothing where it was not, or is gone. */
+  thaw(): void {
+    this.#freezes += 1;
+    this.#writeFreezer('THAWED', '0');
+  }
+
+  /** False where there is no such file. */
+  #writeFreezer(inVersion1: string, inVersion2: string): boolean {
+    const freezer = freezerOf(this.#layout);
+    if (freezer === undefined) return false;
+    const is1 = freezer.version === 1;
+    const path = join(freezer.path, this.name, is1 ? 'freezer.state' : 'cgroup.freeze');
+    try {
+      writeFileSync(path, is1 ? inVersion1 : inVersion2, { flag: 'r+' });
+      return true;
+    } catch (thrown) {
+      const code = errorCode(thrown);
+      if (code === 'ENOENT' || code === 'ENODEV') return false;
+      throw thrown;
+    }
+  }
+
+  #isFrozenOrGone(): boolean {
+    const freezer = freezerOf(this.#layout);
+    if (freezer === undefined) return true;
+    const is1 = freezer.version === 1;
+    const path = join(freezer.path, this.name, is1 ? 'freezer.state' : 'cgroup.events');
+    const text = tryRead(path);
+    return text === undefined || (is1 ? text.trim() === 'FROZEN' : /^frozen 1$/m.test(text));
+  }
+
+  /** The most that was charged to the group at one time; undefined where it is not counted. */
+  async memoryPeakBytes(): Promise<number | undefined> {
+    const memory = hierarchyWith(this.#layout, 'memory');
+    if (memory === undefined) return undefined;
+    const file = memory.version === 2 ? 'memory.peak' : 'memory.max_usage_in_bytes';
+    const text = await readFile(join(memory.path, this.name, file), 'utf8').catch(() => undefined);
+    return text === undefined ? undefined : Number(text);
   }
 
   /** True once the kernel has ended a process of the group for want of memory. */

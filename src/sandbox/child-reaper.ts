@@ -8,15 +8,11 @@
 
 import { constants } from 'node:os';
 
+import type { ProcessExit } from './sandbox.ts';
 import { becomeSubreaper, reapChild } from './syscalls.ts';
 
-export interface ChildEnd {
-  readonly status?: number;
-  readonly signal?: string;
-}
-
 const signalNames = new Map(Object.entries(constants.signals).map(([name, code]) => [code, name]));
-const awaited = new Map<number, (end: ChildEnd) => void>();
+const awaited = new Map<number, (end: ProcessExit) => void>();
 let isSubreaper = false;
 
 /** Must have been called before the processes to wait for are started. */
@@ -27,7 +23,7 @@ export function prepareToReap(): void {
 }
 
 /** Resolves when the child or orphaned descendant `pid` has ended, which frees its pid. */
-export function childEnd(pid: number): Promise<ChildEnd> {
+export function childEnd(pid: number): Promise<ProcessExit> {
   return new Promise((resolve) => {
     if (awaited.size === 0) process.on('SIGCHLD', reapAll);
     awaited.set(pid, resolve);
@@ -46,7 +42,7 @@ function reapAll(): void {
   if (awaited.size === 0) process.off('SIGCHLD', reapAll);
 }
 
-function reap(pid: number): ChildEnd | undefined {
+function reap(pid: number): ProcessExit | undefined {
   let waitStatus: number | undefined;
   try {
     waitStatus = reapChild(pid);

@@ -10,15 +10,25 @@ import type { SandboxSpec } from './sandbox.ts';
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
- * Throws `ERR_SANDBOX_ENTRYPOINT` when the first argument leads to no executable file in the root.
+ * Throws `ERR_SANDBOX_ENTRYPOINT` when the first argument leads to no executable file in the root,
+ * and to nothing that `isElsewhere`.
  */
-export function checkEntrypoint({ rootPath, args, env, workingDir }: SandboxSpec): void {
+export function checkEntrypoint(
+  {
+    rootPath,
+    args,
+    env,
+    workingDir,
+  }: Pick<SandboxSpec, 'rootPath' | 'args' | 'env' | 'workingDir'>,
+  isElsewhere: (path: string) => boolean,
+): void {
   const [program = ''] = args;
   const candidates = program.includes('/')
     ? [posix.resolve(workingDir, program)]
     : (env['PATH'] ?? defaultPath)
         .split(':')
         .map((directory) => posix.resolve(workingDir, directory, program));
+  if (candidates.some(isElsewhere)) return;
   const found = candidates
     .map((candidate) => statInRoot(rootPath, candidate))
     .filter((stats) => stats !== undefined);

@@ -1,6 +1,7 @@
 /** What can go wrong with a sandbox, each cause with its code. */
 
 import { ThawError } from '../base/index.ts';
+import type { InvocationError } from './runtime-api-contract.ts';
 
 /** A `SandboxSpec` that no sandbox can be made of. */
 export class SandboxSpecError extends ThawError {
@@ -72,6 +73,20 @@ export class SandboxClosedError extends ThawError {
   }
 }
 
+/** A server inside a sandbox cannot be reached; `errno` as in `ECONNREFUSED`. */
+export class SandboxConnectError extends ThawError {
+  readonly errno: string;
+
+  constructor(port: number, errno: string) {
+    super({
+      code: 'ERR_SANDBOX_CONNECT',
+      fault: 'environment',
+      message: `Cannot connect to port ${port} inside a sandbox: ${errno}`,
+    });
+    this.errno = errno;
+  }
+}
+
 /** No container runtime here can run sandboxes. */
 export class SandboxRuntimeMissingError extends ThawError {
   constructor(wanted: string, reasons: readonly string[]) {
@@ -106,6 +121,33 @@ export class RootFileError extends ThawError {
       code: 'ERR_SANDBOX_ROOT_FILE',
       fault: 'data',
       message: `Cannot read "${path}" of the image: ${problem}`,
+    });
+  }
+}
+
+/** A function failed after part of its response had been given; `failure` is what its caller gets to know. */
+export class InvocationBrokenError extends ThawError {
+  readonly failure: InvocationError;
+
+  constructor(failure: InvocationError, cause?: unknown) {
+    super({
+      code: 'ERR_SANDBOX_INVOCATION_BROKEN',
+      fault: 'data',
+      message: `The function failed while it wrote its response: ${failure.errorType}`,
+      cause,
+    });
+    this.failure = failure;
+  }
+}
+
+/** An extension of the image cannot be started. */
+export class SandboxExtensionError extends ThawError {
+  constructor(name: string, problem: string, cause?: unknown) {
+    super({
+      code: 'ERR_SANDBOX_EXTENSION',
+      fault: 'caller',
+      message: `Cannot start extension "${name}" in the image's /opt/extensions: ${problem}`,
+      cause,
     });
   }
 }

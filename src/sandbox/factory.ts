@@ -9,39 +9,34 @@
  */
 
 import { createHash } from 'node:crypto';
-import { closeSync, realpathSync } from 'node:fs';
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
-import { Socket } from 'node:net';
+import { realpathSync } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 
 import { isProcessAlive, present, processIdentity, silentLog, type Log } from '../base/index.ts';
-import { canLimitSwap, Cgroup, detectCgroups, type CgroupLayout } from './cgroups.ts';
-import type { ChildEnd } from './child-reaper.ts';
-import { checkEntrypoint } from './entrypoint.ts';
+import { canFreeze, canLimitSwap, Cgroup, detectCgroups, type CgroupLayout } from './cgroups.ts';
+import { checkSpec } from './check-spec.ts';
 import { SandboxRuntimeMissingError, SandboxSpecError } from './errors.ts';
-import { resolveImageUser } from './image-user.ts';
+import { isBelow } from './inside-path.ts';
 import type { Launcher } from './launcher.ts';
+import { lookUpProcess } from './look-up-process.ts';
 import { createNetworkNamespace } from './network-namespace.ts';
+import { mountPoints } from './oci-config.ts';
 import { ociLauncher } from './oci-launcher.ts';
+import { openOutputPipe } from './output-pipe.ts';
 import { probeSandboxRuntimes } from './probe.ts';
-import { statInRoot } from './root-files.ts';
+import { RunningSandbox } from './running-sandbox.ts';
 import { RuntimeApiServer } from './runtime-api.ts';
-import type { Sandbox, SandboxExit, SandboxFactory, SandboxSpec } from './sandbox.ts';
+import { writeSandboxFiles } from './sandbox-files.ts';
 import { prepareRoot } from './sandbox-root.ts';
-import { detachMount, pipe } from './syscalls.ts';
+import type { Sandbox, SandboxFactory, SandboxSpec } from './sandbox.ts';
+import { detachMount } from './syscalls.ts';
 import { utilLinuxLauncher } from './util-linux-launcher.ts';
 
 /** Where the Runtime API listens inside every sandbox, as in Lambda. */
 export const runtimeApiAddress = '127.0.0.1:9001';
 const runtimeApiPort = 9001;
-/** Less does not hold the runtime's own start. */
-const memoryMinBytes = 16 * 1024 * 1024;
-/** A killed process may hang in the kernel, on a read of its root: then removal goes on and says so. */
-const exitTimeoutMs = 10_000;
-const tmpSizeMinBytes = 4096;
-/** The kernel takes no quota below 1 ms, and its period is 100 ms. */
-const cpusMin = 0.01;
+const noNameServers = '# There are no name servers: a sandbox has no network but its loopback.\n';
 
 export interface SandboxFactoryOptions {
   /** An absolute path; created when missing. Several processes may share it. */
@@ -79,6 +74,7 @@ export async function createSandboxFactory(
   const machine = { layout: detectCgroups(), stateDir: options.stateDir };
   return {
     runtime: launcher.runtime,
+    canFreeze: canFreeze(machine.layout),
     create: (spec, output) => createSandbox(launcher, machine, spec, output),
   };
 }
@@ -126,18 +122,18 @@ async function createSandbox(
   output: (data: Uint8Array) => void,
 ): Promise<Sandbox> {
   checkSpec(spec);
-  const user = resolveImageUser(spec.rootPath, spec.user);
-  if (statInRoot(spec.rootPath, spec.workingDir)?.isDirectory() === false) {
-    throw new SandboxSpecError(`the working directory "${spec.workingDir}" is no directory`);
-  }
-  checkEntrypoint(spec);
+  const main = lookUpProcess(spec, runtimeApiAddress);
   await using made = new AsyncDisposableStack();
 
   const directory = await makeOwnDirectory(stateDir, spec.id);
   made.defer(() => rm(directory, { recursive: true, force: true }));
-  const root = await prepareRoot(spec.rootPath, spec.workingDir, directory);
+  const root = await prepareRoot(spec.rootPath, neededDirectories(spec), directory);
   made.defer(() => root.release());
-  const files = await writeFiles(spec, directory);
+  const files = await writeSandboxFiles(spec, noNameServers, directory);
+  const binds = new Map([
+    ...files,
+    ...(spec.binds ?? []).map(({ source, target }) => [target, source] as const),
+  ]);
 
   const network = createNetworkNamespace(runtimeApiPort);
   made.defer(() => network.close());
@@ -147,91 +143,38 @@ async function createSandbox(
 
   const cgroup = new Cgroup(layout, cgroupName(stateDir, spec.id));
   made.defer(() => cgroup.remove());
-  const { readFd, writeFd } = pipe();
-  const outputEnd = readAll(readFd, output);
-  const environment = environmentOf(spec, user.home);
-  const { ended } = await launcher
+  const pipe = openOutputPipe(output);
+  const launched = await launcher
     .start({
       spec,
+      process: { ...main, outputFd: pipe.writeFd },
       directory,
       rootPath: root.path,
-      user,
-      environment,
       networkNamespacePath: network.path,
       cgroup,
       cgroupName: cgroup.name,
       limitSwap: canLimitSwap(layout),
-      files,
-      outputFd: writeFd,
+      binds,
     })
-    .finally(() => closeSync(writeFd));
-
-  const exited = exitOf(ended, outputEnd, cgroup);
-  const all = made.move();
-  return {
-    id: spec.id,
+    .finally(() => pipe.closeOwn());
+  return new RunningSandbox({
+    spec,
     runtimeApi,
-    exited,
-    kill: async () => cgroup.killMembers(),
-    [Symbol.asyncDispose]: async () => {
-      cgroup.killMembers();
-      await Promise.race([exited, delay(exitTimeoutMs, undefined, { ref: false })]);
-      await all.disposeAsync();
-    },
-  };
-}
-
-/**
- * How it ended, told once all its output has been handed on and before its control group can be
- * removed.
- */
-async function exitOf(
-  ended: Promise<ChildEnd>,
-  outputEnd: Promise<void>,
-  cgroup: Cgroup,
-): Promise<SandboxExit> {
-  const end = await ended;
-  await outputEnd;
-  return { ...end, outOfMemory: await cgroup.ranOutOfMemory() };
-}
-
-/**
- * Hands on what comes out of the pipe, whose end this takes over. Resolves when all writers have
- * closed it.
- */
-function readAll(fd: number, output: (data: Uint8Array) => void): Promise<void> {
-  return new Promise((resolve) => {
-    const socket = new Socket({ fd, readable: true, writable: false });
-    socket.on('data', (data: Buffer) => output(data));
-    socket.once('error', () => socket.destroy());
-    socket.once('close', () => resolve());
+    runtimeApiAddress,
+    network,
+    cgroup,
+    launched,
+    output,
+    outputEnded: pipe.ended,
+    resources: made.move(),
   });
 }
 
-function checkSpec(spec: SandboxSpec): void {
-  const problem = problemOf(spec);
-  if (problem !== undefined) throw new SandboxSpecError(problem);
-}
-
-function problemOf(spec: SandboxSpec): string | undefined {
-  const { id, args, env, workingDir, memoryBytes, tmpSizeBytes, cpus } = spec;
-  if (!/^[a-z0-9-]{1,64}$/.test(id)) return `"${id}" is not an id: use a-z, 0-9 and -`;
-  if (args.length === 0) return 'the image names no command, and none was given';
-  if (!workingDir.startsWith('/')) {
-    return `the working directory "${workingDir}" is not an absolute path`;
-  }
-  const badName = Object.keys(env).find((name) => name === '' || /[=\0]/.test(name));
-  if (badName !== undefined) return `"${badName}" cannot name a variable`;
-  if ([...args, workingDir, ...Object.values(env)].some((text) => text.includes('\0'))) {
-    return 'a command, a variable or the working directory holds a zero byte';
-  }
-  if (!Number.isSafeInteger(memoryBytes) || memoryBytes < memoryMinBytes) {
-    return `${memoryBytes} bytes of memory are less than ${memoryMinBytes}`;
-  }
-  if (!Number.isSafeInteger(tmpSizeBytes) || tmpSizeBytes < tmpSizeMinBytes) {
-    return `${tmpSizeBytes} bytes of /tmp are less than ${tmpSizeMinBytes}`;
-  }
-  return cpus >= cpusMin ? undefined : `${cpus} CPUs are less than ${cpusMin}`;
+/** All that the root must have: what is mounted there, and where the program is to be. */
+function neededDirectories({ workingDir, binds = [] }: SandboxSpec): readonly string[] {
+  const targets = binds.map(({ target }) => target);
+  const isBound = targets.some((target) => isBelow(workingDir, target));
+  return [...mountPoints, ...targets, ...(isBound ? [] : [workingDir])];
 }
 
 function sandboxesDirectory(stateDir: string): string {
@@ -254,33 +197,4 @@ async function makeOwnDirectory(stateDir: string, id: string): Promise<string> {
 function cgroupName(stateDir: string, id: string): string {
   const hash = createHash('sha256').update(realpathSync(stateDir)).digest('hex');
   return `thaw-${hash.slice(0, 8)}-${id}`;
-}
-
-function environmentOf(spec: SandboxSpec, home: string): readonly string[] {
-  const variables = { HOME: home, ...spec.env, AWS_LAMBDA_RUNTIME_API: runtimeApiAddress };
-  return Object.entries(variables).map(([name, value]) => `${name}=${value}`);
-}
-
-/**
- * The files about the network that take the place of the image's, where it has them to be replaced.
- */
-async function writeFiles(
-  spec: SandboxSpec,
-  directory: string,
-): Promise<ReadonlyMap<string, string>> {
-  const contents: Record<string, string> = {
-    '/etc/hosts': `127.0.0.1 localhost ${spec.id}\n::1 localhost\n`,
-    '/etc/hostname': `${spec.id}\n`,
-    '/etc/resolv.conf': '# There are no name servers: a sandbox has no network but its loopback.\n',
-  };
-  const filesDirectory = join(directory, 'files');
-  await mkdir(filesDirectory, { mode: 0o755 });
-  const files = new Map<string, string>();
-  for (const [target, content] of Object.entries(contents)) {
-    if (statInRoot(spec.rootPath, target)?.isFile() !== true) continue;
-    const source = join(filesDirectory, target.slice('/etc/'.length));
-    await writeFile(source, content, { mode: 0o644 });
-    files.set(target, source);
-  }
-  return files;
 }

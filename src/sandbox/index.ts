@@ -8,4 +8,5 @@ export {
   type SandboxFactoryOptions,
 } from './factory.ts';
 export { probeSandboxRuntimes, type SandboxRuntimeProbe } from './probe.ts';
+export { InvocationBrokenError } from './errors.ts';
 export { nodeRuntimeBootstrapPath } from './node-runtime.ts';

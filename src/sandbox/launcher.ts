@@ -3,27 +3,46 @@
  */
 
 import type { Cgroup } from './cgroups.ts';
-import type { ChildEnd } from './child-reaper.ts';
 import type { ImageUser } from './image-user.ts';
-import type { SandboxFactory, SandboxSpec } from './sandbox.ts';
+import type { ProcessExit, SandboxFactory, SandboxSpec } from './sandbox.ts';
+
+/** A process to be started, with all that was looked up for it. */
+export interface LaunchProcess {
+  readonly args: readonly string[];
+  /** `NAME=value`, complete. */
+  readonly environment: readonly string[];
+  readonly workingDir: string;
+  readonly user: ImageUser;
+  /** Gets standard output and standard error. Stays the caller's. */
+  readonly outputFd: number;
+}
 
 export interface LaunchRequest {
   readonly spec: SandboxSpec;
+  readonly process: LaunchProcess;
   /** The sandbox's own, empty but for what the factory keeps there; removed with the sandbox. */
   readonly directory: string;
   /** `spec.rootPath`, or a read-only view of it that has every mount point. */
   readonly rootPath: string;
-  readonly user: ImageUser;
-  /** `NAME=value`, complete. */
-  readonly environment: readonly string[];
   readonly networkNamespacePath: string;
   readonly cgroup: Cgroup;
   readonly cgroupName: string;
   readonly limitSwap: boolean;
-  /** Host files to show read-only inside: target to source. */
-  readonly files: ReadonlyMap<string, string>;
-  /** Gets standard output and standard error. Stays the caller's. */
-  readonly outputFd: number;
+  /** Files and directories of the host to show read-only inside: target to source. */
+  readonly binds: ReadonlyMap<string, string>;
+}
+
+/** A process that was started. */
+export interface LaunchedProcess {
+  /** As this process sees it; another's once `ended` has resolved. */
+  readonly pid: number;
+  readonly ended: Promise<ProcessExit>;
+}
+
+/** The main process, and how to start others beside it. */
+export interface LaunchedSandbox extends LaunchedProcess {
+  /** Throws `ERR_SANDBOX_START`. */
+  spawn(process: LaunchProcess): Promise<LaunchedProcess>;
 }
 
 export interface Launcher {
@@ -33,5 +52,5 @@ export interface Launcher {
    * in the directory, the control group and the network namespace is the caller's to remove, also
    * when it throws.
    */
-  start(request: LaunchRequest): Promise<{ readonly ended: Promise<ChildEnd> }>;
+  start(request: LaunchRequest): Promise<LaunchedSandbox>;
 }

@@ -9,13 +9,23 @@
 
 import { closeSync, openSync } from 'node:fs';
 
-import { bringLoopbackUp, CLONE_NEWNET, listenOnLoopback, setns, unshare } from './syscalls.ts';
+import { present } from '../base/index.ts';
+import {
+  bringLoopbackUp,
+  CLONE_NEWNET,
+  listenOnLoopback,
+  openTcpSocket,
+  setns,
+  unshare,
+} from './syscalls.ts';
 
 export interface NetworkNamespace {
   /** Names the namespace for other processes of root, as long as this process has not closed it. */
   readonly path: string;
   /** A TCP socket listening on 127.0.0.1 inside the namespace; whoever serves it closes it. */
   readonly listenFd: number;
+  /** A TCP socket of the namespace, not connected; the caller's. */
+  openSocket(): number;
   close(): void;
 }
 
@@ -24,31 +34,49 @@ export interface NetworkNamespace {
  * `ERR_SANDBOX_SYSTEM_CALL`.
  */
 export function createNetworkNamespace(port: number): NetworkNamespace {
-  const ownFd = openSync('/proc/thread-self/ns/net', 'r');
   let namespaceFd: number | undefined;
   let listenFd: number | undefined;
   try {
-    unshare(CLONE_NEWNET);
-    try {
-      namespaceFd = openSync('/proc/thread-self/ns/net', 'r');
-      listenFd = listenOnLoopback(port);
-      bringLoopbackUp(listenFd);
-    } finally {
-      returnTo(ownFd);
-    }
+    elsewhere(
+      () => unshare(CLONE_NEWNET),
+      () => {
+        namespaceFd = openSync('/proc/thread-self/ns/net', 'r');
+        listenFd = listenOnLoopback(port);
+        bringLoopbackUp(listenFd);
+      },
+    );
   } catch (thrown) {
     if (listenFd !== undefined) closeSync(listenFd);
     if (namespaceFd !== undefined) closeSync(namespaceFd);
     throw thrown;
+  }
+  const [fd, listening] = [present(namespaceFd, 'namespace'), present(listenFd, 'listener')];
+  return {
+    path: `/proc/${process.pid}/fd/${fd}`,
+    listenFd: listening,
+    openSocket: () => inNetworkNamespace(fd, openTcpSocket),
+    close: () => closeSync(fd),
+  };
+}
+
+/** Does `work`, which must be synchronous, in the network namespace that `fd` names. */
+function inNetworkNamespace<T>(fd: number, work: () => T): T {
+  return elsewhere(() => setns(fd, CLONE_NEWNET), work);
+}
+
+/** Leaves this thread's network namespace by `leave`, does `work` and comes back. */
+function elsewhere<T>(leave: () => void, work: () => T): T {
+  const ownFd = openSync('/proc/thread-self/ns/net', 'r');
+  try {
+    leave();
+    try {
+      return work();
+    } finally {
+      returnTo(ownFd);
+    }
   } finally {
     closeSync(ownFd);
   }
-  const fd = namespaceFd;
-  return {
-    path: `/proc/${process.pid}/fd/${fd}`,
-    listenFd,
-    close: () => closeSync(fd),
-  };
 }
 
 /**

@@ -6,7 +6,7 @@
  */
 
 import { cpuPeriodUs } from './cgroups.ts';
-import type { ImageUser } from './image-user.ts';
+import type { LaunchProcess } from './launcher.ts';
 import type { SandboxSpec } from './sandbox.ts';
 import { seccompProfile } from './seccomp-profile.ts';
 
@@ -14,13 +14,12 @@ export interface OciConfigInput {
   readonly spec: SandboxSpec;
   /** What the runtime takes as root; `spec.rootPath`, or a view of it that has the mount points. */
   readonly rootPath: string;
-  readonly user: ImageUser;
-  readonly environment: readonly string[];
+  readonly process: LaunchProcess;
   readonly networkNamespacePath: string;
   readonly cgroupName: string;
   readonly limitSwap: boolean;
-  /** Host files to show read-only inside: target to source. */
-  readonly files: ReadonlyMap<string, string>;
+  /** Files and directories of the host to show read-only inside: target to source. */
+  readonly binds: ReadonlyMap<string, string>;
   readonly arch: string;
   /** As many open files as a process inside may ask for. */
   readonly openFilesMax: number;
@@ -90,9 +89,9 @@ function mount(destination: string, type: string, options: readonly string[]): M
   return { destination, type, source: type, options };
 }
 
-function mountsOf(spec: SandboxSpec, files: ReadonlyMap<string, string>): readonly Mount[] {
+function mountsOf(spec: SandboxSpec, binds: ReadonlyMap<string, string>): readonly Mount[] {
   const closed = ['nosuid', 'noexec', 'nodev'];
-  const bound = [...files].map(([destination, source]): Mount => {
+  const bound = [...binds].map(([destination, source]): Mount => {
     const options = ['bind', 'ro', 'nosuid', 'nodev'];
     return { destination, type: 'bind', source, options };
   });
@@ -116,38 +115,42 @@ function mountsOf(spec: SandboxSpec, files: ReadonlyMap<string, string>): readon
   ];
 }
 
+/** The `process` of `config.json`, and what `exec` takes for a further one. */
+export function ociProcess(
+  { args, environment, workingDir, user }: LaunchProcess,
+  openFilesMax: number,
+): object {
+  const isRoot = user.uid === 0;
+  return {
+    terminal: false,
+    user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
+    args,
+    env: environment,
+    cwd: workingDir,
+    noNewPrivileges: true,
+    oomScoreAdj: oomScoreAdjustment,
+    rlimits: [
+      { type: 'RLIMIT_NOFILE', soft: Math.min(openFilesSoft, openFilesMax), hard: openFilesMax },
+    ],
+    capabilities: {
+      bounding: capabilities,
+      effective: isRoot ? capabilities : [],
+      permitted: isRoot ? capabilities : [],
+      inheritable: [],
+      ambient: [],
+    },
+  };
+}
+
 /** The object that `config.json` of the bundle holds. */
 export function ociConfig(input: OciConfigInput): object {
-  const { spec, user } = input;
-  const isRoot = user.uid === 0;
+  const { spec } = input;
   return {
     ociVersion: '1.0.2',
     hostname: spec.id,
     root: { path: input.rootPath, readonly: true },
-    mounts: mountsOf(spec, input.files),
-    process: {
-      terminal: false,
-      user: { uid: user.uid, gid: user.gid, additionalGids: user.additionalGids },
-      args: spec.args,
-      env: input.environment,
-      cwd: spec.workingDir,
-      noNewPrivileges: true,
-      oomScoreAdj: oomScoreAdjustment,
-      rlimits: [
-        {
-          type: 'RLIMIT_NOFILE',
-          soft: Math.min(openFilesSoft, input.openFilesMax),
-          hard: input.openFilesMax,
-        },
-      ],
-      capabilities: {
-        bounding: capabilities,
-        effective: isRoot ? capabilities : [],
-        permitted: isRoot ? capabilities : [],
-        inheritable: [],
-        ambient: [],
-      },
-    },
+    mounts: mountsOf(spec, input.binds),
+    process: ociProcess(input.process, input.openFilesMax),
     linux: {
       cgroupsPath: `/${input.cgroupName}`,
       namespaces: [

@@ -7,10 +7,12 @@ import { spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { childEnd, prepareToReap, type ChildEnd } from './child-reaper.ts';
+import { childEnd, prepareToReap } from './child-reaper.ts';
 import { SandboxStartError } from './errors.ts';
-import type { Launcher, LaunchRequest } from './launcher.ts';
-import { ociConfig } from './oci-config.ts';
+import type { LaunchedProcess, Launcher, LaunchProcess, LaunchRequest } from './launcher.ts';
+import { ociConfig, ociProcess } from './oci-config.ts';
+import { processExit } from './process-exit.ts';
+import type { ProcessExit } from './sandbox.ts';
 
 const startTimeoutMs = 60_000;
 
@@ -19,46 +21,76 @@ export function ociLauncher(program: 'runc' | 'crun'): Launcher {
   return {
     runtime: program,
     start: async (request) => {
-      const { directory } = request;
-      const configPath = join(directory, 'config.json');
-      const input = { ...request, arch: process.arch, openFilesMax: await openFilesMax() };
-      await writeFile(configPath, JSON.stringify(ociConfig(input)));
+      const { directory, process: main, spec } = request;
+      const fileMax = await openFilesMax();
+      const input = { ...request, arch: process.arch, openFilesMax: fileMax };
+      await writeFile(join(directory, 'config.json'), JSON.stringify(ociConfig(input)));
       await mkdir(join(directory, 'state'), { recursive: true });
-      prepareToReap();
-      await run(program, request);
-      const pid = Number(await readFile(join(directory, 'pid'), 'utf8'));
-      return { ended: childEnd(pid) };
+      const run = new RuntimeCalls(program, request);
+      const launched = await run.call('main', main, ['run', '--bundle', directory], [spec.id]);
+      let spawned = 0;
+      return {
+        ...launched,
+        spawn: async (further) => {
+          spawned += 1;
+          const name = `process-${spawned}`;
+          const file = join(directory, `${name}.json`);
+          await writeFile(file, JSON.stringify(ociProcess(further, fileMax)));
+          return await run.call(name, further, ['exec', '--process', file], [spec.id]);
+        },
+      };
     },
   };
 }
 
-async function run(program: string, request: LaunchRequest): Promise<void> {
-  const { spec, directory, outputFd } = request;
-  const logPath = join(directory, 'runtime.log');
-  const global = ['--root', join(directory, 'state'), '--log', logPath, '--log-format', 'json'];
-  const pidFile = join(directory, 'pid');
-  const start = ['run', '--detach', '--bundle', directory, '--pid-file', pidFile, spec.id];
-  const child = spawn(program, [...global, ...start], {
+/** Calls the runtime for one container. */
+class RuntimeCalls {
+  readonly #program: string;
+  readonly #request: LaunchRequest;
+
+  constructor(program: string, request: LaunchRequest) {
+    this.#program = program;
+    this.#request = request;
+  }
+
+  /** The process that the call leaves behind; `name` is unique in the sandbox. */
+  async call(
+    name: string,
+    { outputFd }: LaunchProcess,
+    before: readonly string[],
+    after: readonly string[],
+  ): Promise<LaunchedProcess> {
+    const { spec, directory } = this.#request;
+    prepareToReap();
+    const logPath = join(directory, `${name}.log`);
+    const pidFile = join(directory, `${name}.pid`);
+    const global = ['--root', join(directory, 'state'), '--log', logPath, '--log-format', 'json'];
+    const args = [...global, ...before, '--detach', '--pid-file', pidFile, ...after];
+    const end = await runToEnd(this.#program, args, outputFd);
+    if (end.status !== 0) {
+      const said = errorsOf(await readFile(logPath, 'utf8').catch(() => ''));
+      const reason = end.signal === undefined ? said : 'it took too long';
+      throw new SandboxStartError(spec.id, this.#program, reason);
+    }
+    const pid = Number(await readFile(pidFile, 'utf8'));
+    return { pid, ended: childEnd(pid) };
+  }
+}
+
+function runToEnd(
+  program: string,
+  args: readonly string[],
+  outputFd: number,
+): Promise<ProcessExit> {
+  const child = spawn(program, args, {
     stdio: ['ignore', outputFd, outputFd],
     timeout: startTimeoutMs,
     killSignal: 'SIGKILL',
   });
-  const end = await new Promise<ChildEnd>((resolve, reject) => {
+  return new Promise((resolve, reject) => {
     child.once('error', reject);
-    child.once('exit', (code, signal) => {
-      resolve({
-        ...(code === null ? {} : { status: code }),
-        ...(signal === null ? {} : { signal }),
-      });
-    });
+    child.once('exit', (code, signal) => resolve(processExit(code, signal)));
   });
-  if (end.status === 0) return;
-  const said = errorsOf(await readFile(logPath, 'utf8').catch(() => ''));
-  throw new SandboxStartError(
-    spec.id,
-    program,
-    end.signal === undefined ? said : `it took too long`,
-  );
 }
 
 /**

@@ -5,8 +5,11 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 
 import { errorCode } from '../base/index.ts';
-import { payloadSizeMaxBytes, RuntimeApiServer } from './runtime-api.ts';
-import type { Invocation } from './sandbox.ts';
+import { InvocationBrokenError } from './errors.ts';
+import { RuntimeApiServer } from './runtime-api.ts';
+import type { Invocation, InvocationOutcome } from './runtime-api-contract.ts';
+import { payloadSizeMaxBytes } from './runtime-api-http.ts';
+import { streamSizeMaxBytes } from './runtime-api-response.ts';
 
 const apiPath = '/2018-06-01/runtime';
 const never = new AbortController().signal;
@@ -28,6 +31,11 @@ interface Runtime extends AsyncDisposable {
     body: string | Uint8Array,
     headers?: Record<string, string>,
   ): Promise<Response>;
+}
+
+function textOf(outcome: InvocationOutcome): string {
+  assert(outcome.kind !== 'stream');
+  return Buffer.from(outcome.payload).toString();
 }
 
 /** A server on a loopback port of the host, and a well-behaved runtime's side of it. */
@@ -65,8 +73,8 @@ test('invoke hands the invocation with its headers to the runtime and returns it
   const answer = await runtime.post(`/invocation/${invocation.requestId}/response`, '"done"');
   assert.equal(answer.status, 202);
   assert.deepEqual(await answer.json(), { status: 'OK' });
-  const { kind, payload } = await outcome;
-  assert.deepEqual([kind, Buffer.from(payload).toString()], ['response', '"done"']);
+  const ended = await outcome;
+  assert.deepEqual([ended.kind, textOf(ended)], ['response', '"done"']);
 });
 
 test('invoke waits for a runtime that has not asked yet, and serves one invocation after the other', async () => {
@@ -77,7 +85,7 @@ test('invoke waits for a runtime that has not asked yet, and serves one invocati
     assert.equal(given.headers.get('lambda-runtime-aws-request-id'), requestId);
     assert.equal(given.headers.get('lambda-runtime-client-context'), null);
     await runtime.post(`/invocation/${requestId}/response`, requestId);
-    assert.equal(Buffer.from((await outcome).payload).toString(), requestId);
+    assert.equal(textOf(await outcome), requestId);
   }
 });
 
@@ -153,7 +161,7 @@ test('a response of the largest size is taken', async () => {
   const body = Buffer.alloc(payloadSizeMaxBytes, 0x20);
   const answer = await runtime.post(`/invocation/${invocation.requestId}/response`, body);
   assert.equal(answer.status, 202);
-  assert.equal((await outcome).payload.byteLength, payloadSizeMaxBytes);
+  assert.equal(textOf(await outcome).length, payloadSizeMaxBytes);
 });
 
 test('a streamed response is gathered, and its trailers tell of an error on the way', async () => {
@@ -173,12 +181,179 @@ test('a streamed response is gathered, and its trailers tell of an error on the 
     assert.match(await firstAnswer(socket), /^HTTP\/1\.1 202 /);
     const ended = await outcome;
     if (end === '') {
-      assert.equal(Buffer.from(ended.payload).toString(), 'abcdef');
+      assert.equal(textOf(ended), 'abcdef');
     } else {
       assert(ended.kind === 'error');
       assert.equal(ended.errorType, 'Mid.Stream');
     }
   }
+});
+
+const streaming: Invocation = { ...invocation, streams: true };
+const streamHead =
+  `POST ${apiPath}/invocation/${invocation.requestId}/response HTTP/1.1\r\nHost: x\r\n` +
+  'Lambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n' +
+  'Content-Type: text/x-told\r\n';
+
+/** A runtime that has been given an invocation whose caller takes a stream, and has begun to answer. */
+async function startStream(runtime: Runtime, signal: AbortSignal = never) {
+  const outcome = runtime.api.invoke(streaming, signal);
+  await runtime.next();
+  const socket = await talk(runtime.port, `${streamHead}\r\n`);
+  socket.write('3\r\nabc\r\n');
+  const ended = await outcome;
+  assert(ended.kind === 'stream');
+  return { socket, body: ended.body, contentType: ended.contentType };
+}
+
+test('a stream is handed on while the runtime writes it, and answered when it has been read', async () => {
+  await using runtime = await startRuntime();
+  const { socket, body, contentType } = await startStream(runtime);
+  assert.equal(contentType, 'text/x-told');
+  const parts = body[Symbol.asyncIterator]();
+  assert.equal(String((await parts.next()).value), 'abc'); // the runtime has not ended yet
+  socket.write('3\r\ndef\r\n0\r\n\r\n');
+  assert.equal(String((await parts.next()).value), 'def');
+  assert.equal((await parts.next()).done, true);
+  assert.match(await firstAnswer(socket), /^HTTP\/1\.1 202 /);
+  const again = runtime.api.invoke(invocation, never);
+  await runtime.next();
+  await runtime.post(`/invocation/${invocation.requestId}/response`, '"next"');
+  assert.equal(textOf(await again), '"next"');
+});
+
+test('an error in the trailers of a stream comes after all that was written before it', async () => {
+  await using runtime = await startRuntime();
+  const { socket, body } = await startStream(runtime);
+  const told = Buffer.from('{"errorMessage":"half"}').toString('base64');
+  socket.write(
+    `3\r\ndef\r\n0\r\nLambda-Runtime-Function-Error-Type: Mid.Stream\r\nLambda-Runtime-Function-Error-Body: ${told}\r\n\r\n`,
+  );
+  let text = '';
+  const broken = await assert.rejects(
+    async () => {
+      for await (const part of body) text += String(part);
+    },
+    (thrown) => {
+      assert(thrown instanceof InvocationBrokenError);
+      assert.equal(thrown.failure.errorType, 'Mid.Stream');
+      assert.equal(textOf(thrown.failure), '{"errorMessage":"half"}');
+      return true;
+    },
+  );
+  assert.equal(broken, undefined);
+  assert.equal(text, 'abcdef');
+});
+
+test('a stream that is cut off ends in Runtime.TruncatedResponse', async () => {
+  await using runtime = await startRuntime();
+  const { socket, body } = await startStream(runtime);
+  socket.destroy();
+  await assert.rejects(body.toArray(), (thrown) => {
+    assert(thrown instanceof InvocationBrokenError);
+    return thrown.failure.errorType === 'Runtime.TruncatedResponse';
+  });
+});
+
+test('a runtime writes its stream to the end when its reader has left', async () => {
+  await using runtime = await startRuntime();
+  const { socket, body } = await startStream(runtime);
+  body.destroy();
+  const large = Buffer.alloc(4 * 1024 * 1024);
+  socket.write(`${large.byteLength.toString(16)}\r\n`);
+  socket.write(large);
+  socket.write('\r\n0\r\n\r\n');
+  assert.match(await firstAnswer(socket), /^HTTP\/1\.1 202 /);
+});
+
+test('a stream of more than 200 MB ends in Function.ResponseSizeTooLarge and is refused', async () => {
+  await using runtime = await startRuntime();
+  const { socket, body } = await startStream(runtime);
+  const answer = firstAnswer(socket);
+  const part = Buffer.alloc(8 * 1024 * 1024);
+  let sizeBytes = 3;
+  const written = (async () => {
+    for (let sent = 0; sent <= streamSizeMaxBytes && !socket.destroyed; sent += part.byteLength) {
+      socket.write(`${part.byteLength.toString(16)}\r\n`);
+      socket.write(part);
+      const drained = new Promise((resolve) => socket.write('\r\n', resolve));
+      await Promise.race([drained, answer]);
+    }
+  })();
+  await assert.rejects(
+    async () => {
+      for await (const bytes of body) sizeBytes += (bytes as Buffer).byteLength;
+    },
+    (thrown) => {
+      assert(thrown instanceof InvocationBrokenError);
+      return thrown.failure.errorType === 'Function.ResponseSizeTooLarge';
+    },
+  );
+  assert(sizeBytes > streamSizeMaxBytes - 1024 * 1024);
+  assert.match(await answer, /^HTTP\/1\.1 413 /);
+  await written;
+});
+
+test("a stream ends with the reason of the invocation's signal, and when the server closes", async () => {
+  const controller = new AbortController();
+  const runtime = await startRuntime();
+  const { body } = await startStream(runtime, controller.signal);
+  const reason = new Error('deadline');
+  const aborted = assert.rejects(body.toArray(), reason);
+  controller.abort(reason);
+  await aborted;
+  const other = await startRuntime();
+  const stream = await startStream(other);
+  const closed = assert.rejects(stream.body.toArray(), { code: 'ERR_SANDBOX_CLOSED' });
+  await other.api.close();
+  await closed;
+  await runtime.api.close();
+});
+
+test('an error is an error also where a stream was asked for', async () => {
+  await using runtime = await startRuntime();
+  const outcome = runtime.api.invoke(streaming, never);
+  await runtime.next();
+  await runtime.post(`/invocation/${invocation.requestId}/error`, '{"errorType":"Plain"}');
+  const ended = await outcome;
+  assert(ended.kind === 'error');
+  assert.equal(ended.errorType, 'Plain');
+});
+
+test('settled resolves once the runtime asks for its next invocation', async () => {
+  await using runtime = await startRuntime();
+  const outcome = runtime.api.invoke(invocation, never);
+  await runtime.next();
+  let isSettled = false;
+  const settled = runtime.api.settled().then(() => (isSettled = true));
+  await runtime.post(`/invocation/${invocation.requestId}/response`, '1');
+  await outcome;
+  assert.equal(isSettled, false);
+  const asking = new AbortController();
+  const asked = fetch(`http://127.0.0.1:${runtime.port}${apiPath}/invocation/next`, asking).catch(
+    () => {},
+  );
+  await settled;
+  asking.abort();
+  await asked;
+  const reason = new Error('no longer');
+  const waiting = runtime.api.invoke(invocation, never);
+  const rejected = assert.rejects(runtime.api.settled(AbortSignal.abort(reason)), reason);
+  await rejected;
+  waiting.catch(() => {});
+});
+
+test("Lambda's APIs that are not there answer as Lambda does where they are switched off", async () => {
+  await using runtime = await startRuntime();
+  const put = async (path: string) => {
+    const url = `http://127.0.0.1:${runtime.port}${path}`;
+    const response = await fetch(url, { method: 'PUT', body: '{}' });
+    return [response.status, ((await response.json()) as { errorType: string }).errorType];
+  };
+  assert.deepEqual(await put('/2022-07-01/telemetry'), [202, 'Telemetry.NotSupported']);
+  assert.deepEqual(await put('/2020-08-15/logs'), [202, 'Logs.NotSupported']);
+  const restore = await fetch(`http://127.0.0.1:${runtime.port}${apiPath}/restore/next`);
+  assert.equal(restore.status, 404);
 });
 
 test('answers that the state does not allow are refused as Lambda does, and change nothing', async () => {
@@ -342,7 +517,7 @@ test('no bytes that a sandbox sends keep the server from serving its invocation'
       assert.equal(given.headers.get('lambda-runtime-aws-request-id'), invocation.requestId);
       await given.arrayBuffer();
       await runtime.post(`/invocation/${invocation.requestId}/response`, '"fine"');
-      assert.equal(Buffer.from((await outcome).payload).toString(), '"fine"');
+      assert.equal(textOf(await outcome), '"fine"');
     }),
     { numRuns: 60 },
   );

@@ -4,97 +4,124 @@
  * AWS's published emulator answers.
  *
  * The other side is hostile. It can reach no state but its own invocation's; headers, bodies,
- * connections and the time to send a request are bounded; at most one body is held in memory at a
- * time, since only the one POST that the state allows is read, and everything else is refused
+ * connections and the time to send a request are bounded; at most one large body is held in memory
+ * at a time, since only the one POST that the state allows is read, and everything else is refused
  * before its body is.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Readable } from 'node:stream';
 
-import { assert } from '../base/index.ts';
-import { SandboxClosedError } from './errors.ts';
-import type { Invocation, InvocationOutcome, RuntimeApi } from './sandbox.ts';
+import { assert, untilAborted } from '../base/index.ts';
+import { InvocationBrokenError, SandboxClosedError } from './errors.ts';
+import { ExtensionRegistry, type FunctionInfo } from './extension-registry.ts';
+import type {
+  Invocation,
+  InvocationError,
+  InvocationOutcome,
+  RuntimeApi,
+} from './runtime-api-contract.ts';
+import {
+  accept,
+  headerOf,
+  headerValue,
+  noSuchMethod,
+  noSuchPage,
+  payloadSizeMaxBytes,
+  readBody,
+  Refusal,
+  refuse,
+  sendJson,
+  tooLarge,
+  truncated,
+} from './runtime-api-http.ts';
+import {
+  contentTypeOf,
+  errorFrom,
+  errorOutcome,
+  readOutcome,
+  StreamedResponse,
+} from './runtime-api-response.ts';
 
-/** 6 MiB and a little, as in Lambda. */
-export const payloadSizeMaxBytes = 6 * 1024 * 1024 + 100;
 const headersSizeMaxBytes = 64 * 1024;
 const connectionsMax = 128;
-const requestTimeoutMs = 60_000;
-/** An error type is copied into answers and logs, so it must be short and plain. */
-const errorTypeForm = /^[\w.:$-]{1,256}$/;
+const headersTimeoutMs = 60_000;
 const apiPath = '/2018-06-01/runtime';
+const extensionsPath = '/2020-01-01/extension';
 
-type InitResult = Awaited<RuntimeApi['ready']>;
+type Ready = Awaited<RuntimeApi['ready']>;
 
 interface Running {
   readonly invocation: Invocation;
   readonly settle: (outcome: InvocationOutcome) => void;
+  /** Gives it up, body and all. */
   readonly fail: (reason: unknown) => void;
   /**
    * `waiting` for the runtime to ask, `running` once given to it, `answering` while its answer
    * arrives.
    */
   state: 'waiting' | 'running' | 'answering';
-}
-
-/** What is refused, with Lambda's status and words. */
-class Refusal {
-  readonly status: number;
-  readonly errorType: string;
-  readonly errorMessage: string;
-
-  constructor(status: number, errorType: string, errorMessage: string) {
-    this.status = status;
-    this.errorType = errorType;
-    this.errorMessage = errorMessage;
-  }
+  /** The response, while it is handed on as it comes. */
+  stream: Readable | undefined;
 }
 
 const invalidRequestId = new Refusal(400, 'InvalidRequestID', 'Invalid request ID');
-const truncated = new Refusal(400, 'TruncatedHTTPRequest', 'HTTP request detected as truncated');
 const invalidResponseMode = new Refusal(
   400,
   'InvalidFunctionResponseMode',
   'Invalid function response mode',
-);
-const noSuchPage = new Refusal(404, 'NotFound', '404 page not found');
-const noSuchMethod = new Refusal(405, 'MethodNotAllowed', 'Method not allowed');
-const tooLarge = new Refusal(
-  413,
-  'RequestEntityTooLarge',
-  `Exceeded maximum allowed payload size (${payloadSizeMaxBytes} bytes).`,
 );
 
 function invalidTransition(from: string, to: string): Refusal {
   return new Refusal(
     403,
     'InvalidStateTransition',
-    `Transition from ${from} to ${to} failed for runtime. Error: State transition is not allowed`,
+    `State transition from ${from} to ${to} failed for runtime. Error: State transition is not allowed`,
   );
 }
 
+export interface RuntimeApiServerOptions {
+  /** What extensions are told of the function. */
+  readonly info?: FunctionInfo;
+  /** Names of the external extensions. */
+  readonly extensions?: readonly string[];
+}
+
+const unknownFunction: FunctionInfo = { functionName: '', functionVersion: '', handler: '' };
+
 /** One sandbox's Runtime API: a server towards the sandbox, a `RuntimeApi` towards Thaw. */
 export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
-  readonly ready: Promise<InitResult>;
+  readonly ready: Promise<Ready>;
+  readonly extensions: ExtensionRegistry;
   readonly #id: string;
   readonly #server: Server;
-  readonly #initialised: (result: InitResult) => void;
+  readonly #initialised: (result: Ready) => void;
   #state: 'starting' | 'failing' | 'failed' | 'started' = 'starting';
   #running: Running | undefined;
   /** The long poll that waits for an invocation. */
   #poll: ServerResponse | undefined;
+  /** Why there will be no further outcome: an extension has failed. */
+  #fatal: InvocationError | undefined;
+  /** Those who wait for a change. */
+  #waiting: (() => void)[] = [];
   #closed = false;
 
-  constructor(id: string) {
-    const ready = Promise.withResolvers<InitResult>();
+  constructor(id: string, options: RuntimeApiServerOptions = {}) {
+    const ready = Promise.withResolvers<Ready>();
     this.ready = ready.promise;
     this.#initialised = ready.resolve;
     this.#id = id;
+    this.extensions = new ExtensionRegistry({
+      info: options.info ?? unknownFunction,
+      external: options.extensions ?? [],
+      onProgress: () => this.#progress(),
+      onFailure: (failure) => this.fail(failure),
+    });
     this.#server = createServer(
       {
         maxHeaderSize: headersSizeMaxBytes,
-        requestTimeout: requestTimeoutMs,
-        headersTimeout: requestTimeoutMs,
+        requestTimeout: 0, // a response may be written for as long as the invocation may take
+        headersTimeout: headersTimeoutMs,
         keepAliveTimeout: 0, // a frozen or idle runtime keeps its connection
         noDelay: true,
       },
@@ -122,32 +149,65 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
     return typeof address === 'object' && address !== null ? address.port : 0;
   }
 
-  invoke(invocation: Invocation, signal: AbortSignal): Promise<InvocationOutcome> {
+  async invoke(invocation: Invocation, signal: AbortSignal): Promise<InvocationOutcome> {
     assert(this.#running === undefined, `Sandbox "${this.#id}" already has an invocation`);
-    if (this.#closed) return Promise.reject(new SandboxClosedError(this.#id));
-    if (signal.aborted) return Promise.reject(signal.reason);
+    if (this.#closed) throw new SandboxClosedError(this.#id);
+    if (this.#fatal !== undefined) return this.#fatal;
+    signal.throwIfAborted();
     const answered = Promise.withResolvers<InvocationOutcome>();
-    const running: Running = {
-      invocation,
-      settle: answered.resolve,
-      fail: answered.reject,
-      state: 'waiting',
-    };
-    this.#running = running;
-    const abort = (): void => answered.reject(signal.reason);
-    signal.addEventListener('abort', abort, { once: true });
-    const poll = this.#poll;
-    if (poll !== undefined) this.#deliver(running, poll);
-    return answered.promise.finally(() => {
+    const abort = (): void => running.fail(signal.reason);
+    const end = (): void => {
       signal.removeEventListener('abort', abort);
       if (this.#running === running) this.#running = undefined;
-    });
+    };
+    const running: Running = {
+      invocation,
+      settle: (outcome) => {
+        if (outcome.kind !== 'stream') end();
+        else running.stream = outcome.body.once('close', end);
+        answered.resolve(outcome);
+      },
+      fail: (reason) => {
+        end();
+        answered.reject(reason);
+        running.stream?.destroy(reason instanceof Error ? reason : new Error(String(reason)));
+      },
+      state: 'waiting',
+      stream: undefined,
+    };
+    this.#running = running;
+    signal.addEventListener('abort', abort, { once: true });
+    this.extensions.announce(invocation);
+    const poll = this.#poll;
+    if (poll !== undefined) this.#deliver(running, poll);
+    return await answered.promise;
+  }
+
+  async settled(signal?: AbortSignal): Promise<void> {
+    await this.#until(() => this.#isSettled, signal);
+  }
+
+  /** Resolves when all external extensions have registered, or something has failed. */
+  async externalRegistered(): Promise<void> {
+    await this.#until(() => this.extensions.externalRegistered || this.#fatal !== undefined);
+  }
+
+  /** Ends the initialisation or the invocation, and every later one, in the failure of an extension. */
+  fail(failure: InvocationError): void {
+    this.#fatal ??= { ...failure, fatal: true };
+    const { payload, errorType } = this.#fatal;
+    this.#initialised({ initError: this.#fatal });
+    const running = this.#running;
+    if (running?.stream === undefined) running?.settle(this.#fatal);
+    else running.fail(new InvocationBrokenError({ kind: 'error', payload, errorType }));
+    this.#progress();
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.#running?.fail(new SandboxClosedError(this.#id));
+    this.#progress();
     if (!this.#server.listening) return;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeAllConnections();
@@ -158,6 +218,27 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
     await this.close();
   }
 
+  get #isSettled(): boolean {
+    const allWait = this.#poll !== undefined && this.extensions.allWait;
+    return (allWait && this.#running === undefined) || this.#fatal !== undefined;
+  }
+
+  async #until(isSo: () => boolean, signal?: AbortSignal): Promise<void> {
+    while (!isSo() && !this.#closed) {
+      const change = Promise.withResolvers<void>();
+      this.#waiting.push(change.resolve);
+      await untilAborted(change.promise, signal);
+    }
+  }
+
+  /** To be called when something has changed that somebody may wait for. */
+  #progress(): void {
+    if (this.#state === 'started' && this.extensions.allWait) this.#initialised({});
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
+  }
+
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const refusal = await this.#route(request, response).catch(() => truncated);
     if (refusal !== undefined) refuse(request, response, refusal);
@@ -166,11 +247,20 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
   /** Answers, or returns why it does not. */
   async #route(request: IncomingMessage, response: ServerResponse): Promise<Refusal | undefined> {
     const path = (request.url ?? '').split('?', 1)[0] ?? '';
+    if (path.startsWith(`${extensionsPath}/`)) {
+      return this.extensions.route(request, response, path.slice(extensionsPath.length));
+    }
     if (path === `${apiPath}/invocation/next`) {
       return request.method === 'GET' ? this.#next(response) : noSuchMethod;
     }
     if (path === `${apiPath}/init/error`) {
       return request.method === 'POST' ? this.#initError(request, response) : noSuchMethod;
+    }
+    const missing = notSupported[path];
+    if (missing !== undefined) {
+      if (request.method !== 'PUT') return noSuchMethod;
+      sendJson(response, 202, missing);
+      return undefined;
     }
     const [, requestId, verb] =
       /^\/2018-06-01\/runtime\/invocation\/([^/]+)\/(response|error)$/.exec(path) ?? [];
@@ -181,21 +271,24 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
 
   #next(response: ServerResponse): Refusal | undefined {
     if (this.#state === 'failing' || this.#state === 'failed') {
-      return invalidTransition('RuntimeInitError', 'Ready');
+      return invalidTransition('InitError', 'Ready');
     }
     if (this.#poll !== undefined) return invalidTransition('Ready', 'Ready');
     this.#state = 'started';
-    this.#initialised({});
-    if (this.#running?.state === 'answering') return invalidTransition('Running', 'Ready');
+    this.extensions.close();
+    if (this.#running?.state === 'answering') {
+      return invalidTransition('InvocationResponse', 'Ready');
+    }
     // An invocation that was given out and not answered is given again: the first answer may have been lost.
     if (this.#running !== undefined) {
       this.#deliver(this.#running, response);
-      return undefined;
+    } else {
+      this.#poll = response;
+      response.once('close', () => {
+        if (this.#poll === response) this.#poll = undefined;
+      });
     }
-    this.#poll = response;
-    response.once('close', () => {
-      if (this.#poll === response) this.#poll = undefined;
-    });
+    this.#progress();
     return undefined;
   }
 
@@ -226,140 +319,73 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
     request: IncomingMessage,
     response: ServerResponse,
     requestId: string,
-    kind: InvocationOutcome['kind'],
+    kind: 'response' | 'error',
   ): Promise<Refusal | undefined> {
     const running = this.#running;
     if (running === undefined || running.state === 'waiting') {
       return this.#state === 'started'
         ? invalidRequestId
-        : invalidTransition('RuntimeStarted', 'InvocationResponse');
+        : invalidTransition('Started', 'InvocationResponse');
     }
     if (running.state === 'answering') {
       return invalidTransition('InvocationResponse', 'InvocationResponse');
     }
     if (requestId !== running.invocation.requestId) return invalidRequestId;
-    const mode = request.headers['lambda-runtime-function-response-mode'];
+    const mode = headerOf(request, 'lambda-runtime-function-response-mode');
     if (mode !== undefined && mode !== 'streaming' && kind === 'response') {
       running.settle(errorOutcome('Runtime.InvalidResponseModeHeader', ''));
       return invalidResponseMode;
     }
     running.state = 'answering';
-    const body = await readBody(request).catch(() => undefined);
-    if (body === undefined) {
-      running.settle(errorOutcome('Runtime.TruncatedResponse', 'The response was cut short'));
-      return truncated;
-    }
-    if (body === 'too large') {
-      running.settle(responseTooLarge(request));
-      return tooLarge;
-    }
-    running.settle(kind === 'error' ? errorFrom(request, body) : responseFrom(request, body));
-    accept(response);
-    return undefined;
+    const refusal =
+      kind === 'response' && running.invocation.streams === true
+        ? await this.#streamed(request, running)
+        : await this.#collected(request, running, kind);
+    if (refusal === undefined) accept(response);
+    return refusal;
+  }
+
+  async #streamed(request: IncomingMessage, running: Running): Promise<Refusal | undefined> {
+    const body = new StreamedResponse(request);
+    running.settle({ kind: 'stream', body, ...contentTypeOf(request) });
+    return await body.ended;
+  }
+
+  async #collected(
+    request: IncomingMessage,
+    running: Running,
+    kind: 'response' | 'error',
+  ): Promise<Refusal | undefined> {
+    const { outcome, refusal } = await readOutcome(request, kind);
+    running.settle(outcome);
+    return refusal;
   }
 
   async #initError(
     request: IncomingMessage,
     response: ServerResponse,
   ): Promise<Refusal | undefined> {
-    if (this.#state !== 'starting') return invalidTransition('RuntimeReady', 'RuntimeInitError');
+    if (this.#state !== 'starting') return invalidTransition('Ready', 'InitError');
     this.#state = 'failing';
-    const body = await readBody(request).catch(() => undefined);
+    const body = await readBody(request, payloadSizeMaxBytes).catch(() => undefined);
     this.#state = 'failed';
     const usable = Buffer.isBuffer(body) ? body : Buffer.alloc(0);
     this.#initialised({ initError: errorFrom(request, usable) });
     if (body === undefined) return truncated;
-    if (body === 'too large') return tooLarge;
+    if (body === 'too large') return tooLarge(payloadSizeMaxBytes);
     accept(response);
     return undefined;
   }
 }
 
-/** Reads a body up to the limit. Rejects when the connection ends before it does. */
-async function readBody(request: IncomingMessage): Promise<Buffer | 'too large'> {
-  if (Number(request.headers['content-length'] ?? 0) > payloadSizeMaxBytes) return 'too large';
-  const parts: Buffer[] = [];
-  let sizeBytes = 0;
-  const end = Promise.withResolvers<'whole' | 'too large'>();
-  request.on('data', (part: Buffer) => {
-    sizeBytes += part.byteLength;
-    if (sizeBytes <= payloadSizeMaxBytes) parts.push(part);
-    else end.resolve('too large');
-  });
-  request.once('end', () => end.resolve('whole'));
-  request.once('close', () => end.reject(truncated));
-  return (await end.promise) === 'whole' ? Buffer.concat(parts) : 'too large';
-}
-
-function accept(response: ServerResponse): void {
-  send(response, 202, { status: 'OK' });
-}
-
-/** Refuses; where part of a body is still to come, the connection ends with the answer. */
-function refuse(request: IncomingMessage, response: ServerResponse, refusal: Refusal): void {
-  if (!request.complete) response.setHeader('Connection', 'close');
-  const { status, errorType, errorMessage } = refusal;
-  send(response, status, { errorMessage, errorType });
-}
-
-function send(response: ServerResponse, status: number, body: object): void {
-  const text = JSON.stringify(body);
-  response.writeHead(status, {
-    'Content-Type': 'application/json',
-    'Content-Length': Buffer.byteLength(text),
-  });
-  response.end(text);
-}
-
-/** UTF-8 in a header, line ends and other control characters as blanks. */
-function headerValue(value: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what it is about
-  return Buffer.from(value.replaceAll(/[\u0000-\u001f\u007f]/g, ' '), 'utf8').toString('latin1');
-}
-
-function errorOutcome(errorType: string, errorMessage: string): InvocationOutcome {
-  const payload = Buffer.from(JSON.stringify({ errorType, errorMessage }));
-  return { kind: 'error', payload, errorType };
-}
-
-function responseTooLarge(request: IncomingMessage): InvocationOutcome {
-  const declared = request.headers['content-length'];
-  const size = declared === undefined ? '' : ` (${declared} bytes)`;
-  return errorOutcome(
-    'Function.ResponseSizeTooLarge',
-    `Response payload size${size} exceeded maximum allowed payload size (${payloadSizeMaxBytes} bytes).`,
-  );
-}
-
-/** A streamed response may end in an error told in its trailers, as Lambda's runtimes do. */
-function responseFrom(request: IncomingMessage, body: Buffer): InvocationOutcome {
-  const errorType = request.trailers['lambda-runtime-function-error-type'];
-  if (errorType === undefined) return { kind: 'response', payload: body };
-  const told = request.trailers['lambda-runtime-function-error-body'] ?? '';
-  return errorFromBody(errorType, Buffer.from(told, 'base64'));
-}
-
-function errorFrom(request: IncomingMessage, body: Buffer): InvocationOutcome {
-  const header = request.headers['lambda-runtime-function-error-type'];
-  return errorFromBody(typeof header === 'string' ? header : undefined, body);
-}
-
-/** The body as the runtime sent it where it is a JSON object, else one made from what is known. */
-function errorFromBody(header: string | undefined, body: Buffer): InvocationOutcome {
-  const told = parseObject(body);
-  const inBody = told?.['errorType'];
-  const claims = [header, inBody].filter((claim) => typeof claim === 'string');
-  const errorType = claims.find((claim) => errorTypeForm.test(claim)) ?? 'Runtime.Unknown';
-  if (told !== undefined) return { kind: 'error', payload: body, errorType };
-  return errorOutcome(errorType, 'Unknown application error occurred');
-}
-
-function parseObject(body: Buffer): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(body.toString('utf8'));
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
-    return value as Record<string, unknown>;
-  } catch {
-    return undefined;
-  }
-}
+/** APIs of Lambda that there are not here: its own answers where they are switched off. */
+const notSupported: Readonly<Record<string, object>> = {
+  '/2020-08-15/logs': {
+    errorMessage: 'Logs API is not supported',
+    errorType: 'Logs.NotSupported',
+  },
+  '/2022-07-01/telemetry': {
+    errorMessage: 'Telemetry API is not supported',
+    errorType: 'Telemetry.NotSupported',
+  },
+};

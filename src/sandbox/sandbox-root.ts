@@ -3,7 +3,6 @@
 import { chmod, chown, mkdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
-import { mountPoints } from './oci-config.ts';
 import { statInRoot } from './root-files.ts';
 import { detachMount, mountReadOnlyOverlay } from './syscalls.ts';
 
@@ -17,16 +16,15 @@ export interface SandboxRoot {
 const tmpMode = 0o1777;
 
 /**
- * The image's root as it is if it has every mount point and `workingDir`. Otherwise a read-only
- * overlay of it below a tree with just the missing directories, since nothing can be created in a
- * read-only image.
+ * The image's root as it is if it has all `needed` directories. Otherwise a read-only overlay of it
+ * below a tree with just the missing ones, since nothing can be created in a read-only image.
  */
 export async function prepareRoot(
   imageRoot: string,
-  workingDir: string,
+  needed: readonly string[],
   directory: string,
 ): Promise<SandboxRoot> {
-  const missing = [...mountPoints, workingDir].filter((path) => {
+  const missing = needed.filter((path) => {
     const stats = statInRoot(imageRoot, path);
     return stats === undefined || (path === '/tmp' && (stats.mode & 0o7777) !== tmpMode);
   });

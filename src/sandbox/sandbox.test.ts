@@ -2,11 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { present } from '../base/index.ts';
 import { detectCgroups } from './cgroups.ts';
@@ -37,6 +40,24 @@ function commandLines(): readonly string[] {
       return ''; // ended meanwhile
     }
   });
+}
+
+/** What the kernel says of the sandbox's group, in whichever version. */
+function frozenStates(id: string): readonly string[] {
+  return detectCgroups().hierarchies.flatMap(({ path }) =>
+    readdirSync(path)
+      .filter((name) => name.endsWith(`-${id}`))
+      .flatMap((name) => {
+        const [inVersion1, inVersion2] = ['freezer.state', 'cgroup.events'].map((file) => {
+          const at = join(path, name, file);
+          return existsSync(at) ? readFileSync(at, 'utf8') : undefined;
+        });
+        if (inVersion1 !== undefined) return inVersion1 === 'FROZEN\n' ? ['frozen'] : ['running'];
+        const isUnified = detectCgroups().kind === 'unified';
+        if (inVersion2 === undefined || !isUnified) return [];
+        return inVersion2.includes('frozen 1') ? ['frozen'] : ['running'];
+      }),
+  );
 }
 
 for (const { runtime, isolation } of usable) {
@@ -281,6 +302,158 @@ for (const { runtime, isolation } of usable) {
       await Promise.all(sandboxes.map((sandbox) => sandbox[Symbol.asyncDispose]()));
     });
 
+    test('what is frozen stands still, is thawed to go on, and can be killed', async () => {
+      const lines: string[] = [];
+      const script = 'echo up; while :; do echo tick; sleep 0.01; done';
+      await using sandbox = await factory.create(specOf(script), (data) =>
+        lines.push(String(data)),
+      );
+      const tick = async (): Promise<void> => {
+        const before = lines.length;
+        while (lines.length === before) await nextTurn();
+      };
+      await tick();
+      assert.equal(factory.canFreeze, true);
+      await sandbox.freeze();
+      assert.deepEqual(frozenStates(sandbox.id), ['frozen']);
+      await sandbox.thaw();
+      await tick();
+      await sandbox.freeze();
+      await sandbox.kill();
+      assert.equal((await sandbox.exited).signal, 'SIGKILL');
+      await sandbox.freeze(); // of what has ended
+      await sandbox.thaw();
+    });
+
+    test('thaw overtakes a freeze, and disposing a frozen sandbox ends it', async () => {
+      const sandbox = await start('true');
+      const freezing = sandbox.freeze();
+      await Promise.all([sandbox.thaw(), freezing]);
+      assert.deepEqual(frozenStates(sandbox.id), ['running']);
+      await sandbox.freeze();
+      await sandbox[Symbol.asyncDispose]();
+      assert.deepEqual(leftovers(stateDir), []);
+    });
+
+    test('memoryPeakBytes tells what was used at most', async () => {
+      await using sandbox = await start('dd if=/dev/zero of=/dev/null bs=20M count=1');
+      const peakBytes = present(await sandbox.memoryPeakBytes(), 'peak');
+      assert.ok(peakBytes > 20 * MIB && peakBytes <= 64 * MIB, `${peakBytes}`);
+      await sandbox[Symbol.asyncDispose]();
+      assert.equal(await sandbox.memoryPeakBytes(), undefined);
+    });
+
+    test('a directory of the host is shown read-only, also where the root lacks the place', async () => {
+      const source = await mkdtemp(join(tmpdir(), 'thaw-bind-'));
+      try {
+        await writeFile(
+          join(source, 'run'),
+          '#!/bin/sh\necho ran in $(pwd); ls; echo no > /var/task/x',
+          {
+            mode: 0o755,
+          },
+        );
+        const output = await said('true', {
+          args: ['/var/task/run'],
+          workingDir: '/var/task',
+          binds: [{ source, target: '/var/task' }],
+        });
+        assert.match(output, /^ran in \/var\/task\nrun\n.*Read-only file system$/);
+        const mounts = await said('grep " /var/task " /proc/self/mounts', {
+          binds: [{ source, target: '/var/task' }],
+        });
+        assert.match(mounts, /ro,.*nosuid,.*nodev/);
+      } finally {
+        await rm(source, { recursive: true });
+      }
+      for (const target of ['relative', '/', '/dev/x', '/a/../b']) {
+        const binds = [{ source: '/etc', target }];
+        await assert.rejects(
+          factory.create(specOf('true', { binds }), () => {}),
+          { code: 'ERR_SANDBOX_SPEC' },
+        );
+      }
+    });
+
+    test('connect reaches a server inside, and says at once that there is none', async () => {
+      const script = 'while :; do echo hello | nc -l -p 8080; done & echo up; wait';
+      const up = Promise.withResolvers<void>();
+      await using sandbox = await factory.create(specOf(script), () => up.resolve());
+      await up.promise;
+      await assert.rejects(sandbox.connect(8081), {
+        code: 'ERR_SANDBOX_CONNECT',
+        errno: 'ECONNREFUSED',
+      });
+      const connect = async (): Promise<Socket> => {
+        for (;;) {
+          try {
+            return await sandbox.connect(8080);
+          } catch (thrown) {
+            assert.equal((thrown as { errno?: unknown }).errno, 'ECONNREFUSED'); // not up yet
+            await nextTurn();
+          }
+        }
+      };
+      const socket = await connect();
+      const [data] = (await once(socket, 'data')) as [Buffer];
+      assert.equal(String(data), 'hello\n');
+      socket.destroy();
+    });
+
+    test(
+      'spawn starts further processes that share everything but their command',
+      { skip: runtime === 'util-linux' && 'needs runc or crun' },
+      async () => {
+        const parts: string[] = [];
+        const up = Promise.withResolvers<void>();
+        const spec = specOf('echo main > /tmp/who; echo up; exec sleep 1000', { user: 'app' });
+        await using sandbox = await factory.create(spec, (data) => {
+          parts.push(String(data));
+          up.resolve();
+        });
+        await up.promise;
+        const script =
+          'cat /tmp/who; id -u; id -g; pwd; echo $FOO $HOME $AWS_LAMBDA_RUNTIME_API; cat /proc/1/comm;' +
+          'grep -c lo: /proc/net/dev; grep -E "^(NoNewPrivs|Seccomp|CapEff|CapBnd):" /proc/self/status; cat /proc/1/status | grep -E "^(NoNewPrivs|Seccomp|CapEff|CapBnd):"; (echo no > /etc/x) 2>&1 | grep -c Read-only; exit 3';
+        const process = await sandbox.spawn({
+          args: ['sh', '-c', script],
+          env: { PATH: '/bin', FOO: 'bar' },
+        });
+        assert.deepEqual(await process.exited, { status: 3 });
+        const [, who, uid, gid, cwd, env, comm, net, ...rest] = parts.join('').split('\n');
+        assert.deepEqual(
+          [who, uid, gid, cwd, env, comm, net],
+          ['main', '1000', '1001', '/', 'bar /home/app 127.0.0.1:9001', 'sleep', '1'],
+        );
+        assert.deepEqual(rest.slice(0, 4), rest.slice(4, 8));
+        assert.deepEqual(rest.slice(8), ['1', '']);
+        const waiting = await sandbox.spawn({ args: ['sleep', '1000'], env: { PATH: '/bin' } });
+        waiting.signal('SIGTERM');
+        assert.deepEqual(await waiting.exited, { signal: 'SIGTERM' });
+        await assert.rejects(sandbox.spawn({ args: ['/nope'], env: {} }), {
+          code: 'ERR_SANDBOX_ENTRYPOINT',
+        });
+        const last = await sandbox.spawn({ args: ['sleep', '1000'], env: { PATH: '/bin' } });
+        await sandbox[Symbol.asyncDispose]();
+        assert.deepEqual(await last.exited, { signal: 'SIGKILL' });
+      },
+    );
+
+    test('signal reaches the main process alone', async () => {
+      const script = 'trap "echo got it; exit 5" TERM; echo up; while :; do sleep 0.02; done';
+      const parts: string[] = [];
+      const up = Promise.withResolvers<void>();
+      await using sandbox = await factory.create(specOf(script), (data) => {
+        parts.push(String(data));
+        up.resolve();
+      });
+      await up.promise;
+      sandbox.signal('SIGTERM');
+      assert.equal((await sandbox.exited).status, 5);
+      assert.equal(parts.join(''), 'up\ngot it\n');
+      sandbox.signal('SIGTERM');
+    });
+
     test('what a killed worker leaves is swept, what a living one has is not', async () => {
       const spec = specOf('echo up; exec sleep 1000');
       const worker = spawn(
@@ -291,13 +464,16 @@ for (const { runtime, isolation } of usable) {
           `
         import { createSandboxFactory } from ${JSON.stringify(join(import.meta.dirname, 'factory.ts'))};
         const factory = await createSandboxFactory({ stateDir: ${JSON.stringify(stateDir)}, runtime: ${JSON.stringify(runtime)} });
-        await factory.create(${JSON.stringify(spec)}, (data) => process.stdout.write(data));
+        const sandbox = await factory.create(${JSON.stringify(spec)}, (data) => process.stdout.write(data));
+        await sandbox.freeze();
+        process.stdout.write('frozen');
         setInterval(() => {}, 1000);
       `,
         ],
         { stdio: ['ignore', 'pipe', 'inherit'] },
       );
-      await new Promise((resolve) => present(worker.stdout, 'stdout').once('data', resolve));
+      for await (const data of present(worker.stdout, 'stdout'))
+        if (/frozen/.test(String(data))) break;
       const ended = new Promise((resolve) => worker.once('exit', resolve));
       assert.deepEqual(await sweepSandboxes(stateDir), []);
       worker.kill('SIGKILL');

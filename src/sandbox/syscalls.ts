@@ -5,7 +5,7 @@
  */
 
 import { closeSync, openSync } from 'node:fs';
-import { getSystemErrorName } from 'node:util';
+import { constants } from 'node:os';
 
 import koffi from 'koffi';
 
@@ -41,6 +41,7 @@ const calls = {
   setns: library.func('int setns(int fd, int type)'),
   socket: library.func('int socket(int domain, int type, int protocol)'),
   bind: library.func('int bind(int fd, const uint8_t *address, uint32_t length)'),
+  connect: library.func('int connect(int fd, const uint8_t *address, uint32_t length)'),
   listen: library.func('int listen(int fd, int backlog)'),
   ioctl: library.func('int ioctl(int fd, unsigned long request, const uint8_t *argument)'),
   openat2: library.func(
@@ -56,10 +57,17 @@ const calls = {
   umount2: library.func('int umount2(const char *target, int flags)'),
 };
 
+const errnoNames = new Map(Object.entries(constants.errno).map(([name, code]) => [code, name]));
+
+/** As in `EPERM`. */
+export function errnoName(errno: number): string {
+  return errnoNames.get(errno) ?? `errno ${errno}`;
+}
+
 /** Calls, and throws when the answer says that it failed. */
 function checked(name: keyof typeof calls, ...args: unknown[]): number {
   const result = Number((calls[name] as (...args: unknown[]) => unknown)(...args));
-  if (result < 0) throw new SystemCallError(name, getSystemErrorName(-koffi.errno()));
+  if (result < 0) throw new SystemCallError(name, errnoName(koffi.errno()));
   return result;
 }
 
@@ -73,16 +81,44 @@ export function setns(fd: number, type: number): void {
   checked('setns', fd, type);
 }
 
+/** sockaddr_in of 127.0.0.1: family in host order, port and address in network order. */
+function loopbackAddress(port: number): Buffer {
+  const address = Buffer.alloc(16);
+  address.writeUInt16LE(AF_INET, 0);
+  address.writeUInt16BE(port, 2);
+  address.set([127, 0, 0, 1], 4);
+  return address;
+}
+
+/** A TCP socket of this thread's network namespace, wherever it is used later; never blocks. */
+export function openTcpSocket(): number {
+  return checked('socket', AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+/**
+ * Begins to connect a socket to 127.0.0.1, or asks how that went: true once connected, false while
+ * it takes its time.
+ */
+export function connectToLoopback(fd: number, port: number): boolean {
+  const address = loopbackAddress(port);
+  try {
+    checked('connect', fd, address, address.byteLength);
+    return true;
+  } catch (thrown) {
+    const errno = thrown instanceof SystemCallError ? thrown.errno : undefined;
+    if (errno === 'EISCONN') return true;
+    if (errno === 'EINPROGRESS' || errno === 'EALREADY') return false;
+    throw thrown;
+  }
+}
+
 /**
  * A listening TCP socket of this thread's network namespace on 127.0.0.1; close it, or give it to a
  * server.
  */
 export function listenOnLoopback(port: number): number {
-  const fd = checked('socket', AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  const address = Buffer.alloc(16); // sockaddr_in: family in host order, port and address in network order
-  address.writeUInt16LE(AF_INET, 0);
-  address.writeUInt16BE(port, 2);
-  address.set([127, 0, 0, 1], 4);
+  const fd = openTcpSocket();
+  const address = loopbackAddress(port);
   checked('bind', fd, address, address.byteLength);
   checked('listen', fd, 128);
   return fd;

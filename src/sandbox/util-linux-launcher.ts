@@ -9,15 +9,18 @@
  */
 
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 
+import { present } from '../base/index.ts';
 import { detectCgroups, limitingOptions } from './cgroups.ts';
-import type { ChildEnd } from './child-reaper.ts';
 import { SandboxStartError } from './errors.ts';
-import type { Launcher, LaunchRequest } from './launcher.ts';
+import type { LaunchedSandbox, Launcher, LaunchRequest } from './launcher.ts';
 import { capabilities, maskedPaths, pidsMax, readonlyPaths } from './oci-config.ts';
+import { processExit } from './process-exit.ts';
+import type { ProcessExit } from './sandbox.ts';
 import { closeInheritedOnExec } from './syscalls.ts';
 
 export const utilLinuxIsolation =
@@ -43,7 +46,8 @@ exec nsenter --net="$net" -- unshare --mount --propagation private --ipc --uts -
 
 /**
  * Process 1 of the sandbox builds its root in "$TARGET" and becomes the program. Arguments:
- * environment as NAME=value, then the command that enters the root and runs the program. Mounts of
+ * what to bind as SOURCE TARGET, `--`, environment as NAME=value, then the command that enters the
+ * root and runs the program. Mounts of
  * other images are let go, so that they can be unmounted while this runs.
  */
 const buildRootAndRun = `set -eu
@@ -51,7 +55,7 @@ mount --bind "$ROOT" "$TARGET"
 mount -o remount,bind,ro,nodev "$TARGET"
 while read -r _ _ _ _ point rest; do
   case "$point" in "$TARGET"*) continue;; esac
-  case "$rest" in *' - fuse'*|*' /dev/loop'*) umount -l "$point" || true;; esac
+  case "$rest" in *' - fuse'*|*' /dev/loop'*) umount -l "$point" 2> /dev/null || true;; esac
 done < /proc/self/mountinfo
 cd "$TARGET"
 closed=nosuid,nodev,noexec
@@ -81,10 +85,12 @@ mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpt
 mount -t tmpfs -o $closed,mode=1777,size=65536k tmpfs dev/shm
 mount -t mqueue -o $closed mqueue dev/mqueue
 mount -t tmpfs -o nosuid,nodev,mode=1777,size="$TMP_SIZE" tmpfs tmp
-for file in $FILES; do
-  mount --bind "$SANDBOX/files/\${file##*/}" "./$file"
-  mount -o remount,bind,ro,nosuid,nodev "./$file"
+while [ "$1" != -- ]; do
+  mount --bind "$1" "./$2"
+  mount -o remount,bind,ro,nosuid,nodev "./$2"
+  shift 2
 done
+shift
 hostname "$NAME"
 cd "$TARGET"
 mount --move "$TARGET" /
@@ -97,8 +103,9 @@ export function utilLinuxLauncher(): Launcher {
   return { runtime: 'util-linux', start };
 }
 
-async function start(request: LaunchRequest): Promise<{ readonly ended: Promise<ChildEnd> }> {
-  const { spec, user, directory, outputFd } = request;
+async function start(request: LaunchRequest): Promise<LaunchedSandbox> {
+  const { spec, directory } = request;
+  const { user, environment, workingDir, args, outputFd } = request.process;
   const target = join(directory, 'target');
   await mkdir(target);
   const joinFiles = await request.cgroup.create({ ...spec, pidsMax });
@@ -112,28 +119,25 @@ async function start(request: LaunchRequest): Promise<{ readonly ended: Promise<
       request.networkNamespacePath,
       ...joinFiles,
       '--',
-      ...request.environment,
+      ...[...request.binds].flatMap(([target, source]) => [source, target]),
+      '--',
+      ...environment,
       nsenter,
       '--root=.',
-      `--wdns=${spec.workingDir}`,
+      `--wdns=${workingDir}`,
       `--setuid=${user.uid}`,
       `--setgid=${user.gid}`,
       '--',
-      ...spec.args,
+      ...args,
     ],
     {
       stdio: ['ignore', outputFd, outputFd, 'pipe'],
       env: scriptEnvironment(request, target),
     },
   );
-  const ended = new Promise<ChildEnd>((resolve) => {
+  const ended = new Promise<ProcessExit>((resolve) => {
     child.once('error', () => resolve({}));
-    child.once('exit', (code, signal) => {
-      resolve({
-        ...(code === null ? {} : { status: code }),
-        ...(signal === null ? {} : { signal }),
-      });
-    });
+    child.once('exit', (code, signal) => resolve(processExit(code, signal)));
   });
   if (!(await saysStarted(child.stdio[3] as Readable))) {
     const { status } = await ended;
@@ -143,12 +147,30 @@ async function start(request: LaunchRequest): Promise<{ readonly ended: Promise<
       `its script ended with status ${status ?? 'unknown'}; its log says where`,
     );
   }
-  return { ended };
+  const pid = firstProcess(request.cgroup.memberPids()) ?? present(child.pid, 'pid');
+  return {
+    pid,
+    ended,
+    spawn: async () => {
+      throw new SandboxStartError(spec.id, 'util-linux', 'it cannot start further processes');
+    },
+  };
+}
+
+/** Of a group's members the one that is process 1 of its own pid namespace: the program. */
+function firstProcess(pids: ReadonlySet<number>): number | undefined {
+  return [...pids].find((pid) => {
+    try {
+      return /^NSpid:\t(?:\d+\t)+1$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    } catch {
+      return false; // ended meanwhile
+    }
+  });
 }
 
 /** For the scripts alone; the program gets exactly `request.environment`. */
 function scriptEnvironment(request: LaunchRequest, target: string): NodeJS.ProcessEnv {
-  const { spec, directory, files, rootPath } = request;
+  const { spec, rootPath } = request;
   const bounding = capabilities
     .filter((name) => name !== dropped)
     .map((name) => `+${name.slice('CAP_'.length).toLowerCase()}`);
@@ -157,10 +179,8 @@ function scriptEnvironment(request: LaunchRequest, target: string): NodeJS.Proce
     INNER: buildRootAndRun,
     ROOT: rootPath,
     TARGET: target,
-    SANDBOX: directory,
     NAME: spec.id,
     TMP_SIZE: String(spec.tmpSizeBytes),
-    FILES: [...files.keys()].join(' '),
     CGROUPS: limitingOptions(detectCgroups()).join(' '), // programs size themselves by their limits
     READONLY: readonlyPaths.join(' '),
     MASKED: maskedPaths.join(' '),

@@ -1,0 +1,153 @@
+/** A sandbox whose main process has been started: what can be done with it until its end. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+
+import type { Socket } from 'node:net';
+
+import { errorCode } from '../base/index.ts';
+import type { Cgroup } from './cgroups.ts';
+import { checkProcess } from './check-spec.ts';
+import type { LaunchedProcess, LaunchedSandbox } from './launcher.ts';
+import { lookUpProcess } from './look-up-process.ts';
+import { connectLoopback } from './loopback-connection.ts';
+import { openOutputPipe } from './output-pipe.ts';
+import type { RuntimeApi } from './runtime-api-contract.ts';
+import type {
+  ProcessExit,
+  Sandbox,
+  SandboxExit,
+  SandboxProcess,
+  SandboxProcessSpec,
+  SandboxSpec,
+} from './sandbox.ts';
+
+/** A killed process may hang in the kernel, on a read of its root: then removal goes on and says so. */
+const exitTimeoutMs = 10_000;
+const connectTimeoutMs = 1000;
+
+export interface RunningParts {
+  readonly spec: SandboxSpec;
+  readonly runtimeApi: RuntimeApi;
+  readonly runtimeApiAddress: string;
+  /** Opens sockets where the sandbox's network is. */
+  readonly network: { openSocket(): number };
+  readonly cgroup: Cgroup;
+  readonly launched: LaunchedSandbox;
+  readonly output: (data: Uint8Array) => void;
+  /** Of the main process and its children. */
+  readonly outputEnded: Promise<void>;
+  /** All that was made for the sandbox; the sandbox's from now on. */
+  readonly resources: AsyncDisposableStack;
+}
+
+export class RunningSandbox implements Sandbox {
+  readonly id: string;
+  readonly runtimeApi: RuntimeApi;
+  readonly exited: Promise<SandboxExit>;
+  readonly #parts: RunningParts;
+  readonly #signalMain: (name: NodeJS.Signals) => void;
+  #disposing: Promise<void> | undefined;
+
+  constructor(parts: RunningParts) {
+    const { spec, runtimeApi, launched, outputEnded, cgroup } = parts;
+    this.id = spec.id;
+    this.runtimeApi = runtimeApi;
+    this.#parts = parts;
+    this.#signalMain = signaller(launched);
+    this.exited = exitOf(launched.ended, outputEnded, cgroup);
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#signalMain(name);
+  }
+
+  async kill(): Promise<void> {
+    this.#parts.cgroup.killMembers();
+  }
+
+  freeze(): Promise<void> {
+    return this.#parts.cgroup.freeze();
+  }
+
+  async thaw(): Promise<void> {
+    this.#parts.cgroup.thaw();
+  }
+
+  memoryPeakBytes(): Promise<number | undefined> {
+    return this.#parts.cgroup.memoryPeakBytes();
+  }
+
+  connect(port: number, options: { readonly timeoutMs?: number } = {}): Promise<Socket> {
+    const { network } = this.#parts;
+    return connectLoopback(() => network.openSocket(), port, options.timeoutMs ?? connectTimeoutMs);
+  }
+
+  async spawn(wanted: SandboxProcessSpec): Promise<SandboxProcess> {
+    const { spec, launched, output, runtimeApiAddress } = this.#parts;
+    const process = { workingDir: '/', user: spec.user, ...wanted };
+    checkProcess(process);
+    const found = lookUpProcess({ ...spec, ...process }, runtimeApiAddress);
+    const pipe = openOutputPipe(output);
+    const started = await launched
+      .spawn({ ...found, outputFd: pipe.writeFd })
+      .finally(() => pipe.closeOwn());
+    return {
+      exited: endOf(started.ended, pipe.ended),
+      signal: signaller(started),
+    };
+  }
+
+  // The extensions of a sandbox that has any are told by what starts them.
+  async shutDown(): Promise<void> {}
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposing ??= this.#dispose();
+    return this.#disposing;
+  }
+
+  async #dispose(): Promise<void> {
+    this.#parts.cgroup.killMembers();
+    await Promise.race([this.exited, delay(exitTimeoutMs, undefined, { ref: false })]);
+    await this.#parts.resources.disposeAsync();
+  }
+}
+
+async function endOf(
+  ended: Promise<ProcessExit>,
+  outputEnded: Promise<void>,
+): Promise<ProcessExit> {
+  const end = await ended;
+  await outputEnded;
+  return end;
+}
+
+/**
+ * How it ended, told once all its output has been handed on and before its control group can be
+ * removed.
+ */
+async function exitOf(
+  ended: Promise<ProcessExit>,
+  outputEnded: Promise<void>,
+  cgroup: Cgroup,
+): Promise<SandboxExit> {
+  const end = await endOf(ended, outputEnded);
+  return { ...end, outOfMemory: await cgroup.ranOutOfMemory() };
+}
+
+/** Sends signals to a process as long as its pid is its own. */
+function signaller({ pid, ended }: LaunchedProcess): (name: NodeJS.Signals) => void {
+  let isEnded = false;
+  const noteEnd = async (): Promise<void> => {
+    await ended;
+    isEnded = true;
+  };
+  void noteEnd();
+  return (name) => {
+    if (isEnded) return;
+    try {
+      process.kill(pid, name);
+    } catch (thrown) {
+      if (errorCode(thrown) !== 'ESRCH') throw thrown;
+    }
+  };
+}
