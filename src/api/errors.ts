@@ -11,6 +11,16 @@ export class ImageNotFoundError extends ThawError {
   }
 }
 
+export class NoSuchKeyError extends ThawError {
+  constructor(tenant: string, accessKeyId: string) {
+    super({
+      code: 'ERR_API_NO_SUCH_KEY',
+      fault: 'caller',
+      message: `Cannot remove access key ${JSON.stringify(accessKeyId.slice(0, 100))}: tenant "${tenant}" has none of that id; "thaw tenant key ls" lists those it has`,
+    });
+  }
+}
+
 /** A name that no tenant or image can have. */
 export class BadNameError extends ThawError {
   constructor(what: 'tenant' | 'image', name: string, rule: string) {
@@ -52,6 +62,17 @@ export class BadDirectoryError extends ThawError {
       code: 'ERR_API_BAD_DIRECTORY',
       fault: 'caller',
       message: `Cannot use "${path}" as a mount point: ${problem}`,
+    });
+  }
+}
+
+/** A file that a request names and that cannot be read. */
+export class UnreadableFileError extends ThawError {
+  constructor(path: string, problem: string) {
+    super({
+      code: 'ERR_API_UNREADABLE_FILE',
+      fault: 'caller',
+      message: `Cannot read "${path}": ${problem}`,
     });
   }
 }

@@ -2,6 +2,13 @@
 
 export { workerMetrics } from './worker-metrics.ts';
 export * from './errors.ts';
+export type * from './function-calls.ts';
+export * from './lambda/http-server.ts';
+export * from './lambda/local-callers.ts';
+export type { LambdaFunctions } from './lambda/operation.ts';
 export * from './local-worker.ts';
+export * from './sigv4/access-keys.ts';
+export * from './sigv4/authenticator.ts';
+export * from './sigv4/errors.ts';
 export * from './worker-socket.ts';
 export * from './worker.ts';

@@ -1,6 +1,6 @@
 /** The `Worker` that does the work itself, in this process. */
 
-import { defined, untilAborted } from '../base/index.ts';
+import { defined } from '../base/index.ts';
 import type { ImageRecord } from '../catalog/index.ts';
 import { mountImage, unmountImage, type AgentClient, type RootMounts } from '../device/index.ts';
 import type { FunctionService } from '../functions/index.ts';
@@ -25,7 +25,9 @@ import {
   checkMountPoint,
   checkTenant,
 } from './check-request.ts';
-import { ImageNotFoundError } from './errors.ts';
+import { ImageNotFoundError, NoSuchKeyError } from './errors.ts';
+import { functionCalls } from './function-calls.ts';
+import { createAccessKeys } from './sigv4/access-keys.ts';
 import type { CallOptions, ConvertRequest, ImageRequest, Worker } from './worker.ts';
 
 /** What needs privileges and is therefore made only when a call needs it. */
@@ -65,7 +67,12 @@ export interface LocalWorkerOptions {
 export function createLocalWorker(options: LocalWorkerOptions): Worker {
   return {
     ...imageCalls(options),
-    ...functionCalls(options),
+    ...tenantCalls(options),
+    ...functionCalls({
+      catalog: options.publish.catalog,
+      functions: async () => (await options.runtime()).functions,
+      startedFunctions: async () => (await options.startedRuntime())?.functions,
+    }),
     ...cacheCalls(options),
     [Symbol.asyncDispose]: async () => await options.close(),
   };
@@ -73,8 +80,10 @@ export function createLocalWorker(options: LocalWorkerOptions): Worker {
 
 type ImageCalls = Pick<Worker, Extract<keyof Worker, `${string}Image${string}`>>;
 type CacheCalls = Pick<Worker, 'dropCaches' | 'cacheStatus' | 'reloadZone'>;
-type FunctionCalls = Omit<Worker, keyof ImageCalls | keyof CacheCalls | typeof Symbol.asyncDispose>;
-
+type TenantCalls = Pick<
+  Worker,
+  Extract<keyof Worker, `${string}${'Tenant' | 'AccessKey'}${string}`>
+>;
 async function findImage(
   { publish }: LocalWorkerOptions,
   { tenant, id }: ImageRequest,
@@ -154,37 +163,31 @@ function imageCalls(options: LocalWorkerOptions): ImageCalls {
   };
 }
 
-function functionCalls(options: LocalWorkerOptions): FunctionCalls {
-  const { publish, runtime } = options;
-  const { catalog } = publish;
+function tenantCalls({ publish }: LocalWorkerOptions): TenantCalls {
+  const { catalog, clock } = publish;
+  const accessKeys = createAccessKeys(publish);
   return {
-    createFunction: async ({ image: id, ...request }) => {
-      const { manifestId } = await findImage(options, { tenant: request.tenant, id });
-      const { functions } = await runtime();
-      return await functions.create({ ...request, manifestId });
+    createTenant: async ({ name }) => {
+      checkTenant(name);
+      const tenant = { name, createdAtMs: clock.nowMs() };
+      await catalog.addTenant(tenant);
+      return tenant;
     },
-    listFunctions: async ({ tenant }) => {
+    listTenants: async () => await catalog.listTenants(),
+    createAccessKey: async ({ tenant }) => {
       checkTenant(tenant);
-      return await catalog.listFunctions(tenant);
+      return await accessKeys.create(tenant);
     },
-    removeFunction: async ({ tenant, name }) => {
+    listAccessKeys: async ({ tenant }) => {
       checkTenant(tenant);
-      const { functions } = await runtime();
-      await functions.remove(tenant, name);
+      const keys = await catalog.listAccessKeys(tenant);
+      return keys.map(({ accessKeyId, createdAtMs }) => ({ accessKeyId, createdAtMs }));
     },
-    invokeFunction: async ({ tenant, name, payload }, { signal } = {}) => {
+    removeAccessKey: async ({ tenant, accessKeyId }) => {
       checkTenant(tenant);
-      const { functions } = await runtime();
-      const invoking = functions.invoke({ tenant, name, payload: Buffer.from(payload) });
-      const result = await untilAborted(invoking, signal); // as in Lambda, the function runs on
-      return { ...result, payload: Buffer.from(result.payload).toString('utf8') };
+      if (await catalog.removeAccessKey(tenant, accessKeyId)) return;
+      throw new NoSuchKeyError(tenant, accessKeyId);
     },
-    functionLogs: async ({ tenant, name, maxBytes }) => {
-      checkTenant(tenant);
-      const { functions } = await runtime();
-      return Buffer.from(await functions.logs(tenant, name, maxBytes)).toString('utf8');
-    },
-    startLimits: async () => (await options.startedRuntime())?.functions.startLimits(),
   };
 }
 

@@ -6,12 +6,7 @@
 
 import type { ByteString, ProgressReporter } from '../base/index.ts';
 import type { CacheStatus, DroppableCache } from '../cache/index.ts';
-import type { FunctionRecord, ImageRecord } from '../catalog/index.ts';
-import type {
-  CreateFunctionRequest as FunctionDefinition,
-  InvokeResult,
-  StartLimitsSnapshot,
-} from '../functions/index.ts';
+import type { ImageRecord, TenantRecord } from '../catalog/index.ts';
 import type {
   CheckReport,
   ChunkCounts,
@@ -22,6 +17,8 @@ import type {
   PrimedCounts,
   PublishResult,
 } from '../publish/index.ts';
+import type { FunctionCalls } from './function-calls.ts';
+import type { NewAccessKey } from './sigv4/access-keys.ts';
 
 /** What a caller hands along with a request that may take long. */
 export interface CallOptions {
@@ -58,6 +55,12 @@ export interface ConvertResult {
   readonly elapsedMs: number;
 }
 
+/** An access key without its secret. */
+export interface AccessKeyEntry {
+  readonly accessKeyId: string;
+  readonly createdAtMs: number;
+}
+
 /** Names a published image. */
 export interface ImageRequest {
   readonly tenant: string;
@@ -88,12 +91,6 @@ export interface ImageDetails {
   readonly chunksByCodec: Readonly<Record<string, CodecShare>>;
 }
 
-/** A function of the functions room, its image named as a person names it. */
-export interface CreateFunctionRequest extends Omit<FunctionDefinition, 'manifestId'> {
-  /** A published image's id or name. */
-  readonly image: string;
-}
-
 /** What of the configuration can be changed while images are open. */
 export interface ReloadZoneRequest {
   /** `memcached://HOST:PORT…`, as in the configuration. */
@@ -108,22 +105,11 @@ export interface ReloadZoneResult {
   readonly isAgentTold: boolean;
 }
 
-/** Names a function. */
-export interface FunctionRequest {
-  readonly tenant: string;
-  readonly name: string;
-}
-
-/** `InvokeResult` with the payload as text. */
-export interface InvokeReport extends Omit<InvokeResult, 'payload'> {
-  readonly payload: string;
-}
-
 /**
  * Methods throw what the rooms behind them throw; over the socket the errors keep code, fault and message.
  * `ERR_API_IMAGE_NOT_FOUND` where `ImageRequest.id` names nothing of the tenant.
  */
-export interface Worker extends AsyncDisposable {
+export interface Worker extends FunctionCalls, AsyncDisposable {
   convertImage(request: ConvertRequest, options?: CallOptions): Promise<ConvertResult>;
   listImages(request: { readonly tenant: string }): Promise<readonly ImageRecord[]>;
   inspectImage(request: ImageRequest): Promise<ImageDetails>;
@@ -142,14 +128,20 @@ export interface Worker extends AsyncDisposable {
   mountImage(request: MountImageRequest): Promise<ImageRecord>;
   unmountImage(request: { readonly directory: string }): Promise<void>;
 
-  createFunction(request: CreateFunctionRequest): Promise<FunctionRecord>;
-  listFunctions(request: { readonly tenant: string }): Promise<readonly FunctionRecord[]>;
-  removeFunction(request: FunctionRequest): Promise<void>;
-  invokeFunction(
-    request: FunctionRequest & { readonly payload: string },
-    options?: CallOptions,
-  ): Promise<InvokeReport>;
-  functionLogs(request: FunctionRequest & { readonly maxBytes: number }): Promise<string>;
+  /** Throws `ERR_API_BAD_NAME`, `ERR_CATALOG_TENANT_EXISTS`. */
+  createTenant(request: { readonly name: string }): Promise<TenantRecord>;
+  /** In byte order of names. */
+  listTenants(): Promise<readonly TenantRecord[]>;
+  /** Throws `ERR_CATALOG_NO_SUCH_TENANT`. The secret is shown by this call alone. */
+  createAccessKey(request: { readonly tenant: string }): Promise<NewAccessKey>;
+  /** Oldest first. */
+  listAccessKeys(request: { readonly tenant: string }): Promise<readonly AccessKeyEntry[]>;
+  /** Throws `ERR_API_NO_SUCH_KEY`. */
+  removeAccessKey(request: {
+    readonly tenant: string;
+    readonly accessKeyId: string;
+  }): Promise<void>;
+
   /**
    * Ends idle instances, unmounts what is idle and forgets the chunks in the caches named, by default all that this worker
    * keeps: the next start is cold. What the zone has stays there for the other workers. Resolves with those that there were to
@@ -160,8 +152,6 @@ export interface Worker extends AsyncDisposable {
   }): Promise<readonly DroppableCache[]>;
   /** Undefined if no agent runs: then nothing is cached in memory and nobody reads. Starts none. */
   cacheStatus(): Promise<CacheStatus | undefined>;
-  /** Cold starts in flight and what was refused. Undefined as long as no call needed functions: starts nothing. */
-  startLimits(): Promise<StartLimitsSnapshot | undefined>;
   /**
    * From now on the zone has these servers, for the agent that runs and for those that this worker starts. Throws
    * `ERR_CLI_USAGE` if the list will not do.

@@ -5,7 +5,9 @@ import { join } from 'node:path';
 
 import {
   NoZoneError,
+  createAccessKeys,
   createLocalWorker,
+  type AccessKeys,
   type Primer,
   type ReloadZoneRequest,
   type Worker,
@@ -16,7 +18,7 @@ import { openZone } from '../cache/index.ts';
 import { openCatalog } from '../catalog/index.ts';
 import { createSealPool } from '../chunk/index.ts';
 import { connectAgent, type AgentClient, type HolderCommand } from '../device/index.ts';
-import { createFunctionService } from '../functions/index.ts';
+import { accountIds, createFunctionService, type FunctionService } from '../functions/index.ts';
 import { openLocalKeyring } from '../keys/index.ts';
 import {
   decodeImageDocument,
@@ -27,6 +29,7 @@ import { createSandboxFactory } from '../sandbox/index.ts';
 import { checkMemory } from './check-memory.ts';
 import { checkRunDir, pathsOf, settings, type Config } from './config.ts';
 import { obstacleToMounts } from './doctor.ts';
+import { defaultTenant } from './default-tenant.ts';
 import { EnvironmentError, UsageError } from './errors.ts';
 import { exitStatuses } from './exit-status.ts';
 import { zoneSettings } from './open-caches.ts';
@@ -50,12 +53,24 @@ export interface WorkerChoices {
   readonly agentLife: AgentLife;
 }
 
+/** The tenants' accounts, the same in every process of one configuration. */
+export function accountIdsOf({ accountId }: Pick<Config, 'accountId'>): (tenant: string) => string {
+  return accountIds({ accountId, defaultTenant });
+}
+
+/** A worker with what `thaw serve` needs of it besides. */
+export interface ServedWorker extends Worker {
+  readonly accessKeys: AccessKeys;
+  /** Made on first use. Throws what is missing on this machine. */
+  functions(): Promise<FunctionService>;
+}
+
 /** A worker in this process. Needs no privilege until a call mounts something. */
 export async function createWorker(
   config: Config,
   log: Log,
   choices: WorkerChoices,
-): Promise<Worker> {
+): Promise<ServedWorker> {
   const paths = pathsOf(config);
   await using made = new AsyncDisposableStack();
   await makeStateDirectory(config.root);
@@ -72,8 +87,15 @@ export async function createWorker(
   };
   let runtime: Promise<Runtime> | undefined;
   let current = config;
+  const startedRuntime = (): Promise<Runtime> => {
+    runtime ??= createRuntime(() => current, log, choices, publish).catch((thrown: unknown) => {
+      runtime = undefined; // what was missing may be there at the next call
+      throw thrown;
+    });
+    return runtime;
+  };
   const stack = made.move();
-  return createLocalWorker({
+  const worker = createLocalWorker({
     publish,
     ownDirectories: [
       paths.store,
@@ -94,19 +116,18 @@ export async function createWorker(
       await agent?.setZoneServers(zoneServerSettings(zoneServers, zoneFillBytesPerSecond));
       return { isAgentTold: agent !== undefined };
     },
-    runtime: () => {
-      runtime ??= createRuntime(() => current, log, choices, publish).catch((thrown: unknown) => {
-        runtime = undefined; // what was missing may be there at the next call
-        throw thrown;
-      });
-      return runtime;
-    },
+    runtime: startedRuntime,
     close: async () => {
       const started = await runtime?.catch(() => undefined);
       await started?.[Symbol.asyncDispose]();
       await stack.disposeAsync();
     },
   });
+  return {
+    ...worker,
+    accessKeys: createAccessKeys({ catalog, keys: publish.keys, clock: systemClock }),
+    functions: async () => (await startedRuntime()).functions,
+  };
 }
 
 interface Runtime extends WorkerRuntime, AsyncDisposable {}
@@ -147,7 +168,7 @@ async function createRuntime(
       decodeImageDocument((await openStoredManifest(publish, image)).imageDocument),
     logsDir: paths.logs,
     log,
-    host: { region: config.region, accountId: config.accountId },
+    host: { region: config.region, accountIdOf: accountIdsOf(config) },
     limits: defined({
       idleTimeoutMs: config.idleTimeoutSeconds * 1000,
       instancesMax: config.instancesMax,

@@ -6,11 +6,48 @@
 import { ThawError, errorMessage } from '../base/index.ts';
 
 export class FunctionNotFoundError extends ThawError {
-  constructor(tenant: string, name: string) {
+  constructor(tenant: string, name: string, qualifier?: string) {
+    const part = qualifier === undefined ? '' : `version or alias "${qualifier}" of `;
     super({
       code: 'ERR_FUNCTION_NOT_FOUND',
       fault: 'caller',
-      message: `Cannot find function "${name}" of tenant "${tenant}": "thaw function ls" lists those there are`,
+      message: `Cannot find ${part}function "${name}" of tenant "${tenant}": "thaw function ls" lists those there are`,
+    });
+  }
+}
+
+/** What Lambda calls a PreconditionFailedException. */
+export class FunctionRevisionChangedError extends ThawError {
+  constructor(name: string, cause?: unknown) {
+    super({
+      code: 'ERR_FUNCTION_REVISION_CHANGED',
+      fault: 'caller',
+      message: `Cannot change function "${name}": the revision given is not the latest one; get the function's revision and try again`,
+      cause,
+    });
+  }
+}
+
+/** What Lambda calls a ResourceConflictException. */
+export class FunctionUpdateInProgressError extends ThawError {
+  constructor(name: string) {
+    super({
+      code: 'ERR_FUNCTION_UPDATE_IN_PROGRESS',
+      fault: 'caller',
+      message: `Cannot change function "${name}": its code is still being published; wait until it is active and its last update has ended`,
+      retryable: true,
+    });
+  }
+}
+
+/** What Lambda calls an InvalidParameterValueException. */
+export class FunctionBadCodeError extends ThawError {
+  constructor(name: string, problem: string, cause?: unknown) {
+    super({
+      code: 'ERR_FUNCTION_BAD_CODE',
+      fault: 'caller',
+      message: `Cannot use this code for function "${name}": ${problem}`,
+      cause,
     });
   }
 }
@@ -21,17 +58,21 @@ export class FunctionBadConfigError extends ThawError {
     super({
       code: 'ERR_FUNCTION_BAD_CONFIG',
       fault: 'caller',
-      message: `Cannot create function "${name}": ${problem}`,
+      message: `Cannot configure function "${name}": ${problem}`,
     });
   }
 }
 
 export class FunctionBadNameError extends ThawError {
-  constructor(what: 'function' | 'tenant', name: string) {
+  constructor(what: 'function' | 'tenant' | 'alias', name: string) {
+    const form =
+      what === 'alias'
+        ? '1 to 128 of the characters a-z A-Z 0-9 - _, not all of them digits'
+        : '1 to 64 of the characters a-z A-Z 0-9 - _';
     super({
       code: 'ERR_FUNCTION_BAD_NAME',
       fault: 'caller',
-      message: `Cannot use "${name.slice(0, 100)}" as the name of a ${what}: it must be 1 to 64 of the characters a-z A-Z 0-9 - _`,
+      message: `Cannot use "${name.slice(0, 100)}" as the name of a ${what}: it must be ${form}`,
     });
   }
 }
@@ -79,22 +120,45 @@ export class FunctionPayloadTooLargeError extends ThawError {
   }
 }
 
-/** The limits of a worker that an invoke can meet, as the configuration calls them below `functions`. */
+/** The limits that an invoke can meet: a worker's, as the configuration calls them below `functions`, and what is reserved. */
 export type ThrottleLimit =
   | 'instances_max'
   | 'instances_per_function_max'
+  | 'reserved_concurrency'
+  | 'unreserved_concurrency'
   | 'cold_starts_max'
-  | 'cold_starts_per_tenant_max';
+  | 'cold_starts_per_tenant_max'
+  | 'events_per_tenant_max';
 
 /** What is used up, and what the administrator can do besides waiting. */
 const limitWords: Readonly<Record<ThrottleLimit, (max: number) => string>> = {
   instances_max: (max) => `this worker has its ${max} instances and all are busy`,
   instances_per_function_max: (max) => `it has its ${max} instances and all are busy`,
+  reserved_concurrency: (max) => `its reserved concurrency is ${max} and all of it is in use`,
+  unreserved_concurrency: (max) =>
+    `its tenant has ${max} concurrent invokes that no function has reserved, and all are in use`,
   cold_starts_max: (max) =>
     `this worker's cold starts in flight are at their limit of ${max} ("functions.cold_starts_max")`,
   cold_starts_per_tenant_max: (max) =>
     `its tenant's cold starts in flight are at their limit of ${max} ("functions.cold_starts_per_tenant_max")`,
+  events_per_tenant_max: (max) => `its tenant has ${max} events waiting`,
 };
+
+/** Source: AWS Lambda API reference, TooManyRequestsException, `Reason`. */
+function throttleReason(limit: ThrottleLimit): string {
+  switch (limit) {
+    case 'reserved_concurrency':
+    case 'instances_per_function_max':
+      return 'ReservedFunctionConcurrentInvocationLimitExceeded';
+    case 'events_per_tenant_max':
+      return 'CallerRateLimitExceeded';
+    case 'instances_max':
+    case 'unreserved_concurrency':
+    case 'cold_starts_max':
+    case 'cold_starts_per_tenant_max':
+      return 'ConcurrentInvocationLimitExceeded';
+  }
+}
 
 /**
  * What Lambda calls a TooManyRequestsException, with the `Reason` and the `Retry-After` that Lambda gives in its details.
@@ -109,21 +173,35 @@ export class FunctionThrottledError extends ThawError {
     readonly retryAfterSeconds: number;
   }) {
     const { functionId, limit, max, retryAfterSeconds } = of;
-    const isOwn = limit === 'instances_per_function_max';
     super({
       code: 'ERR_FUNCTION_THROTTLED',
       fault: 'environment',
       message:
-        `Cannot start another instance of function "${functionId}": ${limitWords[limit](max)}; ` +
+        `Cannot run another invoke of function "${functionId}": ${limitWords[limit](max)}; ` +
         `try again in ${retryAfterSeconds} s`,
       retryable: true,
       details: {
         httpStatus: 429,
         lambdaError: 'TooManyRequestsException',
-        reason: `${isOwn ? 'ReservedFunction' : ''}ConcurrentInvocationLimitExceeded`,
+        reason: throttleReason(limit),
         limit,
         retryAfterSeconds,
       },
+    });
+  }
+}
+
+/** What Lambda calls a ResourceConflictException, in its words: the function's code is not there yet, or will not come. */
+export class FunctionNotReadyError extends ThawError {
+  constructor(of: { readonly name: string; readonly state: string; readonly why?: string }) {
+    super({
+      code: 'ERR_FUNCTION_NOT_READY',
+      fault: 'caller',
+      message:
+        `Cannot invoke function "${of.name}": it is currently in the following state: ${of.state}` +
+        (of.why === undefined ? '' : `: ${of.why}`),
+      retryable: of.state === 'Pending',
+      details: { httpStatus: 409, lambdaError: 'ResourceConflictException', state: of.state },
     });
   }
 }
@@ -138,6 +216,19 @@ export class FunctionStartTimeoutError extends ThawError {
         `Cannot start function "${name}": its image was not open within ${limitMs} ms; ` +
         '"thaw doctor" tries the store',
       retryable: true,
+    });
+  }
+}
+
+/** The function's web server gave no answer, or has none. Lambda's function URLs answer 502 then. */
+export class FunctionWebError extends ThawError {
+  constructor(name: string, problem: string, cause?: unknown) {
+    super({
+      code: 'ERR_FUNCTION_WEB',
+      fault: 'caller',
+      message: `Cannot get an answer from the web server of function "${name}": ${problem}`,
+      details: { httpStatus: 502 },
+      cause,
     });
   }
 }

@@ -4,50 +4,55 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 
 import { errorCode } from '../base/index.ts';
-import { checkFunction, checkPayload } from './function-rules.ts';
-import type { CreateFunctionRequest } from './function-service.ts';
+import type { FunctionConfigurationRequest } from './function-control.ts';
+import { checkConfiguration, checkNames, checkPayload } from './function-rules.ts';
 
-const valid: CreateFunctionRequest = {
-  name: 'hello_World-1',
-  tenant: 'default',
-  manifestId: 'a'.repeat(64),
-  memoryMb: 128,
-  timeoutSeconds: 3,
-  environment: {},
-};
-
-function codeOf(fields: Partial<CreateFunctionRequest>): string | undefined {
+function codeThrownBy(work: () => void): string | undefined {
   try {
-    checkFunction({ ...valid, ...fields });
+    work();
     return undefined;
   } catch (thrown) {
     return errorCode(thrown) ?? 'no code';
   }
 }
 
-test('checkFunction() takes what is at the limits', () => {
+function codeOf(request: FunctionConfigurationRequest): string | undefined {
+  return codeThrownBy(() => checkConfiguration('hello', request));
+}
+
+test('checkConfiguration() takes what is at the limits', () => {
   assert.equal(codeOf({}), undefined);
-  assert.equal(codeOf({ name: 'n'.repeat(64) }), undefined);
   assert.equal(codeOf({ memoryMb: 10_240, timeoutSeconds: 900 }), undefined);
-  assert.equal(codeOf({ timeoutSeconds: 1 }), undefined);
-  assert.equal(codeOf({ entrypoint: [], command: [''], workingDir: '/' }), undefined);
+  assert.equal(codeOf({ memoryMb: 128, timeoutSeconds: 1 }), undefined);
+  assert.equal(codeOf({ ephemeralStorageMb: 512 }), undefined);
+  assert.equal(codeOf({ ephemeralStorageMb: 10_240 }), undefined);
+  assert.equal(codeOf({ description: 'd'.repeat(256), network: 'nat' }), undefined);
+  assert.equal(codeOf({ webServer: { port: 65_535, readyPath: '/' } }), undefined);
+  assert.equal(codeOf({ webServer: null }), undefined);
+  const imageConfig = { entrypoint: [], command: [''], workingDir: '/' };
+  assert.equal(codeOf({ imageConfig }), undefined);
   // {"AB":"…"} has nine bytes around the value
   assert.equal(codeOf({ environment: { AB: 'x'.repeat(4096 - 9) } }), undefined);
 });
 
-test('checkFunction() refuses what is past them, each with its code', () => {
-  for (const name of ['', 'n'.repeat(65), 'a/b', '..', 'a b', 'ä', 'a\n']) {
-    assert.equal(codeOf({ name }), 'ERR_FUNCTION_BAD_NAME', name);
-    assert.equal(codeOf({ tenant: name }), 'ERR_FUNCTION_BAD_NAME', name);
+test('checkConfiguration() refuses what is past them, each with its code', () => {
+  const bad: FunctionConfigurationRequest[] = [
+    ...[127, 10_241, 128.5, NaN, Infinity].map((memoryMb) => ({ memoryMb })),
+    ...[0, 901, 2.5, -1, NaN].map((timeoutSeconds) => ({ timeoutSeconds })),
+    ...[511, 10_241].map((ephemeralStorageMb) => ({ ephemeralStorageMb })),
+    ...[0, 65_536, 1.5].map((port) => ({ webServer: { port, readyPath: '/' } })),
+    ...['', 'ready', '/a b', '/\r\n', `/${'a'.repeat(1024)}`].map((readyPath) => ({
+      webServer: { port: 80, readyPath },
+    })),
+    { description: 'd'.repeat(257) },
+    { network: 'bridge' as 'nat' },
+    { handler: 'a b' },
+    { imageConfig: { workingDir: 'relative' } },
+    { imageConfig: { command: ['a\0b'] } },
+  ];
+  for (const request of bad) {
+    assert.equal(codeOf(request), 'ERR_FUNCTION_BAD_CONFIG', JSON.stringify(request));
   }
-  for (const memoryMb of [127, 10_241, 128.5, NaN, Infinity]) {
-    assert.equal(codeOf({ memoryMb }), 'ERR_FUNCTION_BAD_CONFIG');
-  }
-  for (const timeoutSeconds of [0, 901, 2.5, -1, NaN]) {
-    assert.equal(codeOf({ timeoutSeconds }), 'ERR_FUNCTION_BAD_CONFIG');
-  }
-  assert.equal(codeOf({ workingDir: 'relative' }), 'ERR_FUNCTION_BAD_CONFIG');
-  assert.equal(codeOf({ command: ['a\0b'] }), 'ERR_FUNCTION_BAD_CONFIG');
   for (const environment of [
     { AWS_REGION: 'x' },
     { _HANDLER: 'x' },
@@ -60,6 +65,16 @@ test('checkFunction() refuses what is past them, each with its code', () => {
     { AB: 'ü'.repeat(2044) },
   ]) {
     assert.equal(codeOf({ environment }), 'ERR_FUNCTION_BAD_ENVIRONMENT');
+  }
+});
+
+test('checkNames() takes what can be part of a path, and no more', () => {
+  const codeFor = (name: string, tenant = 'default') =>
+    codeThrownBy(() => checkNames({ tenant, name }));
+  for (const name of ['a', 'hello_World-1', 'n'.repeat(64)]) assert.equal(codeFor(name), undefined);
+  for (const name of ['', 'n'.repeat(65), 'a/b', '..', 'a b', 'ä', 'a\n']) {
+    assert.equal(codeFor(name), 'ERR_FUNCTION_BAD_NAME', name);
+    assert.equal(codeFor('hello', name), 'ERR_FUNCTION_BAD_NAME', name);
   }
 });
 

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { errorCode } from '../base/index.ts';
+import { functionRecord, functionSettings } from '../catalog/testing/records.ts';
 import { eachTier } from '../device/index.ts';
-import type { InvokeResult } from './function-service.ts';
+import type { InvokeResult } from './function-runs.ts';
 import { manifestIds, openServiceFixture, parsed } from './testing/service-fixture.ts';
 import {
   never,
@@ -120,7 +121,7 @@ test('the process runs what the image says, in the environment that Lambda gives
 
 test('the function overrides entry point, command and working directory one by one', async () => {
   await using fixture = await openServiceFixture({ program: () => echo });
-  await fixture.create({ command: ['other.handler', 'x'], workingDir: '/opt' });
+  await fixture.create({ imageConfig: { command: ['other.handler', 'x'], workingDir: '/opt' } });
   await fixture.invoke();
   const [sandbox] = fixture.worker.running;
   assert.deepEqual(sandbox?.spec.args, ['/bin/runtime', 'other.handler', 'x']);
@@ -403,7 +404,7 @@ test('a start that fails or is stopped is in flight no more', async () => {
   const stopped = assert.rejects(fixture.start(), hasCode('ERR_FUNCTION_STOPPED'));
   await fixture.time.pass(100);
   assert.equal(fixture.service.startLimits().inFlight, 1);
-  await fixture.time.until(fixture.service.remove('default', 'hello'));
+  await fixture.time.until(fixture.service.remove({ tenant: 'default', name: 'hello' }));
   await stopped;
   assert.equal(fixture.service.startLimits().inFlight, 0);
 });
@@ -437,7 +438,7 @@ test('remove() does not wait for a root that does not open; it is given back whe
   worker.faults.add('stall');
   const stopped = assert.rejects(fixture.start(), hasCode('ERR_FUNCTION_STOPPED'));
   await time.pass(100);
-  await fixture.service.remove('default', 'hello');
+  await fixture.service.remove({ tenant: 'default', name: 'hello' });
   await stopped;
   assert.equal(fixture.service.startLimits().inFlight, 0);
   worker.faults.add('release');
@@ -470,12 +471,12 @@ test('remove() ends what runs, gives everything back and deletes the log', async
   await fixture.invoke();
   const running = assert.rejects(fixture.start(), hasCode('ERR_FUNCTION_STOPPED'));
   await fixture.time.pass(100);
-  await fixture.time.until(fixture.service.remove('default', 'hello'));
+  await fixture.time.until(fixture.service.remove({ tenant: 'default', name: 'hello' }));
   await running;
   assertNothingLeft(fixture.worker);
   await assert.rejects(fixture.start(), hasCode('ERR_FUNCTION_NOT_FOUND'));
   await assert.rejects(
-    fixture.service.remove('default', 'hello'),
+    fixture.service.remove({ tenant: 'default', name: 'hello' }),
     hasCode('ERR_FUNCTION_NOT_FOUND'),
   );
   await fixture.create();
@@ -486,10 +487,12 @@ test('a function that was changed is served by new instances only', async () => 
   await using fixture = await openServiceFixture({
     program: () => ({ handle: async (_, { spec }) => respond(spec.memoryBytes) }),
   });
-  const record = await fixture.create({ memoryMb: 128 });
+  await fixture.create({ memoryMb: 128 });
   await fixture.invoke();
-  await fixture.catalog.removeFunction('default', 'hello');
-  await fixture.catalog.addFunction({ ...record, memoryMb: 256 });
+  await fixture.service.updateConfiguration(
+    { tenant: 'default', name: 'hello' },
+    { memoryMb: 256 },
+  );
   const result = await fixture.invoke();
   assert.equal(result.coldStart, true);
   assert.equal(parsed(result), 256 * 1024 * 1024);
@@ -533,16 +536,10 @@ test('an image that cannot be described is thrown and given back', async () => {
     program: () => echo,
     service: { imageDocument: () => Promise.reject(new Error('no such key')) },
   });
-  await fixture.catalog.addFunction({
-    name: 'hello',
-    tenant: 'default',
-    manifestId: manifestIds[0],
-    memoryMb: 128,
-    timeoutSeconds: 3,
-    environment: {},
-    createdAtMs: 1,
-    updatedAtMs: 1,
-  });
+  await fixture.catalog.addFunction(
+    functionRecord({ manifestId: manifestIds[0] }),
+    functionSettings(),
+  );
   await assert.rejects(fixture.invoke(), { message: 'no such key' });
   await fixture.time.pass(100);
   assertNothingLeft(fixture.worker);
@@ -608,8 +605,8 @@ test('create() refuses an image with nothing to run, unless it is told what', as
     document: { entrypoint: [], cmd: [] },
   });
   await assert.rejects(fixture.create(), hasCode('ERR_FUNCTION_NO_COMMAND'));
-  assert.deepEqual(await fixture.service.list('default'), []);
-  await fixture.create({ command: ['/bin/app'] });
+  assert.deepEqual((await fixture.service.list('default', { itemsMax: 10 })).items, []);
+  await fixture.create({ imageConfig: { command: ['/bin/app'] } });
   await fixture.invoke();
   const [sandbox] = fixture.worker.running;
   assert.deepEqual(sandbox?.spec.args, ['/bin/app']);
@@ -621,7 +618,7 @@ test('create() refuses a name that is taken and an image that is not there', asy
   await assert.rejects(fixture.create(), hasCode('ERR_CATALOG_FUNCTION_EXISTS'));
   await assert.rejects(
     fixture.create({ name: 'b', manifestId: 'c'.repeat(64) }),
-    hasCode('ERR_CATALOG_NO_SUCH_IMAGE'),
+    hasCode('ERR_FUNCTION_BAD_CODE'),
   );
 });
 

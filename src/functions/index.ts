@@ -1,7 +1,12 @@
 /** functions: what may be invoked, the instances that serve it, and what Lambda would answer. */
 
+export { accountIds } from './account-id.ts';
 export * from './create-function-service.ts';
 export * from './errors.ts';
-export type { FunctionHost } from './function-process.ts';
+export type { CodeDependencies, ImagePublisher } from './function-code.ts';
+export * from './function-control.ts';
+export { functionArn, type FunctionHost } from './function-process.ts';
+export type { FunctionLimits, FunctionRunnerOptions } from './function-runner.ts';
+export * from './function-runs.ts';
 export * from './function-service.ts';
 export type { ColdStartLimits, StartLimitsSnapshot } from './start-gate.ts';

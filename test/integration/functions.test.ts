@@ -21,6 +21,7 @@ import {
 } from '../../src/device/testing/worker-fixture.ts';
 import {
   createFunctionService,
+  type CreateFunctionRequest,
   type FunctionService,
   type InvokeResult,
 } from '../../src/functions/index.ts';
@@ -145,12 +146,12 @@ class Machine implements AsyncDisposable {
 
   async create(
     name: string,
-    fields: { memoryMb?: number; timeoutSeconds?: number; command?: string[] } = {},
+    fields: Pick<CreateFunctionRequest, 'memoryMb' | 'timeoutSeconds' | 'imageConfig'> = {},
   ): Promise<void> {
     await this.service.create({
       tenant,
       name,
-      manifestId: this.manifestId,
+      code: { packageType: 'Image', imageUri: this.manifestId },
       memoryMb: 1769,
       timeoutSeconds: 30,
       environment: { OWN: 'mine' },
@@ -159,7 +160,8 @@ class Machine implements AsyncDisposable {
   }
 
   async invoke(name: string, event: unknown): Promise<InvokeResult> {
-    return await this.service.invoke({ tenant, name, payload: Buffer.from(JSON.stringify(event)) });
+    const payload = Buffer.from(JSON.stringify(event));
+    return await this.service.invoke({ tenant, name, payload, countsReads: true });
   }
 
   async logText(name: string): Promise<string> {
@@ -226,7 +228,8 @@ suite('a Node function in a sandbox on a mounted image', { skip: missing }, () =
       JSON.stringify(cold.timelineMs),
     );
     assert.ok(phases.reduce((sum, ms) => sum + ms, 0) <= total);
-    assert.ok(cold.reads.chunks > 10 && cold.reads.bytes > 1_000_000, JSON.stringify(cold.reads));
+    const { chunks = 0, bytes = 0 } = cold.reads ?? {};
+    assert.ok(chunks > 10 && bytes > 1_000_000, JSON.stringify(cold.reads));
     const warm = await machine.invoke('plain', { do: 'answer' });
     assert.equal(warm.coldStart, false);
     assert.equal(parsed(warm)['count'], 2, 'the same process');
@@ -283,7 +286,7 @@ suite('a Node function in a sandbox on a mounted image', { skip: missing }, () =
   });
 
   test('whose handler is not there gives the error of its initialisation', async () => {
-    await machine.create('absent', { command: ['absent.handler'] });
+    await machine.create('absent', { imageConfig: { command: ['absent.handler'] } });
     const result = await machine.invoke('absent', {});
     assert.equal(result.functionError, 'Unhandled');
     assert.equal(parsed(result)['errorType'], 'Runtime.ImportModuleError');

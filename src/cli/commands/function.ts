@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { InvalidArgumentError, type Command } from 'commander';
 
 import type { InvokeReport } from '../../api/index.ts';
+import type { FunctionRecord } from '../../catalog/index.ts';
 import { defined, errorMessage } from '../../base/index.ts';
 import type { CliContext } from '../context.ts';
 import { convertImage } from '../convert-image.ts';
@@ -100,9 +101,11 @@ async function create(context: CliContext, name: string, options: CreateOptions)
       memoryMb: options.memory,
       timeoutSeconds: options.timeout,
       environment: options.env,
-      entrypoint: options.entrypoint,
-      command: options.command,
-      workingDir: options.workdir,
+      imageConfig: defined({
+        entrypoint: options.entrypoint,
+        command: options.command,
+        workingDir: options.workdir,
+      }),
     }),
   );
   context.print(created, options.json, () => `${created.name}\n`);
@@ -195,12 +198,17 @@ async function list(context: CliContext, options: TenantOptions): Promise<void> 
       ['NAME', 'IMAGE', 'MEMORY', 'TIMEOUT'],
       functions.map((record) => [
         record.name,
-        record.manifestId.slice(0, 12),
+        codeOf(record),
         `${record.memoryMb} MB`,
         `${record.timeoutSeconds} s`,
       ]),
     ),
   );
+}
+
+function codeOf({ code }: FunctionRecord): string {
+  if (code.packageType === 'Zip') return code.runtime;
+  return code.manifestId?.slice(0, 12) ?? code.imageUri;
 }
 
 async function logs(

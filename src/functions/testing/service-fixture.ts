@@ -15,7 +15,9 @@ import {
 } from '../../catalog/index.ts';
 import type { ImageDocument } from '../../publish/index.ts';
 import { createFunctionService, type FunctionServiceOptions } from '../create-function-service.ts';
-import type { CreateFunctionRequest, FunctionService, InvokeResult } from '../function-service.ts';
+import type { CreateFunctionRequest } from '../function-control.ts';
+import type { InvokeRequest, InvokeResult } from '../function-runs.ts';
+import type { FunctionService } from '../function-service.ts';
 import { SimulatedWorker, type Program } from './simulated-worker.ts';
 import { VirtualTime } from '../../base/testing/virtual-time.ts';
 
@@ -68,6 +70,11 @@ function documentOf(config: Partial<ImageDocument['config']>): ImageDocument {
   };
 }
 
+/** What is created: by default `hello`, of the first image. */
+export type FunctionFields = Partial<Omit<CreateFunctionRequest, 'code'>> & {
+  readonly manifestId?: string;
+};
+
 export interface ServiceFixture extends AsyncDisposable {
   readonly time: VirtualTime;
   readonly worker: SimulatedWorker;
@@ -76,11 +83,11 @@ export interface ServiceFixture extends AsyncDisposable {
   readonly directory: string;
   /** What the service logged for its administrator. */
   readonly warnings: readonly string[];
-  create(fields?: Partial<CreateFunctionRequest>): Promise<FunctionRecord>;
+  create(fields?: FunctionFields): Promise<FunctionRecord>;
   /** Invokes, and lets time pass until it is done. */
   invoke(payload?: unknown, name?: string): Promise<InvokeResult>;
   /** Invokes; time stands still. */
-  start(payload?: unknown, name?: string): Promise<InvokeResult>;
+  start(payload?: unknown, name?: string, more?: Partial<InvokeRequest>): Promise<InvokeResult>;
   logText(name?: string): Promise<string>;
 }
 
@@ -113,8 +120,13 @@ export async function openServiceFixture(options: ServiceFixtureOptions): Promis
     newId: uuids(),
     ...options.service,
   });
-  const start = (payload: unknown = {}, name = 'hello') =>
-    service.invoke({ tenant: 'default', name, payload: Buffer.from(JSON.stringify(payload)) });
+  const start = (payload: unknown = {}, name = 'hello', more: Partial<InvokeRequest> = {}) =>
+    service.invoke({
+      tenant: 'default',
+      name,
+      payload: Buffer.from(JSON.stringify(payload)),
+      ...more,
+    });
   return {
     time,
     worker,
@@ -123,7 +135,10 @@ export async function openServiceFixture(options: ServiceFixtureOptions): Promis
     directory,
     warnings,
     start,
-    create: (fields) => service.create({ ...functionFields, ...fields }),
+    create: async ({ manifestId = manifestIds[0], ...fields } = {}) => {
+      const code = { packageType: 'Image', imageUri: manifestId } as const;
+      return (await service.create({ ...functionFields, code, ...fields })).record;
+    },
     invoke: (payload, name) => time.until(start(payload, name)),
     logText: async (name = 'hello') =>
       Buffer.from(await service.logs('default', name, 1_000_000)).toString(),
@@ -135,14 +150,7 @@ export async function openServiceFixture(options: ServiceFixtureOptions): Promis
   };
 }
 
-const functionFields: CreateFunctionRequest = {
-  name: 'hello',
-  tenant: 'default',
-  manifestId: manifestIds[0],
-  memoryMb: 1769,
-  timeoutSeconds: 3,
-  environment: {},
-};
+const functionFields = { name: 'hello', tenant: 'default', memoryMb: 1769 } as const;
 
 /** The payload of a result, parsed. */
 export function parsed(result: InvokeResult): unknown {
