@@ -25,9 +25,11 @@ const allowedRooms: Readonly<Record<string, readonly string[]>> = {
   publish: ['oci', 'rootfs', 'ext4', 'chunk', 'keys', 'store', 'catalog'],
   device: ['chunk', 'cache', 'keys (types)'],
   sandbox: [],
-  functions: ['catalog', 'publish', 'device', 'sandbox', 'keys'],
+  archive: ['keys', 'store'],
+  runtimes: ['catalog', 'publish', 'sandbox'],
+  functions: ['catalog', 'publish', 'device', 'sandbox', 'keys', 'archive', 'runtimes'],
   gc: ['catalog', 'store', 'chunk'],
-  api: ['oci', 'store', 'cache (types)', 'catalog', 'publish', 'device', 'functions'],
+  api: ['oci', 'keys (types)', 'store', 'cache (types)', 'catalog', 'publish', 'device', 'functions'],
   cli: ['everything'],
 };
 
@@ -39,7 +41,7 @@ const homesOfPackages: Readonly<Record<string, readonly string[]>> = {
   commander: ['cli'],
   'smol-toml': ['cli'],
   undici: ['store'],
-  yauzl: ['functions'],
+  yauzl: ['archive'],
   '@smithy/signature-v4': ['api'],
   '@smithy/core': ['api'],
   '@aws-sdk/client-s3': ['store'],

@@ -204,6 +204,7 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_API_NO_ZONE: 'usage',
   ERR_API_INCOMPLETE_SIGNATURE: 'usage',
   ERR_API_INVALID_SIGNATURE: 'usage',
+  ERR_API_REFUSED: 'usage',
   ERR_API_STOPPING: 'conflict',
   ERR_API_UNREADABLE_FILE: 'usage',
   ERR_API_UNKNOWN_KEY: 'notFound',

@@ -29,6 +29,11 @@ export function layerRecordObjectName(rootId: string, name: string): string {
   return `${rootId}/layers/${name}`;
 }
 
+/** `archiveId`: 64 hex digits, see the archive room. */
+export function archiveObjectName(rootId: string, archiveId: string): string {
+  return `${rootId}/archives/${archiveId}`;
+}
+
 /** The rule that `name`, of `parts`, breaks; undefined if it breaks none. */
 function problemOf(name: string, parts: readonly string[]): string | undefined {
   if (!/^[A-Za-z0-9._/-]*$/.test(name)) return 'only "a-z A-Z 0-9 . _ - /" are allowed';

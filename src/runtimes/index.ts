@@ -1,0 +1,3 @@
+/** runtimes: the images that zip functions run in, made of this machine's own programs. */
+
+export * from './runtime-images.ts';
