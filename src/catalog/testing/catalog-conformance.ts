@@ -9,6 +9,7 @@ import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
 
 import { compareStrings, errorCode } from '../../base/index.ts';
+import { accessKeyTests } from './access-key-conformance.ts';
 import type { Catalog } from '../catalog.ts';
 import type { FunctionRecord } from '../function-records.ts';
 import type { ImageRecord } from '../image-records.ts';
@@ -326,6 +327,7 @@ export function catalogConformance(subject: CatalogSubject): void {
   describe(`catalog conformance: ${subject.name}`, () => {
     imageTests(inFresh);
     functionTests(inFresh);
+    accessKeyTests(inFresh);
 
     test('any sequence of changes leaves what a model of the catalog holds', async () => {
       const property = fc.asyncProperty(steps, async (sequence) => {

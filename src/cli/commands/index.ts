@@ -8,11 +8,13 @@ import { addDoctorCommand } from './doctor.ts';
 import { addFunctionCommands } from './function.ts';
 import { addImageCommands } from './image.ts';
 import { addProcessCommands } from './processes.ts';
+import { addTenantCommands } from './tenant.ts';
 
 export type AddCommands = (program: Command, context: CliContext) => void;
 
 export const commandGroups: readonly AddCommands[] = [
   addImageCommands,
+  addTenantCommands,
   addFunctionCommands,
   addCacheCommands,
   addProcessCommands,
