@@ -7,6 +7,7 @@ export * from './lambda/http-server.ts';
 export * from './lambda/local-callers.ts';
 export type { LambdaFunctions } from './lambda/operation.ts';
 export * from './local-worker.ts';
+export * from './registry-images.ts';
 export * from './sigv4/access-keys.ts';
 export * from './sigv4/authenticator.ts';
 export * from './sigv4/errors.ts';

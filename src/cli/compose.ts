@@ -7,6 +7,7 @@ import {
   NoZoneError,
   createAccessKeys,
   createLocalWorker,
+  registryImages,
   type AccessKeys,
   type Primer,
   type ReloadZoneRequest,
@@ -166,6 +167,11 @@ async function createRuntime(
     sandboxes,
     imageDocument: async (image) =>
       decodeImageDocument((await openStoredManifest(publish, image)).imageDocument),
+    images: registryImages({
+      publish,
+      plainHttpHosts: config.registryPlainHttp,
+      loginsOf: (tenant) => (tenant === defaultTenant ? 'own' : config.registryCredentialsFile),
+    }),
     logsDir: paths.logs,
     log,
     host: { region: config.region, accountIdOf: accountIdsOf(config) },

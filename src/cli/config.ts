@@ -48,6 +48,15 @@ export interface Config {
   readonly zoneFillBytesPerSecond: number;
   /** `HOST:PORT` where metrics are served. Default: only on the server's socket. */
   readonly metricsListen?: string;
+  /** `HOST:PORT` where `thaw serve` speaks Lambda's API, or `off`. */
+  readonly apiListen: string;
+  /** PEM, both or none of the two; without them plain HTTP. */
+  readonly apiCertFile?: string;
+  readonly apiKeyFile?: string;
+  /** `HOST[:PORT]` of registries without TLS, besides this machine's, for images that come through the API. */
+  readonly registryPlainHttp: readonly string[];
+  /** A file as docker's, with the logins at registries for tenants other than the default one. Default: none. */
+  readonly registryCredentialsFile?: string;
   /** A read that waits longer for a chunk ends with an I/O error. */
   readonly readDeadlineMs: number;
   /** How much may be added to a writable mount. */
@@ -121,6 +130,16 @@ export function checkRunDir({ runDir }: Pick<Config, 'runDir'>): void {
   );
 }
 
+/** Parts of a `HOST:PORT` of the configuration. */
+export function parseListenAddress(address: string): {
+  readonly host: string;
+  readonly port: number;
+} {
+  const { hostname, port } = new URL(`http://${address}`);
+  // A URL leaves out the port that it takes for granted, and has brackets around an IPv6 address.
+  return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(port === '' ? 80 : port) };
+}
+
 interface Setting {
   readonly field: keyof Config;
   /** What is wrong with a value, or undefined if it will do. */
@@ -153,6 +172,12 @@ const listenAddress = (value: unknown): string | undefined =>
   URL.canParse(`http://${value}`) // the port's range, and an IPv6 address that is one
     ? undefined
     : 'must be HOST:PORT';
+const apiAddress = (value: unknown): string | undefined =>
+  value === 'off' || listenAddress(value) === undefined ? undefined : 'must be HOST:PORT, or off';
+const registryHosts = (value: unknown): string | undefined =>
+  Array.isArray(value) && value.every((host) => typeof host === 'string' && /^[^\s/@]+$/.test(host))
+    ? undefined
+    : 'must be a list of HOST or HOST:PORT';
 const integer =
   (least: number, most: number) =>
   (value: unknown): string | undefined =>
@@ -196,6 +221,11 @@ export const settings: Readonly<Record<string, Setting>> = {
     field: 'metricsListen',
     check: listenAddress,
   },
+  'api.listen': { field: 'apiListen', check: apiAddress },
+  'api.cert_file': { field: 'apiCertFile', check: absolutePath },
+  'api.key_file': { field: 'apiKeyFile', check: absolutePath },
+  'registry.plain_http': { field: 'registryPlainHttp', check: registryHosts },
+  'registry.credentials_file': { field: 'registryCredentialsFile', check: absolutePath },
   'mounts.writable_space_bytes': { field: 'writableSpaceBytes', check: integer(0, 2 ** 43) },
   'sandbox.runtime': {
     field: 'sandboxRuntime',
@@ -219,6 +249,8 @@ const defaults: Config = {
   originConcurrency: 16,
   zoneServers: [],
   zoneFillBytesPerSecond: 25_000_000,
+  apiListen: '127.0.0.1:9370',
+  registryPlainHttp: [],
   readDeadlineMs: 30_000,
   writableSpaceBytes: 10 * 2 ** 30,
   sandboxRuntime: 'auto',
@@ -269,6 +301,9 @@ function settingsIn(path: string, toml: string): Partial<Config> {
   }
   if ('zoneUser' in found !== 'zonePasswordFile' in found) {
     throw new ConfigError(path, '"zone.user" and "zone.password_file" go together: give both');
+  }
+  if ('apiCertFile' in found !== 'apiKeyFile' in found) {
+    throw new ConfigError(path, '"api.cert_file" and "api.key_file" go together: give both');
   }
   return found;
 }

@@ -1,0 +1,64 @@
+/**
+ * Images of registries, published for tenants who name them through the API. Only registries: what a tenant writes never
+ * becomes a path of this machine, whatever it looks like.
+ */
+
+import { join } from 'node:path';
+
+import { defined } from '../base/index.ts';
+import type { ImagePublisher } from '../functions/index.ts';
+import { parseReference, type RegistryReference } from '../oci/index.ts';
+import { publishImage, type PublishDependencies } from '../publish/index.ts';
+
+export interface RegistryImagesOptions {
+  readonly publish: PublishDependencies;
+  /** `HOST[:PORT]` of registries without TLS, besides those of this machine. */
+  readonly plainHttpHosts: readonly string[];
+  /**
+   * Where the logins lie that a tenant's images are fetched with: a file as docker's; `own`: where this process's user has
+   * them; undefined: the tenant gets what anybody gets.
+   */
+  readonly loginsOf: (tenant: string) => string | 'own' | undefined;
+}
+
+const scheme = 'docker://';
+/** localhost, 127.0.0.0/8 and ::1, with or without a port. */
+const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/;
+
+export function registryImages(options: RegistryImagesOptions): ImagePublisher {
+  const { publish } = options;
+  return {
+    isReference: (imageUri) => referenceIn(imageUri) !== undefined,
+    publish: async ({ tenant, imageUri, signal }) => {
+      const name = withoutScheme(imageUri);
+      const { host } = parseReference(scheme + name) as RegistryReference;
+      const plainHttp = loopback.test(host) || options.plainHttpHosts.includes(host);
+      const logins = options.loginsOf(tenant) ?? join(publish.workDir, 'no-logins.json');
+      const dockerConfigPath = logins === 'own' ? undefined : logins;
+      const published = await publishImage(publish, {
+        source: scheme + name,
+        tenant,
+        registry: defined({ plainHttp, dockerConfigPath }),
+        signal,
+      });
+      return published.image;
+    },
+  };
+}
+
+function withoutScheme(imageUri: string): string {
+  return imageUri.startsWith(scheme) ? imageUri.slice(scheme.length) : imageUri;
+}
+
+/** Undefined for what names no registry: a name alone is that of a published image. */
+function referenceIn(imageUri: string): RegistryReference | undefined {
+  const name = withoutScheme(imageUri);
+  try {
+    const reference = parseReference(scheme + name);
+    if (reference.transport !== 'docker') return undefined;
+    const isHosted = imageUri.startsWith(scheme) || name.startsWith(`${reference.host}/`);
+    return isHosted ? reference : undefined;
+  } catch {
+    return undefined;
+  }
+}
