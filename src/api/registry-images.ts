@@ -3,8 +3,6 @@
  * becomes a path of this machine, whatever it looks like.
  */
 
-import { join } from 'node:path';
-
 import { defined } from '../base/index.ts';
 import type { ImagePublisher } from '../functions/index.ts';
 import { parseReference, type RegistryReference } from '../oci/index.ts';
@@ -14,12 +12,15 @@ export interface RegistryImagesOptions {
   readonly publish: PublishDependencies;
   /** `HOST[:PORT]` of registries without TLS, besides those of this machine. */
   readonly plainHttpHosts: readonly string[];
-  /**
-   * Where the logins lie that a tenant's images are fetched with: a file as docker's; `own`: where this process's user has
-   * them; undefined: the tenant gets what anybody gets.
-   */
-  readonly loginsOf: (tenant: string) => string | 'own' | undefined;
+  /** Whose logins at registries a tenant's images are fetched with. */
+  readonly loginsOf: (tenant: string) => RegistryLogins;
 }
+
+/** `own`: those that this process's user has. */
+export type RegistryLogins =
+  | { readonly from: 'own' | 'nowhere' }
+  /** Of docker's form. */
+  | { readonly from: 'file'; readonly path: string };
 
 const scheme = 'docker://';
 /** localhost, 127.0.0.0/8 and ::1, with or without a port. */
@@ -33,17 +34,28 @@ export function registryImages(options: RegistryImagesOptions): ImagePublisher {
       const name = withoutScheme(imageUri);
       const { host } = parseReference(scheme + name) as RegistryReference;
       const plainHttp = loopback.test(host) || options.plainHttpHosts.includes(host);
-      const logins = options.loginsOf(tenant) ?? join(publish.workDir, 'no-logins.json');
-      const dockerConfigPath = logins === 'own' ? undefined : logins;
+      const logins = options.loginsOf(tenant);
       const published = await publishImage(publish, {
         source: scheme + name,
         tenant,
-        registry: defined({ plainHttp, dockerConfigPath }),
+        registry: defined({ plainHttp, dockerConfigPath: loginsPath(logins) }),
         signal,
       });
       return published.image;
     },
   };
+}
+
+/** A file that is not there has no logins. */
+function loginsPath(logins: RegistryLogins): string | undefined {
+  switch (logins.from) {
+    case 'own':
+      return undefined;
+    case 'nowhere':
+      return '/nonexistent/config.json';
+    case 'file':
+      return logins.path;
+  }
 }
 
 function withoutScheme(imageUri: string): string {

@@ -10,6 +10,7 @@ import {
   registryImages,
   type AccessKeys,
   type Primer,
+  type RegistryLogins,
   type ReloadZoneRequest,
   type Worker,
   type WorkerRuntime,
@@ -170,7 +171,7 @@ async function createRuntime(
     images: registryImages({
       publish,
       plainHttpHosts: config.registryPlainHttp,
-      loginsOf: (tenant) => (tenant === defaultTenant ? 'own' : config.registryCredentialsFile),
+      loginsOf: (tenant) => registryLogins(config, tenant),
     }),
     logsDir: paths.logs,
     log,
@@ -185,6 +186,13 @@ async function createRuntime(
   made.defer(() => functions.close());
   const stack = made.move();
   return { functions, roots, agent, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+/** The default tenant is whoever set this worker up; others fetch with no logins of his. */
+function registryLogins(config: Config, tenant: string): RegistryLogins {
+  if (tenant === defaultTenant) return { from: 'own' };
+  const path = config.registryCredentialsFile;
+  return path === undefined ? { from: 'nowhere' } : { from: 'file', path };
 }
 
 /** A lasting agent stays as long as images are mounted somewhere; then readers must not notice that we end. */
