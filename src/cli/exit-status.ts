@@ -184,6 +184,8 @@ export const exitStatusByCode: Readonly<Record<string, ExitCause>> = {
   ERR_ARCHIVE_TOO_LARGE: 'usage',
 
   ERR_FUNCTION_BAD_CODE: 'usage',
+  ERR_RUNTIMES_UNKNOWN: 'usage',
+
   ERR_FUNCTION_BAD_CONFIG: 'usage',
   ERR_FUNCTION_BAD_ENVIRONMENT: 'usage',
   ERR_FUNCTION_BAD_NAME: 'usage',
