@@ -15,6 +15,7 @@ import {
   type Worker,
   type WorkerRuntime,
 } from '../api/index.ts';
+import { createCodeArchives } from '../archive/index.ts';
 import { defined, errorCode, systemClock, type Log } from '../base/index.ts';
 import { openZone } from '../cache/index.ts';
 import { openCatalog } from '../catalog/index.ts';
@@ -27,9 +28,10 @@ import {
   openStoredManifest,
   type PublishDependencies,
 } from '../publish/index.ts';
+import { createRuntimeImages } from '../runtimes/index.ts';
 import { createSandboxFactory } from '../sandbox/index.ts';
 import { checkMemory } from './check-memory.ts';
-import { checkRunDir, pathsOf, settings, type Config } from './config.ts';
+import { checkRunDir, codeMemoryBytes, pathsOf, settings, type Config } from './config.ts';
 import { obstacleToMounts } from './doctor.ts';
 import { defaultTenant } from './default-tenant.ts';
 import { EnvironmentError, UsageError } from './errors.ts';
@@ -105,6 +107,7 @@ export async function createWorker(
       paths.logs,
       paths.overlays,
       paths.diskCache,
+      paths.code,
       config.runDir,
     ],
     writableSpaceBytes: config.writableSpaceBytes,
@@ -162,7 +165,20 @@ async function createRuntime(
     runtime: config.sandboxRuntime,
     log,
   });
+  const archives = made.use(
+    createCodeArchives({
+      store: publish.store,
+      keys: publish.keys,
+      activeRoot: () => publish.catalog.activeRoot(),
+      directory: paths.code,
+      memoryMaxBytes: codeMemoryBytes(config),
+      diskMaxBytes: config.codeDiskBytes,
+      log,
+    }),
+  );
   const functions = createFunctionService({
+    archives,
+    runtimes: createRuntimeImages(publish),
     catalog: publish.catalog,
     mounts: roots,
     sandboxes,

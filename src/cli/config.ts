@@ -5,6 +5,7 @@
  */
 
 import { readFile } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 
 import { parse } from 'smol-toml';
@@ -67,6 +68,10 @@ export interface Config {
   /** Cold starts in flight. Default: see `coldStartLimits` in the functions room. */
   readonly coldStartsMax?: number;
   readonly coldStartsPerTenantMax?: number;
+  /** Of what is unpacked of zip functions in memory. 0: nothing. Default: `codeMemoryBytes`. */
+  readonly codeMemoryBytes?: number;
+  /** And on disk, once there is no room in memory. */
+  readonly codeDiskBytes: number;
   /** What functions see as `AWS_REGION`. */
   readonly region: string;
   /** 12 digits, in the functions' ARNs. */
@@ -91,6 +96,8 @@ export interface Paths {
   readonly overlays: string;
   /** Chunks of the disk cache. */
   readonly diskCache: string;
+  /** Unpacked code of zip functions, with a tmpfs for each process. */
+  readonly code: string;
 }
 
 export function pathsOf(config: Pick<Config, 'root' | 'runDir' | 'cacheDiskDir'>): Paths {
@@ -105,6 +112,7 @@ export function pathsOf(config: Pick<Config, 'root' | 'runDir' | 'cacheDiskDir'>
     sandboxes: join(config.runDir, 'sandboxes'),
     overlays: join(config.root, 'overlays'),
     diskCache: config.cacheDiskDir ?? join(config.root, 'cache'),
+    code: join(config.root, 'code'),
   };
 }
 
@@ -114,6 +122,16 @@ const diskCacheDefaultBytes = 10 * 2 ** 30;
 /** What the disk cache may take. A second copy of a directory of the same machine would be one for nothing. */
 export function diskCacheBytes({ cacheDiskBytes, storeUrl }: Config): number {
   return cacheDiskBytes ?? (storeUrl === undefined ? 0 : diskCacheDefaultBytes);
+}
+
+const codeMemoryDefaultMaxBytes = 4 * 2 ** 30;
+
+/** What unpacked zip functions may take of the machine's memory. */
+export function codeMemoryBytes(
+  { codeMemoryBytes: chosen }: Config,
+  machineBytes: number = totalmem(),
+): number {
+  return chosen ?? Math.min(Math.floor(machineBytes / 4), codeMemoryDefaultMaxBytes);
 }
 
 /** Of a Unix socket's path, without the zero byte at its end. Source: unix(7), `sun_path`. */
@@ -233,6 +251,8 @@ export const settings: Readonly<Record<string, Setting>> = {
   },
   'functions.idle_timeout_seconds': { field: 'idleTimeoutSeconds', check: integer(1, 86_400) },
   'functions.instances_max': { field: 'instancesMax', check: integer(1, 10_000) },
+  'functions.code_memory_bytes': { field: 'codeMemoryBytes', check: integer(0, 2 ** 40) },
+  'functions.code_disk_bytes': { field: 'codeDiskBytes', check: integer(0, 2 ** 50) },
   'functions.cold_starts_max': { field: 'coldStartsMax', check: integer(1, 10_000) },
   'functions.cold_starts_per_tenant_max': {
     field: 'coldStartsPerTenantMax',
@@ -256,6 +276,7 @@ const defaults: Config = {
   sandboxRuntime: 'auto',
   idleTimeoutSeconds: 600,
   instancesMax: 100,
+  codeDiskBytes: 10 * 2 ** 30,
   region: 'local',
   accountId: '000000000000',
 };
