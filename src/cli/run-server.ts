@@ -5,13 +5,14 @@ import { once } from 'node:events';
 
 import { workerMetrics, serveWorker, type Worker } from '../api/index.ts';
 import { errorMessage, serveText, type Log, type TextPages } from '../base/index.ts';
-import { createWorker } from './compose.ts';
-import { checkRunDir, pathsOf, type Config } from './config.ts';
+import { createWorker, type ServedWorker } from './compose.ts';
+import { checkRunDir, parseListenAddress, pathsOf, type Config } from './config.ts';
 import type { CliContext } from './context.ts';
 import { EnvironmentError } from './errors.ts';
+import { serveApi, type ApiFlags } from './serve-api.ts';
 
 /** Ends after the first signal when the calls under way have ended, after the second at once. */
-export async function runServer(context: CliContext): Promise<void> {
+export async function runServer(context: CliContext, flags: ApiFlags = {}): Promise<void> {
   const { config, log, signal, secondSignal } = context;
   checkRunDir(config);
   const { serveSocket } = pathsOf(config);
@@ -20,9 +21,23 @@ export async function runServer(context: CliContext): Promise<void> {
   const pages = { '/metrics': async () => metricsOf(worker, log) };
   await using _server = await serveWorker(worker, serveSocket, { stopNow: secondSignal, pages });
   await using _metrics = await serveMetrics(config, pages);
-  log.info('serving', { socket: serveSocket, root: config.root });
+  await using api = await serveApi({ worker, config, log, stopNow: secondSignal, ...flags });
+  log.info('serving', { socket: serveSocket, root: config.root, api: api?.url });
+  const takingUp = takeUpWork(worker, log);
   if (!signal.aborted) await once(signal, 'abort');
   log.info('stopping when the calls under way have ended; a second signal ends them');
+  await takingUp;
+}
+
+/** What an earlier server had accepted and not done: events, and images that it was publishing. */
+async function takeUpWork(worker: ServedWorker, log: Log): Promise<void> {
+  try {
+    const functions = await worker.functions();
+    functions.takeUpEvents();
+    await functions.takeUpPublications();
+  } catch (thrown) {
+    log.warn('Cannot take up what an earlier server left', { reason: errorMessage(thrown) });
+  }
 }
 
 async function metricsOf(worker: Worker, log: Log): Promise<string> {
@@ -41,11 +56,8 @@ async function serveMetrics(
   pages: TextPages,
 ): Promise<AsyncDisposable | undefined> {
   if (metricsListen === undefined) return undefined;
-  const { hostname, port } = new URL(`http://${metricsListen}`);
-  const host = hostname.replace(/^\[(.*)\]$/, '$1');
   try {
-    // A URL leaves out the port that it takes for granted.
-    return await serveText({ host, port: Number(port === '' ? 80 : port) }, pages);
+    return await serveText(parseListenAddress(metricsListen), pages);
   } catch (thrown) {
     throw new EnvironmentError(
       `Cannot serve metrics on "${metricsListen}": ${errorMessage(thrown)}; change "metrics.listen"`,

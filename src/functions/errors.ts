@@ -116,6 +116,7 @@ export class FunctionPayloadTooLargeError extends ThawError {
       code: 'ERR_FUNCTION_PAYLOAD_TOO_LARGE',
       fault: 'caller',
       message: `Cannot invoke with a payload of ${sizeBytes} bytes: at most ${sizeMaxBytes} are allowed`,
+      details: { sizeMaxBytes },
     });
   }
 }

@@ -10,3 +10,4 @@ export type { FunctionLimits, FunctionRunnerOptions } from './function-runner.ts
 export * from './function-runs.ts';
 export * from './function-service.ts';
 export type { ColdStartLimits, StartLimitsSnapshot } from './start-gate.ts';
+export { splitUrlStream, urlEventOf, urlResponseOf } from './url-event.ts';

@@ -71,6 +71,7 @@ const textTypes =
   /^\s*(text\/[^;]*|application\/(json|javascript|xml|yaml)|[^;]*\+(json|xml|yaml))\s*(;|$)/i;
 const months = 'Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec'.split(' ');
 
+/** The event of a request to a function URL. */
 export function urlEventOf(request: UrlRequest): UrlEvent {
   const cookies = allOf(request.headers['cookie']).flatMap((line) => line.split(/;\s*/));
   return {

@@ -22,9 +22,13 @@ export class Thaw {
     this.root = root;
   }
 
-  /** Starts a command, with its output to be read from the child. */
+  /** Starts a command, with its output to be read from the child. A server listens on a port of its own. */
   start(...args: readonly string[]): ChildProcess {
-    return spawn(program, ['--root', this.root, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const own =
+      args.includes('serve') && !args.includes('--listen') ? ['--listen', '127.0.0.1:0'] : [];
+    return spawn(program, ['--root', this.root, ...args, ...own], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
   }
 
   /** Runs a command to its end, whatever its status. */

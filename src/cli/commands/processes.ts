@@ -8,16 +8,21 @@ import { Option, type Command } from 'commander';
 import type { CliContext } from '../context.ts';
 import type { AgentFlags } from '../run-agent.ts';
 import type { HolderFlags } from '../run-holder.ts';
+import type { ApiFlags } from '../serve-api.ts';
 
 const idleOption = new Option('--exit-when-idle', 'end when no image is open');
 
 export function addProcessCommands(program: Command, context: CliContext): void {
   program
     .command('serve')
-    .description('run the worker: warm instances, and the socket that the other commands talk to')
-    .action(async () => {
+    .description(
+      "run the worker: warm instances, Lambda's API, and the socket of the other commands",
+    )
+    .option('--listen <address>', 'HOST:PORT where the API is served, or off')
+    .option('--insecure-no-auth', 'take unsigned requests as those of the default tenant')
+    .action(async (flags: ApiFlags) => {
       const { runServer } = await import('../run-server.ts');
-      await runServer(context);
+      await runServer(context, flags);
     });
   program
     .command('holder', { hidden: true })

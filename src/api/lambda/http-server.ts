@@ -1,0 +1,380 @@
+/**
+ * Lambda's REST API over HTTP or HTTPS. Every request has a request id and a tenant before anything is done for it; what a
+ * client may cost before that is bounded: connections, headers, bytes held, and the time that it may take over them.
+ */
+
+import { createHash, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { pipeline } from 'node:stream/promises';
+
+import {
+  defined,
+  errorCode,
+  errorMessage,
+  systemClock,
+  toHex,
+  type Clock,
+  type Log,
+} from '../../base/index.ts';
+import type { Authenticator } from '../sigv4/authenticator.ts';
+import { errorReply, invokeBodyMaxBytes, type ErrorSubject } from './error-reply.ts';
+import { functionArn, type ArnScope } from './function-name.ts';
+import { answerUrl, parseUrlPath, urlPrefix } from './function-url.ts';
+import { LambdaError, errorBody, errorHeaders } from './lambda-error.ts';
+import type { Answer, Call, LambdaFunctions } from './operation.ts';
+import { operations } from './operations.ts';
+import { BodyBudget, ClientGoneError, requestBody, type RequestBody } from './read-body.ts';
+import { createRouteTable, type Route } from './route-table.ts';
+
+/** Bounds on what clients may take. */
+export interface LambdaApiLimits {
+  /** Default 1024; one more is closed at once. */
+  readonly connectionsMax: number;
+  /** Of requests, held at a time, of all clients together. Default 256 MiB. */
+  readonly bodiesMaxBytes: number;
+  /** Without a byte of a body. Default 20,000. */
+  readonly bodyIdleTimeoutMs: number;
+  /** For all headers. Default 20,000. */
+  readonly headersTimeoutMs: number;
+  /** For a whole request. Default 300,000. */
+  readonly requestTimeoutMs: number;
+  /** Between requests of a connection. Default 60,000. */
+  readonly keepAliveTimeoutMs: number;
+}
+
+export interface LambdaApiOptions {
+  readonly host: string;
+  /** 0: one that the system chooses. */
+  readonly port: number;
+  /** PEM. Default: plain HTTP. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
+  /** Made on first use; throws what is missing on this machine. */
+  readonly functions: () => Promise<LambdaFunctions>;
+  readonly authenticator: Authenticator;
+  readonly region: string;
+  readonly accountIdOf: (tenant: string) => string;
+  /** Whose function URLs need not name a tenant. */
+  readonly defaultTenant: string;
+  readonly log: Log;
+  readonly clock?: Clock;
+  readonly limits?: Partial<LambdaApiLimits>;
+  /** When it is aborted, requests under way are cut off. */
+  readonly stopNow?: AbortSignal;
+}
+
+export interface LambdaApiServer extends AsyncDisposable {
+  /** `http://HOST:PORT` */
+  readonly url: string;
+  /** Takes no further requests and waits for those under way. */
+  close(): Promise<void>;
+}
+
+const defaultLimits: LambdaApiLimits = {
+  connectionsMax: 1024,
+  bodiesMaxBytes: 256 * 2 ** 20,
+  bodyIdleTimeoutMs: 20_000,
+  headersTimeoutMs: 20_000,
+  requestTimeoutMs: 300_000,
+  keepAliveTimeoutMs: 60_000,
+};
+
+const bodyMaxBytesDefault = 2 ** 20;
+
+/** Throws system errors such as EADDRINUSE, and those of a certificate that will not do. */
+export async function serveLambdaApi(options: LambdaApiOptions): Promise<LambdaApiServer> {
+  const limits = { ...defaultLimits, ...options.limits };
+  const api = new LambdaApi(options, limits);
+  const server = createServer(options.tls, limits);
+  server.on('request', (request, response) => void api.answer(request, response));
+  const cutOff = (): void => server.closeAllConnections();
+  options.stopNow?.addEventListener('abort', cutOff, { once: true });
+  server.listen(options.port, options.host);
+  await once(server, 'listening');
+  const close = async (): Promise<void> => {
+    await api.stop(server);
+    options.stopNow?.removeEventListener('abort', cutOff);
+  };
+  return { url: urlOf(server, options), close, [Symbol.asyncDispose]: close };
+}
+
+function createServer(tls: LambdaApiOptions['tls'], limits: LambdaApiLimits): Server {
+  const settings = {
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+  };
+  const server =
+    tls === undefined
+      ? createHttpServer(settings)
+      : createHttpsServer({ ...settings, cert: tls.certificate, key: tls.key });
+  server.maxConnections = limits.connectionsMax;
+  return server;
+}
+
+function urlOf(server: Server, { host, tls }: LambdaApiOptions): string {
+  const { port } = server.address() as AddressInfo;
+  return `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** One request with what is known of it as it is being answered. */
+interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly requestId: string;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  operation: string;
+  tenant?: string;
+  subject: Omit<ErrorSubject, 'requestId'>;
+}
+
+const noSubject = { arn: '', functionName: '', isAlias: false };
+
+class LambdaApi {
+  readonly #options: LambdaApiOptions;
+  readonly #limits: LambdaApiLimits;
+  readonly #budget: BodyBudget;
+  readonly #clock: Clock;
+  readonly #routes = createRouteTable(operations);
+  readonly #underWay = new Set<Promise<void>>();
+  #isStopping = false;
+
+  constructor(options: LambdaApiOptions, limits: LambdaApiLimits) {
+    this.#options = options;
+    this.#limits = limits;
+    this.#clock = options.clock ?? systemClock;
+    this.#budget = new BodyBudget(limits.bodiesMaxBytes);
+  }
+
+  /** Never rejects. */
+  async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const answering = this.#answer(request, response);
+    this.#underWay.add(answering);
+    await answering.finally(() => this.#underWay.delete(answering));
+  }
+
+  async stop(server: Server): Promise<void> {
+    this.#isStopping = true;
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeIdleConnections();
+    await Promise.all(this.#underWay);
+    server.closeAllConnections(); // what is left of them has nothing to wait for
+    await closed;
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const startedMs = this.#clock.monotonicMs();
+    const [path = '', query = ''] = splitOnce(request.url ?? '', '?');
+    const exchange: Exchange = {
+      request,
+      response,
+      requestId: randomUUID(),
+      path,
+      query: new URLSearchParams(query),
+      operation: 'unknown',
+      subject: noSubject,
+    };
+    response.on('error', () => {}); // a client that is gone is told of by the stream that is written
+    if (this.#isStopping) response.setHeader('connection', 'close');
+    try {
+      await send(exchange, await this.#dispatch(exchange));
+    } catch (thrown) {
+      await this.#sendError(exchange, thrown);
+    }
+    this.#options.log.debug('API request', {
+      requestId: exchange.requestId,
+      operation: exchange.operation,
+      tenant: exchange.tenant,
+      status: response.statusCode,
+      elapsedMs: Math.round(this.#clock.monotonicMs() - startedMs),
+    });
+  }
+
+  async #dispatch(exchange: Exchange): Promise<Answer> {
+    const { request, path } = exchange;
+    if (path === '/health' && request.method === 'GET')
+      return { status: 200, bytes: Buffer.from('ok\n') };
+    if (path.startsWith(urlPrefix)) return await this.#callUrl(exchange);
+    const route = this.#routes.find(request.method ?? '', path);
+    if (route === undefined) {
+      throw new LambdaError(
+        'UnknownOperationException',
+        'There is no operation of this method and path',
+      );
+    }
+    return await this.#callOperation(exchange, route);
+  }
+
+  async #callOperation(exchange: Exchange, { operation, labels }: Route): Promise<Answer> {
+    exchange.operation = operation.name;
+    const sizeMaxBytes = operation.bodyMaxBytes ?? bodyMaxBytesDefault;
+    const body = this.#body(exchange, sizeMaxBytes);
+    try {
+      const { tenant } = await this.#authenticate(exchange, body);
+      const scope = this.#scopeOf(tenant);
+      exchange.tenant = tenant;
+      exchange.subject = subjectOf(labels, exchange.query, scope);
+      return await operation.run({
+        functions: await this.#options.functions(),
+        tenant,
+        scope,
+        labels,
+        query: exchange.query,
+        header: (name) => headerOf(exchange.request, name),
+        body: await body.bytes(),
+        ...this.#urlsOf(exchange.request, tenant),
+        isAbout: (of) => {
+          exchange.subject = {
+            ...exchange.subject,
+            arn: functionArn(scope, of),
+            functionName: of.name,
+          };
+        },
+      } satisfies Call);
+    } finally {
+      body.release();
+    }
+  }
+
+  async #callUrl(exchange: Exchange): Promise<Answer> {
+    exchange.operation = 'InvokeFunctionUrl';
+    const { request, requestId, path } = exchange;
+    const target = parseUrlPath(path, this.#options.defaultTenant);
+    if (target === undefined) throw new LambdaError('AccessDeniedException', 'Forbidden');
+    exchange.tenant = target.of.tenant;
+    const scope = this.#scopeOf(target.of.tenant);
+    exchange.subject = {
+      arn: functionArn(scope, target.of),
+      functionName: target.of.name,
+      isAlias: false,
+    };
+    const body = this.#body(exchange, invokeBodyMaxBytes);
+    try {
+      return await answerUrl({
+        functions: await this.#options.functions(),
+        target,
+        request,
+        query: splitOnce(request.url ?? '', '?')[1] ?? '',
+        requestId,
+        body,
+        authenticate: async () => await this.#authenticate(exchange, body),
+        scope,
+        timeMs: this.#clock.nowMs(),
+      });
+    } finally {
+      body.release();
+    }
+  }
+
+  #body({ request, operation }: Exchange, sizeMaxBytes: number): RequestBody {
+    const { bodyIdleTimeoutMs: idleTimeoutMs } = this.#limits;
+    return requestBody(request, { operation, sizeMaxBytes, idleTimeoutMs, budget: this.#budget });
+  }
+
+  async #authenticate(
+    { request }: Exchange,
+    body: RequestBody,
+  ): Promise<{ readonly tenant: string }> {
+    return await this.#options.authenticator.authenticate({
+      method: request.method ?? '',
+      url: request.url ?? '',
+      headers: request.headers,
+      bodyDigestHex: async () =>
+        toHex(
+          createHash('sha256')
+            .update(await body.bytes())
+            .digest(),
+        ),
+    });
+  }
+
+  #scopeOf(tenant: string): ArnScope {
+    const { region, accountIdOf } = this.#options;
+    return { region, accountId: accountIdOf(tenant) };
+  }
+
+  #urlsOf(request: IncomingMessage, tenant: string): Pick<Call, 'urlBase' | 'urlSuffix'> {
+    const { tls, defaultTenant } = this.#options;
+    const host = headerOf(request, 'host') ?? '';
+    return {
+      urlBase: `${tls === undefined ? 'http' : 'https'}://${host}${urlPrefix}`,
+      urlSuffix: tenant === defaultTenant ? '' : `@${tenant}`,
+    };
+  }
+
+  async #sendError(exchange: Exchange, thrown: unknown): Promise<void> {
+    const { response, requestId } = exchange;
+    if (thrown instanceof ClientGoneError || response.destroyed) return;
+    const { isForeseen, ...reply } = errorReply(thrown, { ...exchange.subject, requestId });
+    if (!isForeseen || reply.status >= 500) this.#logFailure(exchange, thrown);
+    if (response.headersSent) {
+      response.destroy(); // the rest of the answer is lost, and the client sees that
+      return;
+    }
+    const headers = errorHeaders(reply);
+    await send(exchange, { status: reply.status, headers, json: errorBody(reply) }).catch(() => {});
+  }
+
+  #logFailure({ requestId, operation, tenant }: Exchange, thrown: unknown): void {
+    this.#options.log.error(
+      'API request failed',
+      defined({
+        requestId,
+        operation,
+        tenant,
+        code: errorCode(thrown),
+        reason: errorMessage(thrown),
+      }),
+    );
+  }
+}
+
+/** Writes the answer; resolves when all of it is handed over or the client is gone. */
+async function send({ response, requestId }: Exchange, answer: Answer): Promise<void> {
+  const { status, headers = {}, json, stream } = answer;
+  const bytes = json === undefined ? answer.bytes : Buffer.from(JSON.stringify(json));
+  response.statusCode = status;
+  response.setHeader('x-amzn-requestid', requestId);
+  if (json !== undefined) response.setHeader('content-type', 'application/json');
+  for (const [name, value] of Object.entries(headers)) {
+    response.setHeader(name, typeof value === 'string' ? value : [...value]);
+  }
+  if (stream === undefined) {
+    response.end(bytes);
+    return;
+  }
+  await pipeline(stream, response);
+}
+
+function subjectOf(
+  labels: Readonly<Record<string, string>>,
+  query: URLSearchParams,
+  scope: ArnScope,
+): Omit<ErrorSubject, 'requestId'> {
+  const { FunctionName: text, Name: alias, Resource: resource } = labels;
+  if (text === undefined) return { ...noSubject, arn: resource ?? '' };
+  // As it was asked for, whether or not it is a name: the words are for whoever sent it.
+  const [, named = text, inName] =
+    /function:([^:]+)(?::(.+))?$/.exec(text) ?? /^([^:]+)(?::(.+))?$/.exec(text) ?? [];
+  const qualifier = alias ?? inName ?? query.get('Qualifier') ?? undefined;
+  const arn = functionArn(scope, { name: named, ...defined({ qualifier }) });
+  return { arn, functionName: named, isAlias: alias !== undefined };
+}
+
+function headerOf(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(', ') : value;
+}
+
+function splitOnce(text: string, separator: string): readonly string[] {
+  const at = text.indexOf(separator);
+  return at === -1 ? [text] : [text.slice(0, at), text.slice(at + 1)];
+}

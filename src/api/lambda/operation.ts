@@ -1,0 +1,91 @@
+/** What an operation of the API is made of: where it is called, and what it does with a call. */
+
+import type { Readable } from 'node:stream';
+
+import type { FunctionControl, FunctionRef, FunctionRuns } from '../../functions/index.ts';
+import {
+  functionArn,
+  parseFunctionName,
+  type ArnScope,
+  type FunctionName,
+} from './function-name.ts';
+import { JsonFields } from './json-fields.ts';
+
+/** The part of a worker that the API speaks for. */
+export type LambdaFunctions = FunctionControl & FunctionRuns;
+
+/** Answers one request. `json`, `bytes` and `stream`: at most one of them. */
+export interface Answer {
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+  readonly json?: unknown;
+  readonly bytes?: Uint8Array;
+  readonly stream?: Readable;
+}
+
+/** A request whose sender is known and whose body is read. */
+export interface Call {
+  readonly functions: LambdaFunctions;
+  readonly tenant: string;
+  /** The tenant's own account. */
+  readonly scope: ArnScope;
+  /** Parts of the path by their names in the operation's template, decoded. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly query: URLSearchParams;
+  /** `name` in lower case; several of one name are joined. */
+  readonly header: (name: string) => string | undefined;
+  readonly body: Uint8Array;
+  /** What function URLs begin with, e.g. `http://127.0.0.1:9370/url/`. */
+  readonly urlBase: string;
+  /** What this tenant's function URLs end in: empty for the default tenant. */
+  readonly urlSuffix: string;
+  /** Says what the call is about where its path does not, for the words of errors. */
+  readonly isAbout: (of: FunctionName) => void;
+}
+
+export interface Operation {
+  /** As in Lambda's model. */
+  readonly name: string;
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** As in Lambda's model: `/VERSION/functions/{FunctionName}/…`. */
+  readonly path: string;
+  /** A longer body is refused. Default 1 MiB. */
+  readonly bodyMaxBytes?: number;
+  /** Throws `LambdaError`, and what the functions room throws. */
+  readonly run: (call: Call) => Promise<Answer>;
+}
+
+/** The function that a call names in its path, and by `Qualifier`. */
+export function functionOf(call: Call): FunctionRef {
+  const qualifier = call.query.get('Qualifier') ?? undefined;
+  const named = parseFunctionName(label(call, 'FunctionName'), call.scope, qualifier || undefined);
+  return { tenant: call.tenant, ...named };
+}
+
+/** As `functionOf`, for operations that are about the function whatever its version. */
+export function wholeFunctionOf(call: Call): FunctionRef {
+  const { name } = parseFunctionName(label(call, 'FunctionName'), call.scope);
+  return { tenant: call.tenant, name };
+}
+
+export function label(call: Pick<Call, 'labels'>, name: string): string {
+  return call.labels[name] ?? '';
+}
+
+export function arnOf(call: Pick<Call, 'scope'>, of: FunctionRef): string {
+  return functionArn(call.scope, of);
+}
+
+export function fieldsOf(call: Call): JsonFields {
+  return JsonFields.parse(call.body);
+}
+
+export function ok(json: unknown): Answer {
+  return { status: 200, json };
+}
+
+export function created(json: unknown): Answer {
+  return { status: 201, json };
+}
+
+export const noContent: Answer = { status: 204 };
