@@ -29,7 +29,17 @@ const allowedRooms: Readonly<Record<string, readonly string[]>> = {
   runtimes: ['catalog', 'publish', 'sandbox'],
   functions: ['catalog', 'publish', 'device', 'sandbox', 'keys', 'archive', 'runtimes'],
   gc: ['catalog', 'store', 'chunk'],
-  api: ['oci', 'keys (types)', 'store', 'cache (types)', 'catalog', 'publish', 'device', 'functions'],
+  api: [
+    'oci',
+    'keys (types)',
+    'store',
+    'cache (types)',
+    'catalog',
+    'publish',
+    'device',
+    'functions',
+    'runtimes',
+  ],
   cli: ['everything'],
 };
 

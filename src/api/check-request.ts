@@ -3,6 +3,7 @@
 import { realpath, stat } from 'node:fs/promises';
 
 import { errorMessage } from '../base/index.ts';
+import { runtimesTenant } from '../runtimes/index.ts';
 import { BadCompressionError, BadDirectoryError, BadNameError } from './errors.ts';
 
 /** As for functions, whose logs lie below their tenant's name. */
@@ -11,6 +12,13 @@ const imageNameMaxLength = 512;
 
 /** Throws `ERR_API_BAD_NAME`. */
 export function checkTenant(tenant: string): void {
+  if (tenant === runtimesTenant) {
+    throw new BadNameError(
+      'tenant',
+      tenant,
+      'it is what runtimes belong to, see "thaw runtime ls"',
+    );
+  }
   if (tenantPattern.test(tenant)) return;
   throw new BadNameError('tenant', tenant, 'it must be 1 to 64 of the characters a-z A-Z 0-9 - _');
 }

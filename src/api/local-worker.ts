@@ -17,6 +17,7 @@ import {
   type PrimeChunk,
   type PublishDependencies,
 } from '../publish/index.ts';
+import { runtimesTenant, type RuntimeImages } from '../runtimes/index.ts';
 import { manifestObjectName, startProfileObjectName } from '../store/index.ts';
 import {
   checkCompression,
@@ -45,6 +46,8 @@ export interface Primer extends AsyncDisposable {
 /** What a worker is made of. */
 export interface LocalWorkerOptions {
   readonly publish: PublishDependencies;
+  /** What zip functions run in. */
+  readonly runtimes: RuntimeImages;
   /** Absolute paths of where the worker's own state lies: nothing may be mounted there. */
   readonly ownDirectories: readonly string[];
   /** How much may be added to a writable mount whose request does not say. */
@@ -68,6 +71,7 @@ export function createLocalWorker(options: LocalWorkerOptions): Worker {
   return {
     ...imageCalls(options),
     ...tenantCalls(options),
+    ...runtimeCalls(options),
     ...functionCalls({
       catalog: options.publish.catalog,
       functions: async () => (await options.runtime()).functions,
@@ -80,6 +84,7 @@ export function createLocalWorker(options: LocalWorkerOptions): Worker {
 
 type ImageCalls = Pick<Worker, Extract<keyof Worker, `${string}Image${string}`>>;
 type CacheCalls = Pick<Worker, 'dropCaches' | 'cacheStatus' | 'reloadZone'>;
+type RuntimeCalls = Pick<Worker, 'listRuntimes' | 'buildRuntime'>;
 type TenantCalls = Pick<
   Worker,
   Extract<keyof Worker, `${string}${'Tenant' | 'AccessKey'}${string}`>
@@ -173,7 +178,10 @@ function tenantCalls({ publish }: LocalWorkerOptions): TenantCalls {
       await catalog.addTenant(tenant);
       return tenant;
     },
-    listTenants: async () => await catalog.listTenants(),
+    listTenants: async () => {
+      const tenants = await catalog.listTenants();
+      return tenants.filter(({ name }) => name !== runtimesTenant);
+    },
     createAccessKey: async ({ tenant }) => {
       checkTenant(tenant);
       return await accessKeys.create(tenant);
@@ -188,6 +196,18 @@ function tenantCalls({ publish }: LocalWorkerOptions): TenantCalls {
       if (await catalog.removeAccessKey(tenant, accessKeyId)) return;
       throw new NoSuchKeyError(tenant, accessKeyId);
     },
+  };
+}
+
+function runtimeCalls({ runtimes }: LocalWorkerOptions): RuntimeCalls {
+  return {
+    listRuntimes: async () => {
+      const names = await runtimes.names();
+      return await Promise.all(
+        names.map(async (name) => ({ name, ...defined({ image: await runtimes.find(name) }) })),
+      );
+    },
+    buildRuntime: async ({ runtime }) => await runtimes.build(runtime),
   };
 }
 

@@ -7,6 +7,7 @@ import { test, type TestContext } from 'node:test';
 import { buildTar } from '../../test/support/tar-builder.ts';
 import { byteString, errorCode, ThawError, type ProgressUpdate } from '../base/index.ts';
 import { publishingHouse } from '../publish/testing/publishing-house.ts';
+import { createRuntimeImages } from '../runtimes/index.ts';
 import { NoZoneError } from './errors.ts';
 import { createLocalWorker } from './local-worker.ts';
 import { serveWorker, workerAt } from './worker-socket.ts';
@@ -23,6 +24,7 @@ interface Setup {
 async function localSetup(t: TestContext): Promise<Setup> {
   const house = await publishingHouse(t);
   const worker = createLocalWorker({
+    runtimes: createRuntimeImages(house.deps),
     publish: house.deps,
     ownDirectories: [],
     writableSpaceBytes: 2 ** 30,

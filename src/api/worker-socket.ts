@@ -34,6 +34,8 @@ const methods = Object.keys({
   unmountImage: true,
   createTenant: true,
   listTenants: true,
+  listRuntimes: true,
+  buildRuntime: true,
   createAccessKey: true,
   listAccessKeys: true,
   removeAccessKey: true,

@@ -91,6 +91,13 @@ export interface ImageDetails {
   readonly chunksByCodec: Readonly<Record<string, CodecShare>>;
 }
 
+/** Something that zip functions may name as their runtime. */
+export interface RuntimeEntry {
+  readonly name: string;
+  /** The image that they run in; undefined until the first function, or `buildRuntime`, makes it. */
+  readonly image?: ImageRecord;
+}
+
 /** What of the configuration can be changed while images are open. */
 export interface ReloadZoneRequest {
   /** `memcached://HOST:PORT…`, as in the configuration. */
@@ -141,6 +148,14 @@ export interface Worker extends FunctionCalls, AsyncDisposable {
     readonly tenant: string;
     readonly accessKeyId: string;
   }): Promise<void>;
+
+  /** In byte order of names. */
+  listRuntimes(): Promise<readonly RuntimeEntry[]>;
+  /**
+   * Makes the image from what this machine has now, and publishes it: new instances start from it. Throws
+   * `ERR_RUNTIMES_UNKNOWN`.
+   */
+  buildRuntime(request: { readonly runtime: string }): Promise<ImageRecord>;
 
   /**
    * Ends idle instances, unmounts what is idle and forgets the chunks in the caches named, by default all that this worker

@@ -122,8 +122,10 @@ test('leases share one copy, which is downloaded once and gone after the last', 
   assert.deepEqual((await filesIn(directory)).toSorted(), ['data.bin', 'index.js', 'link']);
   await late[Symbol.asyncDispose]();
   await using again = await archives.unpack(of);
+  await using apart = await archives.unpack(of, { sharedBy: 'another revision' });
+  assert.notEqual(apart.path, again.path);
   assert.notEqual(again.path, late.path);
-  assert.equal(store.read.length, 2, 'nothing is kept without a lease');
+  assert.equal(store.read.length, 3, 'nothing is kept without a lease');
 });
 
 test('closing removes all that was unpacked, and the directory of the process', async (t) => {

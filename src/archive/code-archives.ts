@@ -31,6 +31,14 @@ export interface CodeDirectory extends AsyncDisposable {
   readonly path: string;
 }
 
+export interface UnpackOptions {
+  /**
+   * Any text. A function whose configuration has changed starts from nothing, as in Lambda, although instances of before may
+   * still run: it has another. Default: all share.
+   */
+  readonly sharedBy?: string;
+}
+
 /** Archives of all tenants in one store, and the directories of this worker. */
 export interface CodeArchives extends AsyncDisposable {
   /**
@@ -41,11 +49,11 @@ export interface CodeArchives extends AsyncDisposable {
   /** Checks the file, seals it for the tenant and stores it, durably. Throws as `check`, and `ERR_STORE_*`, `ERR_KEYS_*`. */
   accept(tenant: string, zipFile: Uint8Array): Promise<StoredArchive>;
   /**
-   * Downloads, verifies and unpacks, unless somebody on this worker has a lease of the archive: then it is there already. The
-   * last lease's end removes the directory. Throws `ERR_ARCHIVE_MISSING`, `ERR_ARCHIVE_CORRUPT`, `ERR_ARCHIVE_NO_SPACE` (retryable),
+   * Downloads, verifies and unpacks, unless a lease of the archive with the same `sharedBy` is out on this worker: then it is
+   * there already. The last lease's end removes the directory. Throws `ERR_ARCHIVE_MISSING`, `ERR_ARCHIVE_CORRUPT`, `ERR_ARCHIVE_NO_SPACE` (retryable),
    * `ERR_STORE_*`, `ERR_KEYS_*`.
    */
-  unpack(of: ArchiveRef): Promise<CodeDirectory>;
+  unpack(of: ArchiveRef, options?: UnpackOptions): Promise<CodeDirectory>;
   /** The zip file as it was uploaded. Throws as `unpack`. */
   read(of: ArchiveRef): Promise<Uint8Array>;
   /** No error where it is gone. Directories that are in use stay until they are not. */

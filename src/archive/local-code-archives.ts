@@ -19,6 +19,7 @@ import type {
   CodeArchives,
   CodeDirectory,
   StoredArchive,
+  UnpackOptions,
 } from './code-archives.ts';
 import { CodeSpace, type CodePlace } from './code-space.ts';
 import { ArchiveMissingError, ArchiveTooLargeError } from './errors.ts';
@@ -62,10 +63,6 @@ interface Copy {
 /** A sealed archive whose head was opened. */
 interface OpenedArchive extends OpenableArchive {
   readonly head: PlanHead;
-}
-
-function copyKeyOf({ tenant, rootId, archiveId }: ArchiveRef): string {
-  return `${tenant}/${rootId}/${archiveId}`;
 }
 
 /** In memory that threads share, so that none gets a copy of its own. */
@@ -117,8 +114,8 @@ class LocalCodeArchives implements CodeArchives {
     return { archiveId: of.archiveId, rootId, ...facts };
   }
 
-  async unpack(of: ArchiveRef): Promise<CodeDirectory> {
-    const copyKey = copyKeyOf(of);
+  async unpack(of: ArchiveRef, { sharedBy = '' }: UnpackOptions = {}): Promise<CodeDirectory> {
+    const copyKey = JSON.stringify([of.tenant, of.rootId, of.archiveId, sharedBy]);
     const copy = this.#copies.get(copyKey) ?? this.#startCopy(of, copyKey);
     copy.leases += 1;
     const { path } = await copy.ready;

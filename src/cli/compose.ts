@@ -9,6 +9,7 @@ import {
   createLocalWorker,
   registryImages,
   type AccessKeys,
+  type LocalWorkerOptions,
   type Primer,
   type RegistryLogins,
   type ReloadZoneRequest,
@@ -89,18 +90,22 @@ export async function createWorker(
     workDir: paths.work,
     log,
   };
+  const runtimes = createRuntimeImages(publish);
   let runtime: Promise<Runtime> | undefined;
   let current = config;
   const startedRuntime = (): Promise<Runtime> => {
-    runtime ??= createRuntime(() => current, log, choices, publish).catch((thrown: unknown) => {
-      runtime = undefined; // what was missing may be there at the next call
-      throw thrown;
-    });
+    runtime ??= createRuntime(() => current, log, choices, { publish, runtimes }).catch(
+      (thrown: unknown) => {
+        runtime = undefined; // what was missing may be there at the next call
+        throw thrown;
+      },
+    );
     return runtime;
   };
   const stack = made.move();
   const worker = createLocalWorker({
     publish,
+    runtimes,
     ownDirectories: [
       paths.store,
       paths.work,
@@ -142,7 +147,7 @@ async function createRuntime(
   currentConfig: () => Config,
   log: Log,
   choices: WorkerChoices,
-  publish: PublishDependencies,
+  { publish, runtimes }: Pick<LocalWorkerOptions, 'publish' | 'runtimes'>,
 ): Promise<Runtime> {
   await using made = new AsyncDisposableStack();
   const config = currentConfig();
@@ -178,7 +183,7 @@ async function createRuntime(
   );
   const functions = createFunctionService({
     archives,
-    runtimes: createRuntimeImages(publish),
+    runtimes,
     catalog: publish.catalog,
     mounts: roots,
     sandboxes,

@@ -60,8 +60,10 @@ export function createFunctionService(options: FunctionServiceOptions): Function
 }
 
 function codeOpener(archives: NonNullable<FunctionServiceOptions['archives']>) {
-  return async ({ tenant, name, code }: FunctionRecord): Promise<CodeLease> => {
-    if (code.packageType === 'Zip') return await archives.unpack({ tenant, ...code });
+  return async ({ tenant, name, code, revisionId }: FunctionRecord): Promise<CodeLease> => {
+    if (code.packageType === 'Zip') {
+      return await archives.unpack({ tenant, ...code }, { sharedBy: revisionId });
+    }
     throw new InternalError(`Function "${name}" is an image, which is not unpacked`);
   };
 }

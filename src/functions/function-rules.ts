@@ -5,6 +5,7 @@
  */
 
 import type { AliasRecord, EventInvokeSettings } from '../catalog/index.ts';
+import { runtimesTenant } from '../runtimes/index.ts';
 import {
   FunctionBadConfigError,
   FunctionBadEnvironmentError,
@@ -62,7 +63,9 @@ export function checkNames(of: { readonly tenant: string; readonly name: string 
 
 /** Throws `ERR_FUNCTION_BAD_NAME`. */
 export function checkTenantName(tenant: string): void {
-  if (!namePattern.test(tenant)) throw new FunctionBadNameError('tenant', tenant);
+  if (!namePattern.test(tenant) || tenant === runtimesTenant) {
+    throw new FunctionBadNameError('tenant', tenant);
+  }
 }
 
 interface Range {

@@ -8,6 +8,7 @@ import { addDoctorCommand } from './doctor.ts';
 import { addFunctionCommands } from './function.ts';
 import { addImageCommands } from './image.ts';
 import { addProcessCommands } from './processes.ts';
+import { addRuntimeCommands } from './runtime.ts';
 import { addTenantCommands } from './tenant.ts';
 
 export type AddCommands = (program: Command, context: CliContext) => void;
@@ -16,6 +17,7 @@ export const commandGroups: readonly AddCommands[] = [
   addImageCommands,
   addTenantCommands,
   addFunctionCommands,
+  addRuntimeCommands,
   addCacheCommands,
   addProcessCommands,
   addDoctorCommand,
