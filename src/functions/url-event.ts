@@ -160,10 +160,13 @@ export function utf8Of(bytes: Uint8Array): string | undefined {
 
 function commonLogTime(timeMs: number): string {
   const at = new Date(timeMs);
-  const two = (value: number): string => String(value).padStart(2, '0');
   const date = `${two(at.getUTCDate())}/${months[at.getUTCMonth()]}/${at.getUTCFullYear()}`;
   const time = [at.getUTCHours(), at.getUTCMinutes(), at.getUTCSeconds()].map(two).join(':');
   return `${date}:${time} +0000`;
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, '0');
 }
 
 /** An HTTP response; headers by lower-case name. */
