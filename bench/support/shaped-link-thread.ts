@@ -8,6 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { LatencyHistogram, present, type LatencySnapshot } from '../../src/base/index.ts';
 import { LinkSchedule, type LinkShape, type Load } from './link-schedule.ts';
 import { BufferPool } from './buffer-pool.ts';
+import { PreciseTimer } from './precise-timer.ts';
 import type {
   LinkCommand,
   LinkTarget,
@@ -20,8 +21,8 @@ const main = present(parentPort, 'parent thread');
 
 /** More than any of our links holds in flight: 10 Gbit/s for 2 ms are 2.5 MB. */
 const windowBytes = 16 * 2 ** 20;
-/** Timers are a millisecond or two off; what is due sooner is waited for in turns of the event loop. */
-const timerSlackMs = 2.5;
+/** What is due so soon is not worth a timer. */
+const timerSlackMs = 0.03;
 
 /** One direction of one connection. */
 interface Flow {
@@ -81,7 +82,7 @@ class Link {
   readonly #pool = new BufferPool();
   #lateness = new LatencyHistogram();
   #isTurning = false;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #timer = new PreciseTimer(() => this.#turn());
 
   constructor(shape: LinkShape) {
     this.#up = new LinkSchedule(shape);
@@ -132,10 +133,14 @@ class Link {
     });
   }
 
-  obey(command: LinkCommand): LatencySnapshot | undefined {
+  obey(command: LinkCommand): LatencySnapshot | number | undefined {
     if (command.do === 'close') {
       this.#close();
       return undefined;
+    }
+    if (command.do === 'processor time') {
+      const { user, system } = process.threadCpuUsage();
+      return (user + system) / 1000;
     }
     if (command.do === 'lateness') {
       const snapshot = this.#lateness.snapshot();
@@ -157,7 +162,7 @@ class Link {
   }
 
   #close(): void {
-    clearTimeout(this.#timer);
+    this.#timer.close();
     for (const { server, sockets } of this.#targets.values()) {
       server.close();
       for (const socket of sockets) socket.destroy();
@@ -213,13 +218,12 @@ class Link {
   }
 
   #wait(): void {
-    clearTimeout(this.#timer);
     const lateMs = [...this.#targets.values()].map(({ late }) => late[0]?.dueMs ?? Infinity);
     const nextMs = Math.min(this.#up.nextMs(), this.#down.nextMs(), ...lateMs);
     if (nextMs === Infinity) return;
     const waitMs = nextMs - performance.now();
     if (waitMs > timerSlackMs) {
-      this.#timer = setTimeout(() => this.#turn(), Math.floor(waitMs - timerSlackMs + 1));
+      this.#timer.set(waitMs);
       return;
     }
     this.#isTurning = true;

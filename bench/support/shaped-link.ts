@@ -35,6 +35,7 @@ export type LinkCommand =
   | { readonly do: 'shape'; readonly shape: LinkShape }
   | { readonly do: 'fault'; readonly name: string; readonly fault: TargetFault }
   | { readonly do: 'lateness' }
+  | { readonly do: 'processor time' }
   | { readonly do: 'close' };
 
 export interface LinkThreadData {
@@ -80,6 +81,11 @@ export class ShapedLink implements AsyncDisposable {
   /** How long after it should have arrived each piece was handed on, since the last call: what the link itself is wrong by. */
   async lateness(): Promise<LatencySnapshot> {
     return (await this.#tell({ do: 'lateness' })) as LatencySnapshot;
+  }
+
+  /** What the link's thread has taken so far, ms. */
+  async processorMs(): Promise<number> {
+    return (await this.#tell({ do: 'processor time' })) as number;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
