@@ -62,7 +62,7 @@ export interface Config {
   readonly readDeadlineMs: number;
   /** How much may be added to a writable mount. */
   readonly writableSpaceBytes: number;
-  readonly sandboxRuntime: 'auto' | 'runc' | 'crun' | 'util-linux';
+  readonly sandboxRuntime: 'auto' | 'builtin' | 'runc' | 'crun' | 'util-linux';
   readonly idleTimeoutSeconds: number;
   readonly instancesMax: number;
   /** Cold starts in flight. Default: see `coldStartLimits` in the functions room. */
@@ -247,7 +247,7 @@ export const settings: Readonly<Record<string, Setting>> = {
   'mounts.writable_space_bytes': { field: 'writableSpaceBytes', check: integer(0, 2 ** 43) },
   'sandbox.runtime': {
     field: 'sandboxRuntime',
-    check: oneOf('auto', 'runc', 'crun', 'util-linux'),
+    check: oneOf('auto', 'builtin', 'runc', 'crun', 'util-linux'),
   },
   'functions.idle_timeout_seconds': { field: 'idleTimeoutSeconds', check: integer(1, 86_400) },
   'functions.instances_max': { field: 'instancesMax', check: integer(1, 10_000) },

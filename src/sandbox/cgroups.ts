@@ -10,8 +10,8 @@
  * way as any other. Source: kernel Documentation/admin-guide/cgroup-v1, cgroup-v2.rst.
  */
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFile, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
 
@@ -128,7 +128,7 @@ export class Cgroup {
    * Makes the group with its limits and returns the files that a process joins it by writing its
    * pid to.
    */
-  async create(limits: CgroupLimits): Promise<readonly string[]> {
+  create(limits: CgroupLimits): readonly string[] {
     const joined: string[] = [];
     const wanted = new Set(
       [
@@ -139,15 +139,20 @@ export class Cgroup {
     for (const hierarchy of wanted) {
       const directory = join(hierarchy.path, this.name);
       if (hierarchy.version === 2) {
-        await writeFile(join(hierarchy.path, 'cgroup.subtree_control'), '+memory +cpu +pids');
+        writeFileSync(join(hierarchy.path, 'cgroup.subtree_control'), '+memory +cpu +pids');
       }
-      await mkdir(directory);
+      mkdirSync(directory);
       for (const [file, value] of limitFiles(hierarchy, limits, canLimitSwap(this.#layout))) {
-        await writeFile(join(directory, file), value);
+        writeFileSync(join(directory, file), value);
       }
       joined.push(join(directory, 'cgroup.procs'));
     }
     return joined;
+  }
+
+  /** The files that a process joins the group by, as it is now. */
+  joinFiles(): readonly string[] {
+    return this.#directories().map((path) => join(path, 'cgroup.procs'));
   }
 
   /** Pids, as this process sees them, of everything in the group. */

@@ -1,4 +1,4 @@
-/** Checks that the program to run is in the image, before anything is started for it. */
+/** Finds the program to run in the image, before anything is started for it. */
 
 import { posix } from 'node:path';
 
@@ -10,10 +10,11 @@ import type { SandboxSpec } from './sandbox.ts';
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
- * Throws `ERR_SANDBOX_ENTRYPOINT` when the first argument leads to no executable file in the root,
- * and to nothing that `isElsewhere`.
+ * The paths to try as the program, in order: the first that can be run is it. What `isElsewhere`
+ * cannot be looked at, and is among them. Throws `ERR_SANDBOX_ENTRYPOINT` when the first argument
+ * leads to no executable file in the root, and to nothing elsewhere.
  */
-export function checkEntrypoint(
+export function findPrograms(
   {
     rootPath,
     args,
@@ -21,21 +22,25 @@ export function checkEntrypoint(
     workingDir,
   }: Pick<SandboxSpec, 'rootPath' | 'args' | 'env' | 'workingDir'>,
   isElsewhere: (path: string) => boolean,
-): void {
+): readonly string[] {
   const [program = ''] = args;
   const candidates = program.includes('/')
     ? [posix.resolve(workingDir, program)]
     : (env['PATH'] ?? defaultPath)
         .split(':')
         .map((directory) => posix.resolve(workingDir, directory, program));
-  if (candidates.some(isElsewhere)) return;
-  const found = candidates
-    .map((candidate) => statInRoot(rootPath, candidate))
-    .filter((stats) => stats !== undefined);
-  if (found.length === 0) {
-    const where = program.includes('/') ? 'no such file' : 'no such program on its PATH';
-    throw new SandboxEntrypointError(program, where);
+  const found = candidates.map((path) => ({
+    path,
+    isElsewhere: isElsewhere(path),
+    stats: statInRoot(rootPath, path),
+  }));
+  const programs = found.filter((one) => {
+    return one.isElsewhere || (one.stats?.isFile() === true && (one.stats.mode & 0o111) !== 0);
+  });
+  if (programs.length > 0) return programs.map(({ path }) => path);
+  if (found.some(({ stats }) => stats !== undefined)) {
+    throw new SandboxEntrypointError(program, 'not an executable file');
   }
-  const isExecutable = found.some((stats) => stats.isFile() && (stats.mode & 0o111) !== 0);
-  if (!isExecutable) throw new SandboxEntrypointError(program, 'not an executable file');
+  const where = program.includes('/') ? 'no such file' : 'no such program on its PATH';
+  throw new SandboxEntrypointError(program, where);
 }

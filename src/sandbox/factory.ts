@@ -14,6 +14,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { isProcessAlive, present, processIdentity, silentLog, type Log } from '../base/index.ts';
+import { builtinLauncher } from './builtin-launcher.ts';
 import { canFreeze, canLimitSwap, Cgroup, detectCgroups, type CgroupLayout } from './cgroups.ts';
 import { checkSpec } from './check-spec.ts';
 import { SandboxRuntimeMissingError, SandboxSpecError } from './errors.ts';
@@ -41,7 +42,7 @@ const noNameServers = '# There are no name servers: a sandbox has no network but
 export interface SandboxFactoryOptions {
   /** An absolute path; created when missing. Several processes may share it. */
   readonly stateDir: string;
-  /** Default `auto`: runc, else crun, else util-linux; `factory.runtime` says which. */
+  /** Default `auto`: the first of `probeSandboxRuntimes` that is usable; `factory.runtime` says which. */
   readonly runtime?: 'auto' | SandboxFactory['runtime'];
   readonly log?: Log;
 }
@@ -80,6 +81,7 @@ export async function createSandboxFactory(
 }
 
 function launcherOf(runtime: SandboxFactory['runtime']): Launcher {
+  if (runtime === 'builtin') return builtinLauncher();
   return runtime === 'util-linux' ? utilLinuxLauncher() : ociLauncher(runtime);
 }
 

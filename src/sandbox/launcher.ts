@@ -9,6 +9,8 @@ import type { ProcessExit, SandboxFactory, SandboxSpec } from './sandbox.ts';
 /** A process to be started, with all that was looked up for it. */
 export interface LaunchProcess {
   readonly args: readonly string[];
+  /** The paths inside at which the program may be, in the order in which to try them. */
+  readonly programs: readonly string[];
   /** `NAME=value`, complete. */
   readonly environment: readonly string[];
   readonly workingDir: string;

@@ -1,6 +1,6 @@
 /** Makes a process that can be started out of one that was asked for, by looking into the root. */
 
-import { checkEntrypoint } from './entrypoint.ts';
+import { findPrograms } from './entrypoint.ts';
 import { SandboxSpecError } from './errors.ts';
 import { resolveImageUser } from './image-user.ts';
 import { isBelow } from './inside-path.ts';
@@ -29,8 +29,8 @@ export function lookUpProcess(
   if (!isBound(workingDir) && statInRoot(rootPath, workingDir)?.isDirectory() === false) {
     throw new SandboxSpecError(`the working directory "${workingDir}" is no directory`);
   }
-  checkEntrypoint(wanted, isBound);
+  const programs = findPrograms(wanted, isBound);
   const variables = { HOME: user.home, ...env, AWS_LAMBDA_RUNTIME_API: runtimeApiAddress };
   const environment = Object.entries(variables).map(([name, value]) => `${name}=${value}`);
-  return { args, environment, workingDir, user };
+  return { args, programs, environment, workingDir, user };
 }

@@ -28,9 +28,9 @@ export interface OciConfigInput {
 /** Processes and threads, as in Lambda. */
 export const pidsMax = 1024;
 /** Open files a process: as in Lambda, until it asks for more. */
-const openFilesSoft = 1024;
+export const openFilesSoft = 1024;
 /** Under memory pressure of the whole machine sandboxes go before the worker. */
-const oomScoreAdjustment = 500;
+export const oomScoreAdjustment = 500;
 
 /** Docker's default: enough for an image's root user to manage its own files, ids and processes. */
 export const capabilities: readonly string[] = [

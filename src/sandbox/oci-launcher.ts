@@ -11,6 +11,7 @@ import { childEnd, prepareToReap } from './child-reaper.ts';
 import { SandboxStartError } from './errors.ts';
 import type { LaunchedProcess, Launcher, LaunchProcess, LaunchRequest } from './launcher.ts';
 import { ociConfig, ociProcess } from './oci-config.ts';
+import { openFilesMax } from './open-files-max.ts';
 import { processExit } from './process-exit.ts';
 import type { ProcessExit } from './sandbox.ts';
 
@@ -22,7 +23,7 @@ export function ociLauncher(program: 'runc' | 'crun'): Launcher {
     runtime: program,
     start: async (request) => {
       const { directory, process: main, spec } = request;
-      const fileMax = await openFilesMax();
+      const fileMax = openFilesMax();
       const input = { ...request, arch: process.arch, openFilesMax: fileMax };
       await writeFile(join(directory, 'config.json'), JSON.stringify(ociConfig(input)));
       await mkdir(join(directory, 'state'), { recursive: true });
@@ -91,15 +92,6 @@ function runToEnd(
     child.once('error', reject);
     child.once('exit', (code, signal) => resolve(processExit(code, signal)));
   });
-}
-
-/**
- * 64 Ki, or as many as this process may hand on: raising its own limit would take CAP_SYS_RESOURCE.
- */
-async function openFilesMax(): Promise<number> {
-  const limits = await readFile('/proc/self/limits', 'utf8');
-  const hard = Number(/^Max open files +\S+ +(\d+)/m.exec(limits)?.[1] ?? Infinity);
-  return Math.min(hard, 65_536);
 }
 
 /** The messages of the runtime's own log, one JSON object a line. */

@@ -3,6 +3,9 @@
  * for the others.
  */
 
+import { readFileSync } from 'node:fs';
+import { release } from 'node:os';
+
 import { errorMessage, programPath, runCommand } from '../base/index.ts';
 import { detectCgroups, missingControllers, type CgroupLayout } from './cgroups.ts';
 import type { SandboxFactory } from './sandbox.ts';
@@ -22,6 +25,7 @@ export interface SandboxRuntimeProbe {
 export async function probeSandboxRuntimes(): Promise<readonly SandboxRuntimeProbe[]> {
   const layout = detectCgroups();
   return [
+    probeBuiltin(layout),
     await probeOci('runc', layout),
     await probeOci('crun', layout),
     await probeUtilLinux(layout),
@@ -35,6 +39,27 @@ function commonObstacle(layout: CgroupLayout): string | undefined {
   const missing = missingControllers(layout);
   if (missing.length === 0) return undefined;
   return `no control group controller for ${missing.join(', ')}: mount cgroup2 at /sys/fs/cgroup`;
+}
+
+/** Before runc and crun, which isolate no better and cost many times the processor time of a start. */
+function probeBuiltin(layout: CgroupLayout): SandboxRuntimeProbe {
+  const probe = { runtime: 'builtin', isolation: 'full' } as const;
+  const reason = commonObstacle(layout) ?? builtinObstacle();
+  return reason === undefined ? { ...probe, usable: true } : { ...probe, usable: false, reason };
+}
+
+/** pivot_root cannot leave an initial RAM filesystem, which has no mount below it. */
+function builtinObstacle(): string | undefined {
+  if (process.arch !== 'x64') return 'only for x86-64: use runc';
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  if (major < 6 || (major === 6 && minor < 3)) return 'needs Linux 6.3 or newer: use runc';
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' '));
+  const root = mounts.findLast(([, , , , point]) => point === '/');
+  return root?.includes('rootfs') === true
+    ? 'the system runs from its initial RAM disk: use runc'
+    : undefined;
 }
 
 async function probeOci(

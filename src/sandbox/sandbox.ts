@@ -129,7 +129,7 @@ export interface SandboxFactory {
   /**
    * What runs the sandboxes here: the same isolation is not promised by all (see `thaw doctor`).
    */
-  readonly runtime: 'runc' | 'crun' | 'util-linux';
+  readonly runtime: 'builtin' | 'runc' | 'crun' | 'util-linux';
   /** False where the machine has no cgroup freezer: then `freeze` does nothing. */
   readonly canFreeze: boolean;
   /** Resolves once the process has been started. `log` gets its stdout and stderr as they come. */

@@ -14,7 +14,7 @@
  * "Seccomp".
  */
 
-interface ArgumentRule {
+export interface ArgumentRule {
   readonly index: number;
   readonly value: number;
   readonly valueTwo?: number;

@@ -13,6 +13,7 @@ import { SystemCallError } from './errors.ts';
 
 /** Source of the numbers: the kernel's uapi headers; the same on x86-64 and arm64. */
 export const CLONE_NEWNET = 0x4000_0000;
+const CLONE_NEWPID = 0x2000_0000;
 const AF_INET = 2;
 const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
@@ -28,6 +29,17 @@ const SYS_OPENAT2 = 437;
 const SYS_CLOSE_RANGE = 436;
 const CLOSE_RANGE_CLOEXEC = 4;
 const FD_MAX = 0x7fff_ffff;
+const SYS_OPEN_TREE = 428;
+const SYS_MOUNT_SETATTR = 442;
+const OPEN_TREE_CLONE = 1;
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const MOUNT_ATTR_RDONLY = 1;
+const MOUNT_ATTR_NOSUID = 2;
+const MOUNT_ATTR_NODEV = 4;
+const MOUNT_ATTR_SIZE_BYTES = 32;
+const MFD_CLOEXEC = 1;
+const MFD_EXEC = 0x10;
 const RESOLVE_IN_ROOT = 0x10;
 const OPEN_HOW_SIZE_BYTES = 24;
 const PR_SET_CHILD_SUBREAPER = 36;
@@ -47,6 +59,11 @@ const calls = {
   openat2: library.func(
     'long syscall(long number, long dirfd, const char *path, const uint8_t *how, size_t length)',
   ),
+  openTree: library.func('long syscall(long number, long dirfd, const char *path, long flags)'),
+  mountSetattr: library.func(
+    'long syscall(long number, long fd, const char *path, long flags, const uint8_t *attributes, size_t length)',
+  ),
+  memfdCreate: library.func('int memfd_create(const char *name, unsigned int flags)'),
   closeRange: library.func('long syscall(long number, long first, long last, long flags)'),
   pipe2: library.func('int pipe2(_Out_ int *fds, int flags)'),
   prctl: library.func('int prctl(int option, unsigned long a, long b, long c, long d)'),
@@ -187,6 +204,50 @@ export function reapChild(pid: number): number | undefined {
 export function mountReadOnlyOverlay(layers: readonly string[], target: string): void {
   const escaped = layers.map((layer) => layer.replaceAll(/[\\:,]/g, String.raw`\$&`));
   checked('mount', 'overlay', target, 'overlay', MS_RDONLY, `lowerdir=${escaped.join(':')}`);
+}
+
+/**
+ * A read-only view of what is mounted at `path`, without devices and set-user-id programs, that is
+ * in no tree: it ends when its descriptor is closed, unless it has been moved into one. Needs Linux
+ * 5.12.
+ */
+export function openReadOnlyMount(path: string): number {
+  const fd = checked('openTree', SYS_OPEN_TREE, AT_FDCWD, path, OPEN_TREE_CLONE | O_CLOEXEC);
+  const attributes = Buffer.alloc(MOUNT_ATTR_SIZE_BYTES); // mount_attr: u64 attr_set, …
+  attributes.writeUInt32LE(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0);
+  const size = MOUNT_ATTR_SIZE_BYTES;
+  try {
+    checked('mountSetattr', SYS_MOUNT_SETATTR, fd, '', AT_EMPTY_PATH, attributes, size);
+    return fd;
+  } catch (thrown) {
+    closeSync(fd);
+    throw thrown;
+  }
+}
+
+/** An empty file of memory, without a name, that can be run. Needs Linux 6.3. */
+export function openExecutableMemory(name: string): number {
+  return checked('memfdCreate', name, MFD_CLOEXEC | MFD_EXEC);
+}
+
+/**
+ * Does `work`, which must be synchronous, while children of this thread begin a pid namespace:
+ * `namespaceFd`, or a new one, of which the first child is process 1. No thread can be started
+ * meanwhile.
+ */
+export function withPidNamespace<T>(namespaceFd: number | undefined, work: () => T): T {
+  const ownFd = openSync('/proc/thread-self/ns/pid', 'r');
+  try {
+    if (namespaceFd === undefined) unshare(CLONE_NEWPID);
+    else setns(namespaceFd, CLONE_NEWPID);
+    try {
+      return work();
+    } finally {
+      setns(ownFd, CLONE_NEWPID);
+    }
+  } finally {
+    closeSync(ownFd);
+  }
 }
 
 /** Takes the mount out of the tree at once; it ends when its last user does. */

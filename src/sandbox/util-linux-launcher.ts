@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 
 import { present } from '../base/index.ts';
+import { joinSandbox } from './builtin-launcher.ts';
 import { detectCgroups, limitingOptions } from './cgroups.ts';
 import { SandboxStartError } from './errors.ts';
 import type { LaunchedSandbox, Launcher, LaunchRequest } from './launcher.ts';
@@ -108,7 +109,7 @@ async function start(request: LaunchRequest): Promise<LaunchedSandbox> {
   const { user, environment, workingDir, args, outputFd } = request.process;
   const target = join(directory, 'target');
   await mkdir(target);
-  const joinFiles = await request.cgroup.create({ ...spec, pidsMax });
+  const joinFiles = request.cgroup.create({ ...spec, pidsMax });
   closeInheritedOnExec(); // runc does so by itself
   const child = spawn(
     'sh',
@@ -151,9 +152,8 @@ async function start(request: LaunchRequest): Promise<LaunchedSandbox> {
   return {
     pid,
     ended,
-    spawn: async () => {
-      throw new SandboxStartError(spec.id, 'util-linux', 'it cannot start further processes');
-    },
+    // To enter a mount namespace hides the programs of the host, setpriv among them.
+    spawn: (process) => joinSandbox({ id: spec.id, pid, cgroup: request.cgroup }, process),
   };
 }
 
