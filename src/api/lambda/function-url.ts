@@ -105,13 +105,24 @@ const hopByHop: ReadonlySet<string> = new Set([
 
 type Headers = Readonly<Record<string, string | readonly string[]>>;
 
+/** The request's own, and from whom it came to which door: as every proxy says it, and Lambda. */
+function forwarded({ headers, socket }: IncomingMessage): Headers {
+  const before = [headers['x-forwarded-for'] ?? []].flat();
+  return {
+    ...endToEnd(headers),
+    'x-forwarded-for': [...before, socket.remoteAddress ?? ''].join(', '),
+    'x-forwarded-port': String(socket.localPort ?? ''),
+    'x-forwarded-proto': 'encrypted' in socket ? 'https' : 'http',
+  };
+}
+
 /** A body that has been read for its signature is handed on from memory, any other one as it comes. */
 async function fetchWeb({ functions, target, request, query, body }: UrlRequest): Promise<Answer> {
   const response = await functions.fetch({
     ...target.of,
     method: request.method ?? 'GET',
     path: target.path + (query === '' ? '' : `?${query}`),
-    headers: endToEnd(request.headers),
+    headers: forwarded(request),
     body: body.isBegun() ? Readable.from([await body.bytes()]) : request,
   });
   return { ...headOf(response), stream: response.body };
@@ -166,7 +177,7 @@ async function eventOf({
     method: request.method ?? 'GET',
     path: target.path,
     query,
-    headers: request.headers,
+    headers: forwarded(request),
     body: await body.bytes(),
     requestId,
     accountId: scope.accountId,

@@ -93,7 +93,11 @@ export async function serveLambdaApi(options: LambdaApiOptions): Promise<LambdaA
   const limits = { ...defaultLimits, ...options.limits };
   const api = new LambdaApi(options, limits);
   const server = createServer(options.tls, limits);
-  server.on('request', (request, response) => void api.answer(request, response));
+  const answer = (request: IncomingMessage, response: ServerResponse): void => {
+    void api.answer(request, response);
+  };
+  server.on('request', answer);
+  server.on('checkExpectation', answer); // what is expected besides 100-continue need not be met
   const cutOff = (): void => server.closeAllConnections();
   options.stopNow?.addEventListener('abort', cutOff, { once: true });
   server.listen(options.port, options.host);
