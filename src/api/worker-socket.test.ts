@@ -7,7 +7,7 @@ import { test, type TestContext } from 'node:test';
 import { buildTar } from '../../test/support/tar-builder.ts';
 import { byteString, errorCode, ThawError, type ProgressUpdate } from '../base/index.ts';
 import { publishingHouse } from '../publish/testing/publishing-house.ts';
-import { createRuntimeImages } from '../runtimes/index.ts';
+import { createRuntimeImages, runtimesTenant } from '../runtimes/index.ts';
 import { NoZoneError } from './errors.ts';
 import { createLocalWorker } from './local-worker.ts';
 import { serveWorker, workerAt } from './worker-socket.ts';
@@ -115,6 +115,28 @@ for (const [kind, setup] of Object.entries(setups)) {
     assert.equal(await codeOf(worker.listImageFiles(at('x'))), 'ERR_PUBLISH_FILE_MISSING');
     const ofNone = worker.listImageFiles({ ...at('/'), id: 'none' });
     assert.equal(await codeOf(ofNone), 'ERR_API_IMAGE_NOT_FOUND');
+  });
+
+  test(`${kind} lets nobody act as the tenant of the runtimes`, async (t) => {
+    const { worker, source } = await setup(t);
+    const tenant = runtimesTenant;
+    const image = { tenant, id: 'provided' };
+    const calls: readonly (() => Promise<unknown>)[] = [
+      () => worker.convertImage({ source, tenant }),
+      () => worker.listImages({ tenant }),
+      () => worker.inspectImage(image),
+      () => worker.checkImage(image),
+      () => worker.exportImage({ ...image, path: '/nowhere/x' }),
+      () => worker.removeImage(image),
+      () => worker.mountImage({ ...image, directory: '/mnt', writable: false }),
+      () => worker.createTenant({ name: tenant }),
+      () => worker.createAccessKey({ tenant }),
+    ];
+    for (const call of calls) await assert.rejects(call, { code: 'ERR_API_BAD_NAME' });
+    await worker.buildRuntime({ runtime: 'provided' });
+    const names = (await worker.listRuntimes()).map(({ name, image: made }) => [name, made?.name]);
+    assert.ok(names.some(([name, made]) => name === 'provided' && made === 'provided'));
+    assert.deepEqual(await worker.listTenants(), []);
   });
 
   test(`${kind} throws the codes of the rooms behind it`, async (t) => {

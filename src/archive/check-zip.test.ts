@@ -107,7 +107,7 @@ test('checkZip refuses more than 250 MiB, by what the directory says and by what
   );
   const liar = { name: 'a', content: Buffer.alloc(300 * 2 ** 20), saidBytes: 200 * 2 ** 20 };
   assert.match(await refusal([liar]), /^ERR_ARCHIVE_BAD_ZIP.*209715200 bytes/);
-  const tooLarge = Buffer.alloc(50 * 2 ** 20 + 1);
+  const tooLarge = Buffer.alloc(250 * 2 ** 20 + 1);
   assert.match(await refusal(tooLarge), /^ERR_ARCHIVE_TOO_LARGE: Zipped/);
 });
 

@@ -46,7 +46,7 @@ export interface CodeArchivesOptions {
   readonly log: Log;
 }
 
-/** Archives that are downloaded and unpacked at a time: each takes up to 50 MiB of memory, and one keeps all threads busy. */
+/** Archives that are downloaded and unpacked at a time: each takes its own size of memory, and one keeps all threads busy. */
 const unpackingsAtATime = 3;
 
 /** Nothing is made or started before it is needed. */
