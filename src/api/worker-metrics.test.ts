@@ -58,8 +58,11 @@ const starts: StartLimitsSnapshot = {
   refused: {
     instances_max: 0,
     instances_per_function_max: 1,
+    reserved_concurrency: 0,
+    unreserved_concurrency: 0,
     cold_starts_max: 2,
     cold_starts_per_tenant_max: 3,
+    events_per_tenant_max: 0,
   },
 };
 

@@ -172,6 +172,7 @@ export interface FunctionControl {
   accountSettings(tenant: string): Promise<AccountSettings>;
 }
 
+/** Names an alias of a function. */
 export interface AliasRef {
   readonly tenant: string;
   readonly functionName: string;

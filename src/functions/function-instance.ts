@@ -1,25 +1,40 @@
 /**
  * One instance of a function: a mounted root, a sandbox on it, a runtime in that. Started once,
- * invoked any number of times one after the other, ended once. What it holds is given back however
+ * invoked any number of times one after the other, frozen in between, ended once. What it holds is given back however
  * it ends, sandbox before mount.
  */
 
-import { errorMessage, present, type Clock, type Log, type Timers } from '../base/index.ts';
+import {
+  errorCode,
+  errorMessage,
+  present,
+  type Clock,
+  type Log,
+  type Timers,
+} from '../base/index.ts';
 import type { FunctionRecord, ImageRecord } from '../catalog/index.ts';
-import type { MountedRoot, RootMounts } from '../device/index.ts';
+import type { RootMounts } from '../device/index.ts';
 import type { ImageDocument } from '../publish/index.ts';
-import type { Invocation, Sandbox, SandboxExit, SandboxFactory } from '../sandbox/index.ts';
+import type { RuntimeApi, Sandbox, SandboxExit, SandboxFactory } from '../sandbox/index.ts';
 import { FunctionStartTimeoutError } from './errors.ts';
 import { functionProcess, logStreamName, type FunctionHost } from './function-process.ts';
-import type { InvokePhase } from './function-service.ts';
+import type { InvokePhase } from './function-runs.ts';
 import type { PoolInstance } from './instance-pool.ts';
 import type { FunctionFailure } from './lambda-errors.ts';
 import { LineBuffer, type WriteLines } from './line-buffer.ts';
+import type { LogTail } from './log-tail.ts';
+
+/** A directory with the code of a zip function, for as long as it is held. */
+export interface CodeLease extends AsyncDisposable {
+  readonly path: string;
+}
 
 export interface InstanceDependencies {
   readonly mounts: RootMounts;
   readonly sandboxes: SandboxFactory;
   readonly imageDocument: (image: ImageRecord) => Promise<ImageDocument>;
+  /** The code of a version whose package is a zip archive. */
+  readonly openCode: (record: FunctionRecord) => Promise<CodeLease>;
   readonly host: FunctionHost;
   readonly initTimeoutMs: number;
   readonly clock: Clock;
@@ -31,6 +46,7 @@ export interface InstanceDependencies {
 
 export interface InstanceOf {
   readonly record: FunctionRecord;
+  /** Its own, or its runtime's. */
   readonly image: ImageRecord;
   /** Gets whole lines of what the instance's processes write, and Thaw's own between them. */
   readonly writeLines: WriteLines;
@@ -41,32 +57,56 @@ type TimelineMs = Partial<Record<InvokePhase, number>>;
 interface OpenRoot {
   readonly rootPath: string;
   readonly document: ImageDocument;
+  readonly codePath?: string;
   readonly timelineMs: TimelineMs;
 }
 
-/** `failure`: the function itself did not come up; `timelineMs` has the phases up to there. */
-export interface InstanceStart {
-  readonly timelineMs: TimelineMs;
+/** `failure`: the function itself did not come up. */
+export interface Initialisation {
   /** From the sandbox's creation to the runtime's first request, as Lambda counts it. */
   readonly initMs: number;
   readonly failure?: FunctionFailure;
 }
 
+export interface InstanceStart extends Initialisation {
+  /** With the phases up to where it failed. */
+  readonly timelineMs: TimelineMs;
+}
+
 /** A value, unless the function failed to give one. */
 export type Outcome<T> = { readonly value: T } | { readonly failure: FunctionFailure };
+
+/** Why an instance is given up, as its extensions are told. */
+export type EndReason = Parameters<Sandbox['shutDown']>[0];
+
+/** What of the image cannot be run, by what creating the sandbox throws: Lambda's names for it. */
+const launchErrorTypes: ReadonlyMap<string, string> = new Map([
+  ['ERR_SANDBOX_ENTRYPOINT', 'Runtime.InvalidEntrypoint'],
+  ['ERR_SANDBOX_EXTENSION', 'Extension.LaunchError'],
+]);
 
 export class FunctionInstance implements PoolInstance {
   readonly gone: Promise<void>;
   /** The instance's part of the function's log. */
   readonly lines: LineBuffer;
+  /** Gets what is written from now on too, where it is set. */
+  tail: LogTail | undefined;
   readonly #of: InstanceOf;
   readonly #deps: InstanceDependencies;
   readonly #id: string;
+  /** What the sandbox stands on. */
   readonly #resources = new AsyncDisposableStack();
   readonly #resolveGone: () => void;
+  #open: OpenRoot | undefined;
   #sandbox: Sandbox | undefined;
+  #runtime: RuntimeApi | undefined;
+  /** Of the sandbox. */
   #exit: SandboxExit | undefined;
+  #hasStarted = false;
+  #isSettling = false;
+  #isFrozen = false;
   #ending: Promise<void> | undefined;
+  #killing: Promise<void> | undefined;
   #stopReason: Error | undefined;
   /** Set while something is being waited for: ends the wait. */
   #interrupt: ((why: FunctionFailure | Error) => void) | undefined;
@@ -75,10 +115,17 @@ export class FunctionInstance implements PoolInstance {
     this.#deps = deps;
     this.#of = of;
     this.#id = deps.newId();
-    this.lines = new LineBuffer(of.writeLines);
+    this.lines = new LineBuffer((lines, isOurs) => {
+      of.writeLines(lines, isOurs);
+      this.tail?.append(lines);
+    });
     const gone = Promise.withResolvers<void>();
     this.gone = gone.promise;
     this.#resolveGone = gone.resolve;
+  }
+
+  get isSettling(): boolean {
+    return this.#isSettling;
   }
 
   /**
@@ -86,36 +133,64 @@ export class FunctionInstance implements PoolInstance {
    * `ERR_FUNCTION_NO_COMMAND`, `ERR_FUNCTION_START_TIMEOUT`, and the reason of a stop.
    */
   async start(): Promise<InstanceStart> {
-    const { clock } = this.#deps;
-    const { rootPath, document, timelineMs: opening } = await this.#untilOpen();
-    this.#checkStopped();
-    const createdAtMs = clock.monotonicMs();
-    const sandbox = await this.#createSandbox(rootPath, document);
-    const sandboxedAtMs = clock.monotonicMs();
-    const ready = await this.#untilReady(sandbox);
-    const readyAtMs = clock.monotonicMs();
-    const timelineMs = {
-      ...opening,
-      sandbox: sandboxedAtMs - createdAtMs,
-      runtimeReady: readyAtMs - sandboxedAtMs,
-    };
-    return { timelineMs, initMs: readyAtMs - createdAtMs, ...ready };
+    const open = await this.#untilOpen();
+    this.#open = open;
+    const { timelineMs, ...initialisation } = await this.#initialise(this.#deps.initTimeoutMs);
+    return { ...initialisation, timelineMs: { ...open.timelineMs, ...timelineMs } };
+  }
+
+  /** A second try where the first failed, in a new sandbox. Throws as `start`. */
+  async restart(limitMs: number): Promise<Initialisation> {
+    await this.#removeSandbox();
+    return await this.#initialise(limitMs);
+  }
+
+  /** Before `use`, where it may be frozen. Throws what thawing throws: then it is of no more use. */
+  async wake(): Promise<void> {
+    if (!this.#isFrozen) return;
+    this.#isFrozen = false;
+    await this.#sandbox?.thaw();
   }
 
   /**
-   * One at a time, after `start()`. After a failure that the runtime did not report itself, of no
-   * more use.
+   * Has the runtime do `work`; one at a time, after a start without failure. After a failure that the runtime did not
+   * report itself, of no more use. `signal` is aborted where nobody waits for the work any longer. Throws the reason of a stop.
    */
-  async invoke(invocation: Invocation, timeoutMs: number): Promise<Outcome<Uint8Array>> {
-    const { runtimeApi } = present(this.#sandbox, 'sandbox of a started instance');
-    const bounded = await this.#bounded(timeoutMs, (signal) =>
-      runtimeApi.invoke(invocation, signal),
-    );
-    if ('failure' in bounded) return bounded;
-    const answer = bounded.value;
-    return answer.kind === 'response'
-      ? { value: answer.payload }
-      : { failure: { ...answer, kind: 'reported' } };
+  async use<T>(
+    limitMs: number,
+    work: (runtime: RuntimeApi, signal: AbortSignal) => Promise<Outcome<T>>,
+  ): Promise<Outcome<T>> {
+    const runtime = present(this.#runtime, 'runtime of a started instance');
+    const bounded = await this.#bounded(limitMs, (signal) => work(runtime, signal));
+    return 'failure' in bounded ? bounded : bounded.value;
+  }
+
+  /**
+   * After an answer: waits until the runtime and the extensions are done too, and freezes them. False where
+   * it cannot serve again. Never rejects.
+   */
+  async rest(limitMs: number): Promise<boolean> {
+    const runtime = present(this.#runtime, 'runtime of a started instance');
+    this.#isSettling = true;
+    try {
+      const settled = await this.#bounded(limitMs, (signal) => runtime.settled(signal));
+      if ('failure' in settled) {
+        this.kill(settled.failure.kind === 'timeout' ? 'timeout' : 'failure');
+        return false;
+      }
+    } catch {
+      return false; // stopped
+    } finally {
+      this.#isSettling = false;
+    }
+    this.#freeze();
+    return true;
+  }
+
+  /** The most memory that it had so far, in MiB, rounded up; undefined where the machine does not count it. */
+  async memoryPeakMb(): Promise<number | undefined> {
+    const bytes = await this.#sandbox?.memoryPeakBytes().catch(() => undefined);
+    return bytes === undefined ? undefined : Math.ceil(bytes / (1024 * 1024));
   }
 
   stop(reason: Error): void {
@@ -128,9 +203,9 @@ export class FunctionInstance implements PoolInstance {
     await this.#deps.timers.afterInput();
   }
 
-  /** Kills at once whatever still runs; `end()` tidies up. */
-  kill(): void {
-    void this.#sandbox?.kill().catch((thrown: unknown) => this.#warn('kill', thrown));
+  /** Kills what still runs, once its extensions had their time; `end()` tidies up. */
+  kill(reason: EndReason): void {
+    this.#killing ??= this.#kill(reason);
   }
 
   end(): Promise<void> {
@@ -140,80 +215,127 @@ export class FunctionInstance implements PoolInstance {
 
   /** An origin that stalls is not the function's failure, but keeps no start waiting for ever. */
   async #untilOpen(): Promise<OpenRoot> {
-    const limitMs = this.#initLimitMs;
+    const { initTimeoutMs } = this.#deps;
+    const limitMs = Math.max(initTimeoutMs, this.#of.record.timeoutSeconds * 1000);
     const bounded = await this.#bounded(limitMs, (signal) => this.#openRoot(signal));
     if ('value' in bounded) return bounded.value;
     throw new FunctionStartTimeoutError(this.#of.record.name, limitMs);
   }
 
   /**
-   * The image's document and its mount at the same time; a mount whose image has no document is
-   * given back. So is, at once, one that comes after `signal` was aborted.
+   * The image's document, its mount, and the code where that is apart, at the same time. Where one of them fails, the others are
+   * given back with the instance; at once, what comes after `signal` was aborted.
    */
   async #openRoot(signal: AbortSignal): Promise<OpenRoot> {
-    const { image } = this.#of;
-    const acquired = this.#deps.mounts.acquire(image).then(async (root) => {
-      if (signal.aborted) await this.#giveBack(root);
-      else this.#resources.use(root);
-      return root;
-    });
-    const [document, root] = await Promise.allSettled([this.#deps.imageDocument(image), acquired]);
+    const { clock, imageDocument, mounts, openCode } = this.#deps;
+    const { image, record } = this.#of;
+    const [document, root, code] = await Promise.allSettled([
+      imageDocument(image),
+      this.#held(mounts.acquire(image), signal).then(
+        (held) => [held, clock.monotonicMs()] as const,
+      ),
+      record.code.packageType === 'Zip' ? this.#held(openCode(record), signal) : undefined,
+    ]);
     if (document.status === 'rejected') throw document.reason;
     if (root.status === 'rejected') throw root.reason;
-    const { open, attach, mount } = root.value.timelineMs;
+    if (code.status === 'rejected') throw code.reason;
+    const [{ path, timelineMs }, mountedAtMs] = root.value;
+    const { open, attach, mount } = timelineMs;
+    const codeMs = code.value === undefined ? 0 : clock.monotonicMs() - mountedAtMs;
     // What another acquire of the same image had done already took no time.
-    const phases = Object.entries({ imageOpen: open, attach, mount }).filter(([, ms]) => ms > 0);
+    const phases = Object.entries({ imageOpen: open, attach, mount, code: codeMs });
     return {
-      rootPath: root.value.path,
+      rootPath: path,
       document: document.value,
-      timelineMs: Object.fromEntries(phases),
+      ...(code.value === undefined ? {} : { codePath: code.value.path }),
+      timelineMs: Object.fromEntries(phases.filter(([, ms]) => ms > 0)),
     };
   }
 
-  async #giveBack(root: MountedRoot): Promise<void> {
+  async #held<T extends AsyncDisposable>(acquired: Promise<T>, signal: AbortSignal): Promise<T> {
+    const resource = await acquired;
+    if (signal.aborted) await this.#giveBack(resource);
+    else this.#resources.use(resource);
+    return resource;
+  }
+
+  async #giveBack(resource: AsyncDisposable): Promise<void> {
     try {
-      await root[Symbol.asyncDispose]();
+      await resource[Symbol.asyncDispose]();
     } catch (thrown) {
-      this.#warn('give back the root of', thrown);
+      this.#warn('give back what came too late for', thrown);
     }
   }
 
-  async #createSandbox(rootPath: string, document: ImageDocument): Promise<Sandbox> {
-    const { clock, host, sandboxes } = this.#deps;
-    const { record } = this.#of;
-    const logStream = logStreamName(clock.nowMs(), this.#id);
-    const process = functionProcess({ record, document, host, logStream });
-    const sandbox = await sandboxes.create({ id: `fn-${this.#id}`, rootPath, ...process }, (data) =>
-      this.lines.push(data),
-    );
-    this.#resources.use(sandbox);
-    this.#sandbox = sandbox;
-    void sandbox.exited.then((exit) => this.#onExit(exit));
-    return sandbox;
+  /** A sandbox and a runtime in it that is ready, or why not. */
+  async #initialise(limitMs: number): Promise<InstanceStart> {
+    const { clock } = this.#deps;
+    this.#checkStopped();
+    const createdAtMs = clock.monotonicMs();
+    const created = await this.#createSandbox();
+    const sandboxedAtMs = clock.monotonicMs();
+    const sandbox = sandboxedAtMs - createdAtMs;
+    if (created !== undefined) {
+      return { initMs: sandbox, failure: created, timelineMs: { sandbox } };
+    }
+    const ready = await this.#untilReady(limitMs);
+    const readyAtMs = clock.monotonicMs();
+    return {
+      ...ready,
+      initMs: readyAtMs - createdAtMs,
+      timelineMs: { sandbox, runtimeReady: readyAtMs - sandboxedAtMs },
+    };
   }
 
-  #onExit(exit: SandboxExit): void {
+  /** A failure where the image has nothing there that can be run. */
+  async #createSandbox(): Promise<FunctionFailure | undefined> {
+    const { clock, host, newId, sandboxes } = this.#deps;
+    const { record } = this.#of;
+    const { rootPath, document, codePath } = present(this.#open, 'root of an instance');
+    const logStream = logStreamName({
+      nowMs: clock.nowMs(),
+      id: this.#id,
+      version: record.version,
+    });
+    const process = functionProcess({ record, document, host, logStream, codePath });
+    this.#exit = undefined;
+    try {
+      const spec = { id: `fn-${newId()}`, rootPath, ...process };
+      const sandbox = await sandboxes.create(spec, (data) => this.lines.push(data));
+      this.#sandbox = sandbox;
+      this.#runtime = sandbox.runtimeApi;
+      void sandbox.exited.then((exit) => this.#onExit(sandbox, exit));
+      return undefined;
+    } catch (thrown) {
+      const errorType = launchErrorTypes.get(errorCode(thrown) ?? '');
+      if (errorType === undefined) throw thrown;
+      return { kind: 'launch', errorType, words: errorMessage(thrown) };
+    }
+  }
+
+  #onExit(sandbox: Sandbox, exit: SandboxExit): void {
+    if (this.#sandbox !== sandbox) return;
     this.#exit = exit;
     this.#interrupt?.({ kind: 'exit', exit });
-    this.#resolveGone();
+    if (this.#hasStarted) this.#resolveGone();
   }
 
-  /**
-   * Lambda gives an initialisation 10 s, and one that takes longer a second try within the
-   * function's timeout. A runtime that needs long comes up in one try here, within the longer of
-   * the two; and so long at most may its root take to open before.
-   */
-  get #initLimitMs(): number {
-    return Math.max(this.#deps.initTimeoutMs, this.#of.record.timeoutSeconds * 1000);
-  }
-
-  async #untilReady(sandbox: Sandbox): Promise<{ readonly failure?: FunctionFailure }> {
-    const bounded = await this.#bounded(this.#initLimitMs, () => sandbox.runtimeApi.ready);
+  async #untilReady(limitMs: number): Promise<{ readonly failure?: FunctionFailure }> {
+    const { ready } = present(this.#runtime, 'runtime of a new sandbox');
+    const bounded = await this.#bounded(limitMs, () => ready);
     if ('failure' in bounded) return bounded;
     const { initError } = bounded.value;
-    if (initError === undefined) return {};
-    const errorType = initError.kind === 'error' ? initError.errorType : 'Runtime.Unknown';
-    return { failure: { kind: 'reported', payload: initError.payload, errorType } };
+    if (initError?.kind === 'error') return { failure: { ...initError, kind: 'reported' } };
+    this.#hasStarted = true;
+    return {};
+  }
+
+  /** Nothing may run on between invokes. What cannot be frozen runs on, and the log says so. */
+  #freeze(): void {
+    const sandbox = this.#sandbox;
+    if (sandbox === undefined || !this.#deps.sandboxes.canFreeze) return;
+    this.#isFrozen = true;
+    sandbox.freeze().catch((thrown: unknown) => this.#warn('freeze', thrown));
   }
 
   /**
@@ -249,14 +371,50 @@ export class FunctionInstance implements PoolInstance {
     if (this.#stopReason !== undefined) throw this.#stopReason;
   }
 
+  async #kill(reason: EndReason): Promise<void> {
+    const sandbox = this.#sandbox;
+    try {
+      await sandbox?.shutDown(reason);
+      await sandbox?.kill();
+    } catch (thrown) {
+      this.#warn('kill', thrown);
+    }
+  }
+
+  async #removeSandbox(): Promise<void> {
+    const sandbox = this.#sandbox;
+    this.#sandbox = undefined;
+    this.#runtime = undefined;
+    try {
+      await sandbox?.[Symbol.asyncDispose]();
+    } catch (thrown) {
+      this.#warn('take apart', thrown);
+    }
+  }
+
   async #end(): Promise<void> {
     try {
+      if (this.#exit === undefined) await this.#shutDown();
+      await this.#killing;
+      await this.#removeSandbox();
       await this.#resources.disposeAsync();
     } catch (thrown) {
       this.#warn('take apart', thrown);
     }
     this.lines.flush();
     this.#resolveGone();
+  }
+
+  /** Its extensions are told, where it was not given up already. */
+  async #shutDown(): Promise<void> {
+    const sandbox = this.#sandbox;
+    if (sandbox === undefined || this.#killing !== undefined) return;
+    try {
+      if (this.#isFrozen) await sandbox.thaw();
+      await sandbox.shutDown('spindown');
+    } catch (thrown) {
+      this.#warn('shut down', thrown);
+    }
   }
 
   #warn(what: string, thrown: unknown): void {

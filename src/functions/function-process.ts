@@ -7,7 +7,7 @@
  */
 
 import { present } from '../base/index.ts';
-import type { FunctionRecord } from '../catalog/index.ts';
+import type { FunctionCode, FunctionRecord } from '../catalog/index.ts';
 import type { ImageDocument } from '../publish/index.ts';
 import type { SandboxSpec } from '../sandbox/index.ts';
 import { FunctionNoCommandError } from './errors.ts';
@@ -17,8 +17,8 @@ import { FunctionNoCommandError } from './errors.ts';
  * Lambda function memory".
  */
 const memoryPerCpuMb = 1769;
-/** Lambda's default for ephemeral storage. */
-const tmpSizeBytes = 512 * 1024 * 1024;
+/** Where Lambda shows the code of a zip archive. */
+const taskDirectory = '/var/task';
 
 /** What container engines give an image that names none. */
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -28,7 +28,7 @@ export interface FunctionHost {
   /** `AWS_REGION` of the functions. */
   readonly region: string;
   /** 12 digits, for the functions' ARNs. */
-  readonly accountId: string;
+  readonly accountIdOf: (tenant: string) => string;
 }
 
 export interface FunctionProcessOptions {
@@ -36,12 +36,20 @@ export interface FunctionProcessOptions {
   readonly document: ImageDocument;
   readonly host: FunctionHost;
   readonly logStream: string;
+  /** On the host: the code of a zip archive, unpacked. */
+  readonly codePath?: string | undefined;
 }
 
 export type FunctionProcess = Omit<SandboxSpec, 'id' | 'rootPath'>;
 
-export function functionArn(host: FunctionHost, name: string): string {
-  return `arn:aws:lambda:${host.region}:${host.accountId}:function:${name}`;
+/** As the function was named by who invoked it: with a qualifier where one was given. */
+export function functionArn(
+  host: FunctionHost,
+  of: { readonly tenant: string; readonly name: string; readonly qualifier?: string },
+): string {
+  const qualifier = of.qualifier === undefined ? '' : `:${of.qualifier}`;
+  const account = host.accountIdOf(of.tenant);
+  return `arn:aws:lambda:${host.region}:${account}:function:${of.name}${qualifier}`;
 }
 
 /**
@@ -72,10 +80,10 @@ function functionEnvironment(
     ...image,
     ...record.environment,
     AWS_DEFAULT_REGION: host.region,
-    AWS_EXECUTION_ENV: 'AWS_Lambda_Image',
+    ...executionEnvironment(record.code),
     AWS_LAMBDA_FUNCTION_MEMORY_SIZE: String(record.memoryMb),
     AWS_LAMBDA_FUNCTION_NAME: record.name,
-    AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
+    AWS_LAMBDA_FUNCTION_VERSION: record.version,
     AWS_LAMBDA_INITIALIZATION_TYPE: 'on-demand',
     AWS_LAMBDA_LOG_GROUP_NAME: `/aws/lambda/${record.name}`,
     AWS_LAMBDA_LOG_STREAM_NAME: options.logStream,
@@ -83,7 +91,15 @@ function functionEnvironment(
     LAMBDA_RUNTIME_DIR: image['LAMBDA_RUNTIME_DIR'] ?? '/var/runtime',
     LAMBDA_TASK_ROOT: image['LAMBDA_TASK_ROOT'] ?? workingDir,
     ...(handler === undefined ? {} : { _HANDLER: handler }),
+    ...(record.webServer === undefined ? {} : { PORT: String(record.webServer.port) }),
   };
+}
+
+/** A runtime that an archive brings along is not told what it is. */
+function executionEnvironment(code: FunctionCode): Record<string, string> {
+  if (code.packageType === 'Image') return { AWS_EXECUTION_ENV: 'AWS_Lambda_Image' };
+  if (code.runtime.startsWith('provided')) return {};
+  return { AWS_EXECUTION_ENV: `AWS_Lambda_${code.runtime}` };
 }
 
 /**
@@ -92,25 +108,33 @@ function functionEnvironment(
  * Throws `ERR_FUNCTION_NO_COMMAND`.
  */
 export function functionProcess(options: FunctionProcessOptions): FunctionProcess {
-  const { record, document } = options;
+  const { record, document, codePath } = options;
   const entrypoint = record.entrypoint ?? document.config.entrypoint;
   const command = record.command ?? document.config.cmd;
   const args = [...entrypoint, ...command];
   if (args.length === 0) throw new FunctionNoCommandError(record.name);
   const workingDir = record.workingDir ?? document.config.workingDir;
+  const handler = record.code.packageType === 'Zip' ? record.code.handler : command[0];
   return {
     args,
-    env: functionEnvironment(options, workingDir, command[0]),
+    env: functionEnvironment(options, workingDir, handler),
     workingDir,
     user: document.config.user,
     memoryBytes: record.memoryMb * 1024 * 1024,
-    tmpSizeBytes,
+    tmpSizeBytes: record.ephemeralStorageMb * 1024 * 1024,
     cpus: record.memoryMb / memoryPerCpuMb,
+    network: record.network,
+    ...(codePath === undefined ? {} : { binds: [{ source: codePath, target: taskDirectory }] }),
+    ...(record.webServer === undefined ? {} : { startsExtensions: false }),
   };
 }
 
-/** `2026/11/23/[$LATEST]` and 32 hex digits: Lambda's form. `id` is a UUID. */
-export function logStreamName(nowMs: number, id: string): string {
-  const date = present(new Date(nowMs).toISOString().split('T')[0], 'date');
-  return `${date.replaceAll('-', '/')}/[$LATEST]${id.replaceAll('-', '')}`;
+/** `2026/11/23/[$LATEST]` or `[VERSION]`, and 32 hex digits: Lambda's form. `id` is a UUID. */
+export function logStreamName(of: {
+  readonly nowMs: number;
+  readonly id: string;
+  readonly version: string;
+}): string {
+  const date = present(new Date(of.nowMs).toISOString().split('T')[0], 'date');
+  return `${date.replaceAll('-', '/')}/[${of.version}]${of.id.replaceAll('-', '')}`;
 }

@@ -62,6 +62,7 @@ test('the first invoke is cold with all phases, the second warm with its respons
   assert.equal(cold.coldStart, true);
   assert.equal(cold.functionError, undefined);
   assert.deepEqual(cold.timelineMs, {
+    place: 0,
     imageOpen: 6,
     mount: 4,
     sandbox: 30,
@@ -75,9 +76,11 @@ test('the first invoke is cold with all phases, the second warm with its respons
   const warm = await fixture.invoke({ n: 2 });
   assert.deepEqual(parsed(warm), { n: 2 });
   assert.equal(warm.coldStart, false);
-  assert.deepEqual(warm.timelineMs, { response: 7, total: 7 });
-  assert.equal(warm.reads.chunks, 2);
+  assert.deepEqual(warm.timelineMs, { place: 0, response: 7, total: 8 }, 'and a thaw');
+  assert.equal(warm.reads?.chunks, 2);
+  assert.deepEqual(fixture.worker.startsEnded, [manifestIds[0]]);
   assert.notEqual(warm.requestId, cold.requestId);
+  await fixture.time.pass(1);
   assert.equal(fixture.time.waitingCount, 1, 'the time for being idle is all that runs');
 });
 
@@ -97,6 +100,7 @@ test('the process runs what the image says, in the environment that Lambda gives
     memoryBytes: 1769 * 1024 * 1024,
     tmpSizeBytes: 512 * 1024 * 1024,
     cpus: 1,
+    network: 'none',
   });
   const { AWS_LAMBDA_LOG_STREAM_NAME: logStream, ...variables } = env;
   assert.match(logStream ?? '', /^2026\/11\/23\/\[\$LATEST\][0-9a-f]{32}$/);
@@ -444,7 +448,7 @@ test('remove() does not wait for a root that does not open; it is given back whe
   worker.faults.add('release');
   await time.pass(stallMs);
   assertNothingLeft(worker);
-  assert.match(fixture.warnings.join(''), /Cannot give back the root of an instance/);
+  assert.match(fixture.warnings.join(''), /Cannot give back what came too late for an instance/);
 });
 
 test('a full worker ends the instance that is idle longest, and refuses when none is idle', async () => {
@@ -552,7 +556,7 @@ test('what goes wrong in taking an instance apart changes no result and is logge
   fixture.worker.faults.add('dispose').add('release').add('counters');
   const warm = await fixture.invoke({ n: 2 });
   assert.deepEqual(parsed(warm), { n: 2 });
-  assert.equal(warm.reads.chunks, 0);
+  assert.equal(warm.reads?.chunks, 0);
   await fixture.time.until(fixture.service.close());
   assertNothingLeft(fixture.worker);
   assert.match(fixture.warnings.join(''), /Cannot take apart an instance/);
@@ -579,13 +583,13 @@ test("the log has Lambda's lines around the whole lines of what the function pri
     'two',
     'unfinished',
     `END RequestId: ${id}`,
-    `REPORT RequestId: ${id}\tDuration: 10.00 ms\tBilled Duration: 90 ms\tMemory Size: 1769 MB\tInit Duration: 80.00 ms`,
+    `REPORT RequestId: ${id}\tDuration: 10.00 ms\tBilled Duration: 90 ms\tMemory Size: 1769 MB\tMax Memory Used: 34 MB\tInit Duration: 80.00 ms`,
     `START RequestId: ${second} Version: $LATEST`,
     'one',
     'two',
     'unfinished',
     `END RequestId: ${second}`,
-    `REPORT RequestId: ${second}\tDuration: 10.00 ms\tBilled Duration: 10 ms\tMemory Size: 1769 MB`,
+    `REPORT RequestId: ${second}\tDuration: 10.00 ms\tBilled Duration: 10 ms\tMemory Size: 1769 MB\tMax Memory Used: 34 MB`,
     '',
   ]);
 });

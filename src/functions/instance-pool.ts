@@ -1,19 +1,23 @@
 /**
- * Who serves which invoke: several warm instances a function, one invoke an instance at a time.
+ * Who serves which invoke: several warm instances a version, one invoke an instance at a time.
  *
  * Invariants: an instance is in exactly one of the states busy, idle and ending; at most
- * `instancesMax` exist, ending ones included, because those still hold memory and mounts; at most
- * `instancesPerFunctionMax` of a function are busy or idle. No instance of a function that has been
+ * `instancesMax` exist, ending ones included, because those still hold memory and mounts; of a function, and of what a
+ * tenant has not reserved, at most as many are busy as their concurrency allows. An instance is busy until it rests: past its
+ * answer, where its runtime or its extensions still work. No instance of a function that has been
  * stopped outlives `stop()`, and none outlives `close()`. Whoever needs a new instance has gone through the start gate
  * first, and is in flight until the instance is ready.
  */
 
 import type { Timers } from '../base/index.ts';
+import type { ThrottleLimit } from './errors.ts';
 import type { ColdStart, StartGate } from './start-gate.ts';
 
 export interface PoolInstance {
   /** Resolves when it can serve no more, for reasons of its own. Never rejects. */
   readonly gone: Promise<void>;
+  /** It has answered and will rest soon: waiting for it is less than a cold start. */
+  readonly isSettling: boolean;
   /** Makes the work under way reject with `reason` soon. */
   stop(reason: Error): void;
   /** Gives everything back. Never rejects; once only. */
@@ -32,10 +36,18 @@ export interface InstancePoolOptions {
 export interface TicketOf {
   readonly tenant: string;
   readonly functionId: string;
+  /** As the caller gave it. */
+  readonly qualifier?: string;
+}
+
+/** What is stopped: all of a function, or one version of it. */
+export interface StopOf {
+  readonly functionId: string;
+  readonly version?: string;
 }
 
 /**
- * One invoke, from before its function is looked up until it is done. Through it `stop()` reaches
+ * One invoke, from before its function is looked up until it has an instance. Through it `stop()` reaches
  * an invoke that read a function's record just before the function was removed, and has no instance
  * yet.
  */
@@ -49,7 +61,9 @@ interface OpenTicket extends Ticket {
 }
 
 interface Slot<Instance> {
+  readonly tenant: string;
   readonly functionId: string;
+  readonly version: string;
   /** What the function looked like when the instance was made. */
   readonly revision: string;
   readonly instance: Instance;
@@ -57,6 +71,12 @@ interface Slot<Instance> {
   readonly resolveEnded: () => void;
   state: 'busy' | 'idle' | 'ending';
   isGone: boolean;
+  /** While it was busy. */
+  isStopped: boolean;
+  /** Of the invoke that it serves. */
+  isReserved: boolean;
+  /** Resolves when it is busy no longer. */
+  released: PromiseWithResolvers<void>;
   /** Rises with every slot that becomes idle. */
   idleOrder: number;
   cancelIdleTimeout: () => void;
@@ -64,17 +84,35 @@ interface Slot<Instance> {
 
 export interface Served<T> {
   readonly value: T;
-  /** False where the instance must not serve again. */
-  readonly isReusable: boolean;
+  /**
+   * Resolves when the instance is done with this invoke, with whether it may serve again. It is busy until then. Never
+   * rejects.
+   */
+  readonly rested: Promise<boolean>;
+}
+
+/** How many invokes may run at a time. Source: AWS Lambda developer guide, "Understanding reserved concurrency". */
+export interface Concurrency {
+  /** Of the function, all versions together; 0: none. Undefined: it shares what its tenant has not reserved. */
+  readonly reserved?: number;
+  /** Of all functions of the tenant that have nothing reserved. */
+  readonly unreservedMax: number;
 }
 
 export interface ServeRequest<Instance, T> {
-  /** An instance made for another revision is not used. */
+  readonly version: string;
+  /** An instance of this version made for another revision is not used. */
   readonly revision: string;
+  readonly concurrency: Concurrency;
+  /** Not to be served by an instance that is there. */
+  readonly isAlwaysCold?: boolean;
   readonly create: () => Instance;
-  /** `coldStart` of a new instance: to be disposed of as soon as the instance is ready, or else when `serve` is done. */
+  /** `coldStart` of a new instance is its to dispose of, as soon as the instance is ready or cannot become so. */
   readonly serve: (instance: Instance, coldStart: ColdStart | undefined) => Promise<Served<T>>;
 }
+
+/** How long an invoke waits for an instance that settles, before it starts another. */
+const settleWaitMs = 10;
 
 interface Claim<Instance> {
   readonly slot: Slot<Instance>;
@@ -92,11 +130,10 @@ export class InstancePool<Instance extends PoolInstance> {
     this.#options = options;
   }
 
-  /** Dispose of the ticket when the invoke is done. */
-  enter({ tenant, functionId }: TicketOf): Ticket {
+  /** Dispose of the ticket where the invoke never comes to `use`. */
+  enter(of: TicketOf): Ticket {
     const ticket: OpenTicket = {
-      tenant,
-      functionId,
+      ...of,
       stopReason: this.#closeReason,
       [Symbol.dispose]: () => void this.#tickets.delete(ticket),
     };
@@ -106,28 +143,39 @@ export class InstancePool<Instance extends PoolInstance> {
 
   /**
    * Serves with the idle instance used last, or a new one. Where the worker is full, the instance
-   * of any function that has been idle longest makes room. Throws `ERR_FUNCTION_THROTTLED`, the
+   * of any function that has been idle longest makes room. Disposes of the ticket. Throws `ERR_FUNCTION_THROTTLED`, the
    * reason of a stop, and what `serve` throws.
    */
   async use<T>(ticket: Ticket, request: ServeRequest<Instance, T>): Promise<T> {
-    const { slot, coldStart } = await this.#claim(ticket, request);
-    let isReusable = false;
+    const { slot, coldStart } = await this.#claim(ticket, request).finally(() =>
+      ticket[Symbol.dispose](),
+    );
     try {
-      const served = await request.serve(slot.instance, coldStart);
-      isReusable = served.isReusable && ticket.stopReason === undefined;
-      return served.value;
-    } finally {
+      const { value, rested } = await request.serve(slot.instance, coldStart);
+      void rested.then((isReusable) => this.#release(slot, isReusable));
+      return value;
+    } catch (thrown) {
       coldStart?.[Symbol.dispose]();
-      this.#release(slot, isReusable);
+      this.#release(slot, false);
+      throw thrown;
     }
   }
 
   /**
-   * Ends what is under way for the function and all its instances; resolves when nothing of them is
+   * Ends what is under way for the function or one version, and all its instances; resolves when nothing of them is
    * left.
    */
-  async stop(functionId: string, reason: Error): Promise<void> {
-    await this.#stopWhere((of) => of.functionId === functionId, reason);
+  async stop(of: StopOf, reason: Error): Promise<void> {
+    const { functionId, version } = of;
+    const isOfVersion = (other: string | undefined): boolean =>
+      version === undefined || version === other;
+    await this.#stopWhere(
+      {
+        ticket: (one) => one.functionId === functionId && isOfVersion(one.qualifier),
+        slot: (one) => one.functionId === functionId && isOfVersion(one.version),
+      },
+      reason,
+    );
   }
 
   /** Ends every instance that is idle now; resolves when they have ended. */
@@ -140,19 +188,25 @@ export class InstancePool<Instance extends PoolInstance> {
   /** Stops everything, now and for ever. */
   async close(reason: Error): Promise<void> {
     this.#closeReason = reason;
-    await this.#stopWhere(() => true, reason);
+    await this.#stopWhere({ ticket: () => true, slot: () => true }, reason);
   }
 
   async #stopWhere(
-    matches: (of: { readonly functionId: string }) => boolean,
+    matches: {
+      readonly ticket: (of: TicketOf) => boolean;
+      readonly slot: (of: Slot<Instance>) => boolean;
+    },
     reason: Error,
   ): Promise<void> {
     for (const ticket of this.#tickets) {
-      if (matches(ticket)) ticket.stopReason ??= reason;
+      if (matches.ticket(ticket)) ticket.stopReason ??= reason;
     }
-    const slots = [...this.#slots].filter(matches);
+    const slots = [...this.#slots].filter(matches.slot);
     for (const slot of slots) {
-      if (slot.state === 'busy') slot.instance.stop(reason);
+      if (slot.state === 'busy') {
+        slot.isStopped = true;
+        slot.instance.stop(reason);
+      }
       if (slot.state === 'idle') this.#end(slot);
     }
     await Promise.all(slots.map((slot) => slot.ended));
@@ -161,14 +215,23 @@ export class InstancePool<Instance extends PoolInstance> {
   async #claim<T>(ticket: Ticket, request: ServeRequest<Instance, T>): Promise<Claim<Instance>> {
     using waiting = new DisposableStack();
     let coldStart: ColdStart | undefined;
+    let hasWaited = request.isAlwaysCold === true;
     for (;;) {
       if (ticket.stopReason !== undefined) throw ticket.stopReason;
-      const idle = this.#findIdle(ticket.functionId, request.revision);
-      if (idle !== undefined) return { slot: this.#take(idle) };
-      this.#checkFunctionLimit(ticket.functionId);
+      const idle = this.#findIdle(ticket.functionId, request);
+      if (idle === undefined && !hasWaited) {
+        hasWaited = true;
+        const settling = this.#findSettling(ticket.functionId, request);
+        if (settling !== undefined) {
+          await this.#released(settling);
+          continue;
+        }
+      }
+      this.#checkConcurrency(ticket, request.concurrency);
+      if (idle !== undefined) return { slot: this.#take(idle, request.concurrency) };
       coldStart ??= waiting.use(this.#options.starts.enter(ticket));
       if (this.#slots.size < this.#options.instancesMax) {
-        const slot = this.#open(ticket.functionId, request);
+        const slot = this.#open(ticket, request);
         waiting.move(); // in flight until it is ready
         return { slot, coldStart };
       }
@@ -177,9 +240,38 @@ export class InstancePool<Instance extends PoolInstance> {
   }
 
   /** The one used last; those of another revision are ended. */
-  #findIdle(functionId: string, revision: string): Slot<Instance> | undefined {
-    this.#endOutdated(functionId, revision);
-    return this.#idleSlots((slot) => slot.functionId === functionId).at(-1);
+  #findIdle<T>(
+    functionId: string,
+    { version, revision, isAlwaysCold }: ServeRequest<Instance, T>,
+  ): Slot<Instance> | undefined {
+    const own = this.#idleSlots(
+      (slot) => slot.functionId === functionId && slot.version === version,
+    );
+    for (const slot of own) if (slot.revision !== revision) this.#end(slot);
+    if (isAlwaysCold === true) return undefined;
+    return own.findLast((slot) => slot.revision === revision);
+  }
+
+  #findSettling<T>(
+    functionId: string,
+    { version, revision }: ServeRequest<Instance, T>,
+  ): Slot<Instance> | undefined {
+    return [...this.#slots].find(
+      (slot) =>
+        slot.functionId === functionId &&
+        slot.version === version &&
+        slot.revision === revision &&
+        slot.state === 'busy' &&
+        slot.instance.isSettling,
+    );
+  }
+
+  /** Resolves when the instance is busy no longer, but does not wait long. */
+  async #released(slot: Slot<Instance>): Promise<void> {
+    const waited = Promise.withResolvers<void>();
+    const cancel = this.#options.timers.after(settleWaitMs, waited.resolve);
+    await Promise.race([slot.released.promise, waited.promise]);
+    cancel();
   }
 
   /** Ends the instance that is idle longest; resolves when any has ended. */
@@ -194,13 +286,29 @@ export class InstancePool<Instance extends PoolInstance> {
     await Promise.race(ending.map((slot) => slot.ended));
   }
 
-  #checkFunctionLimit(functionId: string): void {
-    const { instancesPerFunctionMax, starts } = this.#options;
-    const own = [...this.#slots].filter(
-      (slot) => slot.functionId === functionId && slot.state !== 'ending',
-    );
-    if (own.length < instancesPerFunctionMax) return;
-    throw starts.refusal(functionId, 'instances_per_function_max', instancesPerFunctionMax);
+  #checkConcurrency(
+    { tenant, functionId }: Ticket,
+    { reserved, unreservedMax }: Concurrency,
+  ): void {
+    const { instancesPerFunctionMax } = this.#options;
+    const ofFunction = this.#busyCount((slot) => slot.functionId === functionId);
+    if (reserved !== undefined) {
+      this.#checkLimit(functionId, 'reserved_concurrency', ofFunction, reserved);
+      return;
+    }
+    this.#checkLimit(functionId, 'instances_per_function_max', ofFunction, instancesPerFunctionMax);
+    const unreserved = this.#busyCount((slot) => slot.tenant === tenant && !slot.isReserved);
+    this.#checkLimit(functionId, 'unreserved_concurrency', unreserved, unreservedMax);
+  }
+
+  #checkLimit(functionId: string, limit: ThrottleLimit, count: number, max: number): void {
+    if (count >= max) throw this.#options.starts.refusal(functionId, limit, max);
+  }
+
+  #busyCount(matches: (slot: Slot<Instance>) => boolean): number {
+    let count = 0;
+    for (const slot of this.#slots) if (slot.state === 'busy' && matches(slot)) count += 1;
+    return count;
   }
 
   /** Idle longest first. */
@@ -210,22 +318,24 @@ export class InstancePool<Instance extends PoolInstance> {
       .sort((a, b) => a.idleOrder - b.idleOrder);
   }
 
-  #endOutdated(functionId: string, revision: string): void {
-    const isOutdated = (slot: Slot<Instance>): boolean =>
-      slot.functionId === functionId && slot.revision !== revision;
-    for (const slot of this.#idleSlots(isOutdated)) this.#end(slot);
-  }
-
-  #open<T>(functionId: string, request: ServeRequest<Instance, T>): Slot<Instance> {
+  #open<T>(
+    { tenant, functionId }: Ticket,
+    { version, revision, concurrency, create }: ServeRequest<Instance, T>,
+  ): Slot<Instance> {
     const ended = Promise.withResolvers<void>();
     const slot: Slot<Instance> = {
+      tenant,
       functionId,
-      revision: request.revision,
-      instance: request.create(),
+      version,
+      revision,
+      instance: create(),
       ended: ended.promise,
       resolveEnded: ended.resolve,
       state: 'busy',
       isGone: false,
+      isStopped: false,
+      isReserved: concurrency.reserved !== undefined,
+      released: Promise.withResolvers(),
       idleOrder: 0,
       cancelIdleTimeout: () => {},
     };
@@ -239,22 +349,25 @@ export class InstancePool<Instance extends PoolInstance> {
     if (slot.state === 'idle') this.#end(slot);
   }
 
-  #take(slot: Slot<Instance>): Slot<Instance> {
+  #take(slot: Slot<Instance>, { reserved }: Concurrency): Slot<Instance> {
     slot.cancelIdleTimeout();
     slot.state = 'busy';
+    slot.isReserved = reserved !== undefined;
+    slot.released = Promise.withResolvers();
     return slot;
   }
 
   #release(slot: Slot<Instance>, isReusable: boolean): void {
-    if (!isReusable || slot.isGone) {
+    if (!isReusable || slot.isGone || slot.isStopped) {
       this.#end(slot);
-      return;
+    } else {
+      slot.state = 'idle';
+      this.#idleCount += 1;
+      slot.idleOrder = this.#idleCount;
+      const { idleTimeoutMs, timers } = this.#options;
+      slot.cancelIdleTimeout = timers.after(idleTimeoutMs, () => this.#end(slot));
     }
-    slot.state = 'idle';
-    this.#idleCount += 1;
-    slot.idleOrder = this.#idleCount;
-    const { idleTimeoutMs, timers } = this.#options;
-    slot.cancelIdleTimeout = timers.after(idleTimeoutMs, () => this.#end(slot));
+    slot.released.resolve();
   }
 
   /** Its slot is free for others once it has ended. */

@@ -10,11 +10,20 @@
 
 import type { SandboxExit } from '../sandbox/index.ts';
 
-/** Why there is no response. `reported`: the runtime said so itself, in its own words. */
+/**
+ * Why there is no response. `launch`: there is nothing in the image that could be run. `reported`: the runtime said so itself, in its
+ * own words; `fatal` where it is of no more use.
+ */
 export type FunctionFailure =
   | { readonly kind: 'timeout' }
   | { readonly kind: 'exit'; readonly exit: SandboxExit }
-  | { readonly kind: 'reported'; readonly payload: Uint8Array; readonly errorType: string };
+  | { readonly kind: 'launch'; readonly errorType: string; readonly words: string }
+  | {
+      readonly kind: 'reported';
+      readonly payload: Uint8Array;
+      readonly errorType: string;
+      readonly fatal?: boolean;
+    };
 
 const signalWords: Readonly<Record<string, string>> = {
   SIGABRT: 'aborted',
@@ -42,14 +51,25 @@ function exitWords(exit: SandboxExit): string {
     : `Runtime exited with error: exit status ${exit.status ?? 'unknown'}`;
 }
 
-export function timeoutWords(timeoutSeconds: number): string {
+function timeoutWords(timeoutSeconds: number): string {
   return `Task timed out after ${timeoutSeconds.toFixed(2)} seconds`;
 }
 
-function errorPayload(requestId: string, errorType: string, words: string): Uint8Array {
-  return Buffer.from(
-    JSON.stringify({ errorType, errorMessage: `RequestId: ${requestId} Error: ${words}` }),
-  );
+/** For a caller who gets no error object. */
+export function failureWords(
+  failure: FunctionFailure,
+  { timeoutSeconds }: Pick<FailedRequest, 'timeoutSeconds'>,
+): string {
+  switch (failure.kind) {
+    case 'reported':
+      return failure.errorType;
+    case 'timeout':
+      return timeoutWords(timeoutSeconds);
+    case 'launch':
+      return failure.words;
+    case 'exit':
+      return exitWords(failure.exit);
+  }
 }
 
 export interface FailedRequest {
@@ -59,17 +79,43 @@ export interface FailedRequest {
 
 /** Lambda's error object. */
 export function failurePayload(failure: FunctionFailure, request: FailedRequest): Uint8Array {
+  if (failure.kind === 'reported') return failure.payload;
+  const { requestId } = request;
+  return Buffer.from(
+    JSON.stringify({
+      errorType: failureType(failure),
+      errorMessage: `RequestId: ${requestId} Error: ${failureWords(failure, request)}`,
+    }),
+  );
+}
+
+function failureType(failure: FunctionFailure): string {
   switch (failure.kind) {
     case 'reported':
-      return failure.payload;
+    case 'launch':
+      return failure.errorType;
     case 'timeout':
-      return errorPayload(
-        request.requestId,
-        'Sandbox.Timedout',
-        timeoutWords(request.timeoutSeconds),
-      );
+      return 'Sandbox.Timedout';
     case 'exit':
-      return errorPayload(request.requestId, 'Runtime.ExitError', exitWords(failure.exit));
+      return 'Runtime.ExitError';
+  }
+}
+
+/** What Lambda writes into the log of an invoke that failed so, before its END line; nothing where the runtime has written itself. */
+export function failureLines(
+  failure: FunctionFailure,
+  { requestId, timeoutSeconds, nowMs }: FailedRequest & { readonly nowMs: number },
+): readonly string[] {
+  switch (failure.kind) {
+    case 'reported':
+      return [];
+    case 'timeout':
+      return [`${new Date(nowMs).toISOString()} ${requestId} ${timeoutWords(timeoutSeconds)}`];
+    case 'launch':
+    case 'exit': {
+      const words = failureWords(failure, { timeoutSeconds });
+      return [`RequestId: ${requestId} Error: ${words}`, failureType(failure)];
+    }
   }
 }
 
@@ -77,12 +123,7 @@ export function failurePayload(failure: FunctionFailure, request: FailedRequest)
  * The error type in the function's log, where Lambda tells running out of memory from other exits.
  */
 export function failureLogType(failure: FunctionFailure): string | undefined {
-  switch (failure.kind) {
-    case 'reported':
-      return failure.errorType;
-    case 'timeout':
-      return undefined;
-    case 'exit':
-      return failure.exit.outOfMemory ? 'Runtime.OutOfMemory' : 'Runtime.ExitError';
-  }
+  if (failure.kind === 'timeout') return undefined;
+  if (failure.kind === 'exit' && failure.exit.outOfMemory) return 'Runtime.OutOfMemory';
+  return failureType(failure);
 }

@@ -8,9 +8,9 @@ import {
   type ReadCounters,
   type RootMounts,
 } from '../device/index.ts';
-import type { InvokeResult } from './function-service.ts';
+import type { InvokeResult } from './function-runs.ts';
 
-type Reads = InvokeResult['reads'];
+type Reads = NonNullable<InvokeResult['reads']>;
 
 const none: Reads = { chunks: 0, bytes: 0, byTier: eachTier(() => ({ chunks: 0, bytes: 0 })) };
 

@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 
 import { compareStrings, errorCode, present } from '../base/index.ts';
-import type { InvokeResult } from './function-service.ts';
+import type { InvokeResult } from './function-runs.ts';
 import {
   manifestIds,
   openServiceFixture,
@@ -225,7 +225,7 @@ class Story {
   }
 
   async #remove(name: string): Promise<void> {
-    const removing = this.#fixture.service.remove('default', name).then(
+    const removing = this.#fixture.service.remove({ tenant: 'default', name }).then(
       () => 'removed',
       (thrown: unknown) => errorCode(thrown),
     );

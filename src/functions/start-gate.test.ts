@@ -68,7 +68,7 @@ test("a refusal is Lambda's TooManyRequestsException and names the limit and the
   const first = refusalOf(gate, 'a');
   assert.equal(
     first.message,
-    'Cannot start another instance of function "a/f": its tenant\'s cold starts in flight are at ' +
+    'Cannot run another invoke of function "a/f": its tenant\'s cold starts in flight are at ' +
       'their limit of 1 ("functions.cold_starts_per_tenant_max"); try again in 1 s',
   );
   assert.deepEqual(first.details, {

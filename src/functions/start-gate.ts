@@ -62,8 +62,11 @@ export class StartGate {
   readonly #refused: Record<ThrottleLimit, number> = {
     instances_max: 0,
     instances_per_function_max: 0,
+    reserved_concurrency: 0,
+    unreserved_concurrency: 0,
     cold_starts_max: 0,
     cold_starts_per_tenant_max: 0,
+    events_per_tenant_max: 0,
   };
   #started = 0;
   #lastStartMs = 0;

@@ -125,6 +125,7 @@ export async function openServiceFixture(options: ServiceFixtureOptions): Promis
       tenant: 'default',
       name,
       payload: Buffer.from(JSON.stringify(payload)),
+      countsReads: true,
       ...more,
     });
   return {

@@ -13,6 +13,7 @@ import {
 } from '../../device/index.ts';
 import type {
   Invocation,
+  InvocationError,
   InvocationOutcome,
   RuntimeApi,
   Sandbox,
@@ -31,26 +32,89 @@ export interface ProcessControl {
 
 /** A program that speaks the Runtime API. Without `init` it is ready after 50 ms. */
 export interface Program {
-  init?(control: ProcessControl): Promise<{ readonly initError?: InvocationOutcome }>;
+  init?(control: ProcessControl): Promise<{ readonly initError?: InvocationError }>;
   handle(invocation: Invocation, control: ProcessControl): Promise<InvocationOutcome>;
+  /** What it and its extensions still do after an answer. Without it they ask for the next event at once. */
+  settle?(control: ProcessControl): Promise<void>;
 }
 
 export function never<T>(): Promise<T> {
   return new Promise(() => {});
 }
 
-export function respond(value: unknown): InvocationOutcome {
+export function respond(value: unknown): Extract<InvocationOutcome, { kind: 'response' }> {
   return { kind: 'response', payload: Buffer.from(JSON.stringify(value)) };
+}
+
+function abortOf(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    signal?.addEventListener('abort', () => reject(signal.reason as Error));
+  });
+}
+
+/** The Runtime API of a program: one invocation at a time, settled in between. */
+class SimulatedRuntime implements RuntimeApi {
+  readonly ready: RuntimeApi['ready'];
+  readonly #sandbox: SimulatedSandbox;
+  readonly #program: Program;
+  readonly #worker: SimulatedWorker;
+  readonly #control: ProcessControl;
+  #isBusy = false;
+  #settling: Promise<void> = Promise.resolve();
+
+  constructor(
+    sandbox: SimulatedSandbox,
+    program: Program,
+    worker: SimulatedWorker,
+    control: ProcessControl,
+  ) {
+    this.#sandbox = sandbox;
+    this.#program = program;
+    this.#worker = worker;
+    this.#control = control;
+    this.ready = program.init?.(control) ?? worker.time.sleep(50).then(() => ({}));
+  }
+
+  get isAtWork(): boolean {
+    return this.#isBusy;
+  }
+
+  async invoke(invocation: Invocation, signal: AbortSignal): Promise<InvocationOutcome> {
+    const { id, isDisposed, isFrozen } = this.#sandbox;
+    if (this.#isBusy) this.#worker.breach(`${id} was given two invocations at a time`);
+    if (isDisposed) this.#worker.breach(`${id} was given an invocation after its end`);
+    if (isFrozen) this.#worker.breach(`${id} was given an invocation while it was frozen`);
+    this.#isBusy = true;
+    try {
+      const answered = this.#program.handle(invocation, this.#control);
+      const outcome = await Promise.race([answered, abortOf(signal)]);
+      this.#settling = this.#settle();
+      return outcome;
+    } finally {
+      if (signal.aborted) this.#worker.abandonedCount += 1;
+    }
+  }
+
+  async settled(signal?: AbortSignal): Promise<void> {
+    await Promise.race([this.#settling, abortOf(signal)]);
+  }
+
+  async #settle(): Promise<void> {
+    await this.#program.settle?.(this.#control);
+    this.#isBusy = false;
+  }
 }
 
 export class SimulatedSandbox implements Sandbox {
   readonly id: string;
   readonly spec: SandboxSpec;
   readonly exited: Promise<SandboxExit>;
-  readonly runtimeApi: RuntimeApi;
+  readonly runtimeApi: SimulatedRuntime;
   readonly exit: (exit: SandboxExit) => void;
   isDisposed = false;
-  readonly #onDispose: (sandbox: SimulatedSandbox) => Promise<void>;
+  isFrozen = false;
+  hasExited = false;
+  readonly #worker: SimulatedWorker;
 
   constructor(
     spec: SandboxSpec,
@@ -62,41 +126,61 @@ export class SimulatedSandbox implements Sandbox {
     this.spec = spec;
     const exited = Promise.withResolvers<SandboxExit>();
     this.exited = exited.promise;
-    this.exit = exited.resolve;
-    this.#onDispose = (sandbox) => worker.disposeSandbox(sandbox);
+    this.exit = (exit) => {
+      this.hasExited = true;
+      exited.resolve(exit);
+    };
+    this.#worker = worker;
     const control: ProcessControl = {
       spec,
       print: (text) => log(Buffer.from(text)),
-      exit: exited.resolve,
+      exit: this.exit,
     };
-    let isBusy = false;
-    this.runtimeApi = {
-      ready: program.init?.(control) ?? worker.time.sleep(50).then(() => ({})),
-      invoke: async (invocation, signal) => {
-        if (isBusy) worker.breach(`${spec.id} was given two invocations at a time`);
-        if (this.isDisposed) worker.breach(`${spec.id} was given an invocation after its end`);
-        isBusy = true;
-        const aborted = new Promise<never>((_, reject) => {
-          signal.addEventListener('abort', () => reject(signal.reason as Error));
-        });
-        try {
-          return await Promise.race([program.handle(invocation, control), aborted]);
-        } finally {
-          isBusy = false;
-          if (signal.aborted) worker.abandonedCount += 1;
-        }
-      },
-    };
+    this.runtimeApi = new SimulatedRuntime(this, program, worker, control);
   }
+
+  signal(): void {}
 
   async kill(): Promise<void> {
     this.exit({ signal: 'SIGKILL', outOfMemory: false });
   }
 
+  /** Takes a moment; who thaws it meanwhile overtakes it. */
+  async freeze(): Promise<void> {
+    if (this.runtimeApi.isAtWork) this.#worker.breach(`${this.id} was frozen at work`);
+    this.isFrozen = true;
+    this.#worker.freezesCount += 1;
+    await this.#worker.time.sleep(1);
+    this.#worker.failIf('freeze');
+  }
+
+  async thaw(): Promise<void> {
+    await this.#worker.time.sleep(1);
+    this.#worker.failIf('thaw');
+    this.isFrozen = false;
+  }
+
+  async shutDown(reason: string): Promise<void> {
+    this.#worker.shutDowns.push(reason);
+    if (this.isFrozen && !this.hasExited) this.#worker.breach(`${this.id} was told frozen`);
+  }
+
+  async memoryPeakBytes(): Promise<number | undefined> {
+    return 33.3 * 1024 * 1024;
+  }
+
+  async connect(): Promise<never> {
+    throw new Error('A simulated sandbox has no network');
+  }
+
+  async spawn(): Promise<never> {
+    throw new Error('A simulated sandbox starts no further process');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.isDisposed = true;
     await this.kill();
-    await this.#onDispose(this);
+    await this.#worker.disposeSandbox(this);
   }
 }
 
@@ -104,7 +188,15 @@ export class SimulatedSandbox implements Sandbox {
 export const stallMs = 60_000;
 
 /** What goes wrong, by what is being done; thrown instead of doing it. `stall`: a root opens late. */
-export type Fault = 'stall' | 'acquire' | 'release' | 'create' | 'dispose' | 'counters';
+export type Fault =
+  | 'stall'
+  | 'acquire'
+  | 'release'
+  | 'create'
+  | 'dispose'
+  | 'counters'
+  | 'freeze'
+  | 'thaw';
 
 export class SimulatedWorker {
   readonly time: VirtualTime;
@@ -117,6 +209,11 @@ export class SimulatedWorker {
   runningMax = 0;
   /** Invocations that were given up before their program answered. */
   abandonedCount = 0;
+  freezesCount = 0;
+  /** Why sandboxes were shut down. */
+  readonly shutDowns: string[] = [];
+  /** Images whose starts were told to have ended. */
+  readonly startsEnded: string[] = [];
   /** How long the agent takes to tell its counters. */
   countersMs = 0;
   /** Holders by manifest id. */
@@ -129,15 +226,19 @@ export class SimulatedWorker {
     this.mounts = {
       acquire: (image) => this.#acquire(image),
       counters: (image) => this.#counters(image),
-      startEnded: async () => ({ chunks: 0, saved: false }),
+      startEnded: async ({ manifestId }) => {
+        this.startsEnded.push(manifestId);
+        return { chunks: 0, saved: false };
+      },
       dropCaches: async () => [],
       close: async () => {},
     };
     this.sandboxes = {
       runtime: 'runc',
+      canFreeze: true,
       create: async (spec, log) => {
         await this.time.sleep(30);
-        this.#failIf('create');
+        this.failIf('create');
         if (this.#holders(spec.rootPath) === 0) this.breach(`${spec.id} has no root mounted`);
         const sandbox = new SimulatedSandbox(spec, program(spec), this, log);
         this.sandboxesMade += 1;
@@ -164,7 +265,7 @@ export class SimulatedWorker {
     }
     await this.time.sleep(20);
     this.running.delete(sandbox);
-    this.#failIf('dispose');
+    this.failIf('dispose');
   }
 
   #holders(rootPath: string): number {
@@ -173,7 +274,7 @@ export class SimulatedWorker {
 
   async #acquire(image: ImageRef): Promise<MountedRoot> {
     await this.time.sleep(this.faults.has('stall') ? stallMs : 10);
-    this.#failIf('acquire');
+    this.failIf('acquire');
     const { manifestId } = image;
     const before = this.held.get(manifestId) ?? 0;
     this.held.set(manifestId, before + 1);
@@ -187,14 +288,14 @@ export class SimulatedWorker {
         if (!isHeld) this.breach(`${manifestId} was given back twice`);
         isHeld = false;
         this.held.set(manifestId, (this.held.get(manifestId) ?? 0) - 1);
-        this.#failIf('release');
+        this.failIf('release');
       },
     };
   }
 
   async #counters({ manifestId }: ImageRef): Promise<ReadCounters> {
     if (this.countersMs > 0) await this.time.sleep(this.countersMs);
-    this.#failIf('counters');
+    this.failIf('counters');
     const chunks = this.#chunksRead.get(manifestId);
     if (chunks === undefined) {
       const code = 'ERR_DEVICE_IMAGE_NOT_OPEN';
@@ -211,7 +312,8 @@ export class SimulatedWorker {
     };
   }
 
-  #failIf(fault: Fault): void {
+  /** Throws where this fault is on. */
+  failIf(fault: Fault): void {
     if (this.faults.has(fault)) throw new Error(`Simulated fault: ${fault}`);
   }
 

@@ -1,0 +1,92 @@
+/** The forms in which an answer leaves an instance: whole, as it is being written, or as a web server's. */
+
+import { once } from 'node:events';
+import { Readable } from 'node:stream';
+
+import { InvocationBrokenError, type Invocation, type RuntimeApi } from '../sandbox/index.ts';
+import { FunctionWebError } from './errors.ts';
+import type { Outcome } from './function-instance.ts';
+import type { StreamedResult, WebRequest, WebResponse } from './function-runs.ts';
+import type { InvocationWork } from './invocation.ts';
+
+/** What is known when an answer begins. */
+export type StreamHead = Pick<StreamedResult, 'body' | 'contentType'>;
+
+/** The whole payload. */
+export const bufferedAnswer: InvocationWork<Uint8Array> = async (runtime, invocation, signal) => {
+  const answer = await runtime.invoke(invocation, signal);
+  if (answer.kind === 'error') return { failure: { ...answer, kind: 'reported' } };
+  if (answer.kind === 'response') return { value: answer.payload };
+  return { value: Buffer.concat(await answer.body.toArray()) };
+};
+
+/** Tells the head once the answer begins; is done when its body is, or has been given up. */
+export function streamedAnswer(tell: (head: StreamHead) => void): InvocationWork<undefined> {
+  return async (runtime, invocation, signal) => {
+    const answer = await runtime.invoke({ ...invocation, streams: true }, signal);
+    if (answer.kind === 'error') return { failure: { ...answer, kind: 'reported' } };
+    const { contentType } = answer;
+    const source = answer.kind === 'stream' ? answer.body : wholeBody(answer.payload);
+    const { body, over } = endingInOrder(source);
+    tell({ body, ...(contentType === undefined ? {} : { contentType }) });
+    return await over;
+  };
+}
+
+/** A runtime that is a web server. */
+export interface WebRuntime extends RuntimeApi {
+  /** Resolves with the head of the answer. Rejects with `signal`'s reason, which counts until the body has ended. */
+  fetch(request: WebRequest, invocation: Invocation, signal: AbortSignal): Promise<WebResponse>;
+}
+
+/** Passes one request on and tells the head of its answer; is done when the body is, however it ends. */
+export function webAnswer(
+  request: WebRequest,
+  tell: (response: WebResponse) => void,
+): InvocationWork<undefined> {
+  return async (runtime, invocation, signal) => {
+    if (!isWeb(runtime)) throw new FunctionWebError(request.name, 'its image has none');
+    const response = await runtime.fetch(request, invocation, signal);
+    tell(response);
+    if (!response.body.closed) await once(response.body, 'close');
+    return { value: undefined };
+  };
+}
+
+function isWeb(runtime: RuntimeApi): runtime is WebRuntime {
+  return 'fetch' in runtime;
+}
+
+/** The body of an answer that came at once, or of none. */
+export function wholeBody(payload: Uint8Array): Readable {
+  return Readable.from(payload.byteLength === 0 ? [] : [payload], { objectMode: false });
+}
+
+/**
+ * `source` as a body that ends in order also where `source` does not; `over` has what was wrong. A body that is destroyed
+ * destroys `source`, which is no failure of the function.
+ */
+function endingInOrder(source: Readable): {
+  readonly body: Readable;
+  readonly over: Promise<Outcome<undefined>>;
+} {
+  const over = Promise.withResolvers<Outcome<undefined>>();
+  async function* parts(): AsyncGenerator<Buffer> {
+    try {
+      yield* source as AsyncIterable<Buffer>;
+      over.resolve({ value: undefined });
+    } catch (thrown) {
+      if (thrown instanceof InvocationBrokenError) {
+        over.resolve({ failure: { ...thrown.failure, kind: 'reported' } });
+      } else {
+        over.reject(thrown);
+      }
+    }
+  }
+  const body = Readable.from(parts(), { objectMode: false });
+  body.once('close', () => {
+    source.destroy();
+    over.resolve({ value: undefined });
+  });
+  return { body, over: over.promise };
+}
