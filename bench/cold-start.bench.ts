@@ -5,7 +5,8 @@
  *
  * Samples are appended to a file, and a cell that has enough is not measured again. Options: `--samples N` a cell (20); `--quick`: 3 samples
  * of a few functions over one link; `--apps LIST` and `--systems LIST` take ids (`--list` prints them), `--links 1,10` by Gbit/s;
- * `--results DIR` (bench/results/cold-start); `--report` measures nothing and writes the reports of what is there. Needs root, FUSE,
+ * `--results DIR` (bench/results/cold-start); `--report` measures nothing and writes the reports of what is there; `--prepare` only builds
+ * and converts what is kept between runs, half an hour the first time. Needs root, FUSE,
  * overlayfs, runc, memcached, Ceph, containerd, ctr-remote, Go, gcc, a JDK, zip and what the corpus needs.
  */
 
@@ -15,10 +16,17 @@ import { parseArgs } from 'node:util';
 
 import { errorMessage } from '../src/base/index.ts';
 import { apps } from './cold-start/apps.ts';
+import { appArchive } from './cold-start/make-images.ts';
 import { openSetting } from './cold-start/open-setting.ts';
 import { reportTables, writeReports } from './cold-start/report.ts';
 import { SampleFile, type CellId } from './cold-start/samples.ts';
-import { AppUnderTest, systemIds, type BenchSetting, type SystemId } from './cold-start/systems.ts';
+import {
+  AppUnderTest,
+  isPossible,
+  systemIds,
+  type BenchSetting,
+  type SystemId,
+} from './cold-start/systems.ts';
 import type { Report, Table } from './harness.ts';
 import { shapes } from './support/shaped-link.ts';
 
@@ -54,7 +62,13 @@ function missing(
   of: Omit<CellId, 'system'>,
   round: number,
 ): readonly SystemId[] {
-  const systems = wanted.filter((system) => file.of({ ...of, system }).length < samples);
+  const app = apps.find(({ id }) => id === of.app);
+  const systems = wanted.filter(
+    (system) =>
+      app !== undefined &&
+      isPossible(app, system.startsWith('zip') ? 'zip' : 'image') &&
+      file.of({ ...of, system }).length < samples,
+  );
   const turn = systems.length === 0 ? 0 : round % systems.length;
   return [...systems.slice(turn), ...systems.slice(0, turn)];
 }
@@ -106,6 +120,19 @@ async function measureAll(file: SampleFile, selection: Selection): Promise<void>
   }
 }
 
+/** Builds and converts all that is kept between runs. */
+async function prepareAll({ appIds }: Selection): Promise<void> {
+  await using made = new AsyncDisposableStack();
+  const directory = await mkdtemp('/var/tmp/thaw-cold-');
+  made.defer(() => rm(directory, { recursive: true, force: true }));
+  const setting = made.use(await openSetting(directory));
+  for (const app of apps.filter(({ id }) => appIds.includes(id))) {
+    progress(`preparing ${app.id}`);
+    await AppUnderTest.prepare(setting, app, ['stargz', 'stargz-optimised']);
+    if (isPossible(app, 'zip')) await appArchive(app);
+  }
+}
+
 export const report: Report = {
   title: 'Cold starts to the first response',
   run: async (args) => {
@@ -119,6 +146,7 @@ export const report: Report = {
         links: { type: 'string' },
         results: { type: 'string', default: resultsDefault },
         report: { type: 'boolean', default: false },
+        prepare: { type: 'boolean', default: false },
         list: { type: 'boolean', default: false },
       },
     });
@@ -132,6 +160,10 @@ export const report: Report = {
       systemIds: chosen(values.systems, systemIds),
       samples: Number(values.samples ?? (values.quick ? 3 : 20)),
     };
+    if (values.prepare) {
+      await prepareAll(selection);
+      return [];
+    }
     const file = await SampleFile.open(join(values.results, 'samples.jsonl'));
     if (!values.report) await measureAll(file, selection);
     await writeReports(values.results, file.all);

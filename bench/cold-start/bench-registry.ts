@@ -1,12 +1,10 @@
 /** Debian's docker-registry with the functions' images, plain and as eStargz; kept between runs beside the corpus. */
 
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { join } from 'node:path';
 
 import { runCommand } from '../../src/base/index.ts';
-import { Daemon } from './daemon.ts';
+import { Daemon, freePort } from './daemon.ts';
 import { keptDirectory } from './make-images.ts';
 
 const timeoutMs = 300_000;
@@ -66,13 +64,4 @@ export class BenchRegistry implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#daemon.end();
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

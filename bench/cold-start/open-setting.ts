@@ -7,7 +7,8 @@ import { ShapedLink, shapes } from '../support/shaped-link.ts';
 import { BenchRegistry } from './bench-registry.ts';
 import { Containerd } from './containerd.ts';
 import type { BenchSetting } from './systems.ts';
-import { ThawServers, ThawUnderTest } from './thaw.ts';
+import { ThawServers } from './thaw-servers.ts';
+import { ThawUnderTest } from './thaw.ts';
 
 /** In a directory with a short path. Ends all of it when disposed of. */
 export async function openSetting(directory: string): Promise<BenchSetting & AsyncDisposable> {

@@ -12,7 +12,7 @@ import { estargzImage, recordStart, type Form } from './estargz.ts';
 import { FirstInvocation } from './first-invocation.ts';
 import { appImage, type AppImage } from './make-images.ts';
 import { startByRunc } from './runc.ts';
-import { cacheStates, type CacheState, type ThawUnderTest } from './thaw.ts';
+import type { CacheState, Packaging, ThawUnderTest } from './thaw.ts';
 
 /** By id; titles as tables have them. */
 export const systems = {
@@ -25,6 +25,9 @@ export const systems = {
   'thaw-zone': 'Thaw, zone warm',
   'thaw-worker': 'Thaw, worker warm',
   'thaw-page': 'Thaw, page cache warm',
+  'zip-origin': 'Thaw zip, origin only',
+  'zip-zone': 'Thaw zip, zone warm',
+  'zip-page': 'Thaw zip, runtime page-warm',
 } as const;
 
 export type SystemId = keyof typeof systems;
@@ -43,6 +46,13 @@ export interface Measured {
     readonly bytes: number;
     readonly byTier: Readonly<Record<string, { readonly chunks: number }>>;
   };
+}
+
+const prefixes: Readonly<Record<Packaging, string>> = { image: 'thaw', zip: 'zip' };
+
+/** A zip archive holds what a runtime that Thaw makes can run. */
+export function isPossible(app: App, packaging: Packaging): boolean {
+  return packaging === 'image' || app.program === 'node';
 }
 
 /** What a zone, an origin or a daemon does after a start is over by then. */
@@ -85,8 +95,11 @@ export class AppUnderTest {
     if (wanted.includes('stargz')) await prepared.#pushEstargz('lazy');
     if (wanted.includes('stargz-optimised')) await prepared.#pushEstargz('optimised');
     if (wanted.includes('overlayfs') || wanted.includes('containerd-warm')) await prepared.#warm();
-    if (wanted.some((system) => system.startsWith('thaw'))) {
-      await setting.thaw.deploy(prepared.#image);
+    for (const [packaging, prefix] of Object.entries(prefixes) as [Packaging, string][]) {
+      const isWanted = wanted.some((system) => system.startsWith(prefix));
+      if (isWanted && isPossible(app, packaging)) {
+        await setting.thaw.deploy(prepared.#image, packaging);
+      }
     }
     return prepared;
   }
@@ -98,8 +111,9 @@ export class AppUnderTest {
     if (system === 'containerd') return await this.#pulling('plain', 'overlayfs');
     if (system === 'stargz') return await this.#pulling('lazy', 'stargz');
     if (system === 'stargz-optimised') return await this.#pulling('optimised', 'stargz');
-    const state = cacheStates.find((known) => system === `thaw-${known}`) as CacheState;
-    return await this.#setting.thaw.start(this.app.id, state);
+    const [prefix, state] = system.split('-') as ['thaw' | 'zip', CacheState];
+    const packaging = prefix === 'zip' ? 'zip' : 'image';
+    return await this.#setting.thaw.start(this.app.id, packaging, state);
   }
 
   /** Past the link, as whoever publishes would do. */

@@ -1,224 +1,236 @@
 /**
- * Thaw as a user has it: `thaw serve` with an origin and a zone behind the link, driven through its Lambda API and, for what an
- * administrator does, its socket. Two zones of five servers each, so that starts from a full zone and from an empty one take
- * turns: the first is primed with every image, the second emptied before each start.
+ * Thaw as a user has it: `thaw serve`, driven through its Lambda API as the seed's benchmark drives Lambda. A new environment variable
+ * makes the next invoke a cold start; what only an administrator does, dropping caches, goes by the server's socket.
  */
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
+import {
+  CreateFunctionCommand,
+  InvokeCommand,
+  LambdaClient,
+  UpdateFunctionConfigurationCommand,
+  waitUntilFunctionActiveV2,
+  waitUntilFunctionUpdatedV2,
+  type CreateFunctionCommandInput,
+} from '@aws-sdk/client-lambda';
 
-import { workerAt, type InvokeReport, type Worker } from '../../src/api/index.ts';
-import { MemcachedServer } from '../../src/cache/index.ts';
-import { startMemcached, type Memcached } from '../../src/cache/testing/memcached.ts';
-import { startRadosgw, type Radosgw } from '../../src/store/testing/radosgw.ts';
-import { Daemon } from './daemon.ts';
-import type { AppImage } from './make-images.ts';
-import type { LinkTarget } from '../support/shaped-link.ts';
+import { workerAt, type Worker } from '../../src/api/index.ts';
+import { Daemon, freePort } from './daemon.ts';
+import { appArchive, type AppImage } from './make-images.ts';
+import type { Measured } from './systems.ts';
+import { bucket, type ThawServers, type ZoneName } from './thaw-servers.ts';
 
 const tenant = 'default';
-const bucket = 'thaw-bench';
-const serversAZone = 5;
-const zoneMemoryMebibytes = 768;
-/** Of each server: the priming is not measured. */
+/** Of each server: filling is not measured. */
 const fillBytesPerSecond = 2 ** 30;
 /** Two CPUs, all that there is, as other systems' containers have. */
-const memoryMb = 3538;
+const MemorySize = 3538;
 const binary = join(import.meta.dirname, '../../bin/thaw');
-/** What a start leaves behind (fills of the zone, instances that end) is done by then. */
-const settleMs = 400;
+/** What a start leaves behind (fills of the zone, instances that end, a profile) is done by then. */
+const settleMs = 500;
+/** Starts that make the profile, which later ones are prefetched by; not measured. */
+const profiledStarts = 3;
+const logWaitMs = 500;
+/** For the SDK's waiters. */
+const maxWaitTime = 120;
 
-/** Where a start finds the image: nowhere but in the origin; in the zone; in the worker's memory; in the mounted disk's page cache. */
+/**
+ * Where a start finds the image: nowhere but in the origin; in the zone; in the worker's memory; in the page cache of its disk, which is
+ * mounted.
+ */
 export const cacheStates = ['origin', 'zone', 'worker', 'page'] as const;
 export type CacheState = (typeof cacheStates)[number];
+export type Packaging = 'image' | 'zip';
 
-/** What the link must lead to. */
-export class ThawServers implements AsyncDisposable {
-  readonly radosgw: Radosgw;
-  readonly zones: readonly (readonly Memcached[])[];
-  readonly #stack: AsyncDisposableStack;
+type PortOf = (target: string) => number;
 
-  private constructor(
-    radosgw: Radosgw,
-    zones: readonly (readonly Memcached[])[],
-    stack: AsyncDisposableStack,
-  ) {
-    this.radosgw = radosgw;
-    this.zones = zones;
-    this.#stack = stack;
-  }
-
-  static async start(): Promise<ThawServers> {
-    await using made = new AsyncDisposableStack();
-    const radosgw = await startRadosgw();
-    made.defer(() => radosgw.stop());
-    const zones: Memcached[][] = [];
-    for (let zone = 0; zone < 2; zone += 1) {
-      const servers: Memcached[] = [];
-      for (let at = 0; at < serversAZone; at += 1) {
-        servers.push(made.use(await startMemcached({ memoryMebibytes: zoneMemoryMebibytes })));
-      }
-      zones.push(servers);
-    }
-    const { endpoint, credentials } = radosgw;
-    const client = new S3Client({
-      endpoint,
-      credentials,
-      region: 'us-east-1',
-      forcePathStyle: true,
-    });
-    await client.send(new CreateBucketCommand({ Bucket: bucket }));
-    client.destroy();
-    return new ThawServers(radosgw, zones, made.move());
-  }
-
-  get targets(): readonly LinkTarget[] {
-    const origin = { name: 'origin', port: Number(new URL(this.radosgw.endpoint).port) };
-    const servers = this.zones.flatMap((zone, number) =>
-      zone.map(({ address: { port } }, at) => ({ name: serverName(number, at), port })),
-    );
-    return [origin, ...servers];
-  }
-
-  async emptySecondZone(): Promise<void> {
-    const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
-    for (const { address } of this.zones[1] ?? []) {
-      const server = new MemcachedServer({ address });
-      await server.flush(request);
-      await server.close();
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stack.disposeAsync();
-  }
-}
-
-function serverName(zone: number, at: number): string {
-  return `zone-${zone}-${at}`;
-}
-
-export interface ThawStart {
-  /** The client's round trip. */
-  readonly elapsedMs: number;
-  /** By Thaw's own clock. */
-  readonly phasesMs: Readonly<Record<string, number>>;
-  readonly reads: InvokeReport['reads'];
+interface Parts {
+  readonly servers: ThawServers;
+  readonly portOf: PortOf;
+  readonly daemon: Daemon;
+  readonly worker: Worker;
+  readonly client: LambdaClient;
+  readonly logPath: string;
 }
 
 export class ThawUnderTest implements AsyncDisposable {
-  readonly #servers: ThawServers;
-  readonly #portOf: (target: string) => number;
-  readonly #daemon: Daemon;
-  readonly #worker: Worker;
-  readonly #published = new Set<string>();
-  #starts = 0;
+  readonly #parts: Parts;
+  readonly #deployed = new Set<string>();
+  #updates = 0;
+  #logOffset = 0;
 
-  private constructor(parts: {
-    servers: ThawServers;
-    portOf: (target: string) => number;
-    daemon: Daemon;
-    worker: Worker;
-  }) {
-    this.#servers = parts.servers;
-    this.#portOf = parts.portOf;
-    this.#daemon = parts.daemon;
-    this.#worker = parts.worker;
+  private constructor(parts: Parts) {
+    this.#parts = parts;
   }
 
   /** `directory`: for its state; a short path. */
   static async start(
     directory: string,
     servers: ThawServers,
-    portOf: (target: string) => number,
+    portOf: PortOf,
   ): Promise<ThawUnderTest> {
     await mkdir(directory, { recursive: true });
     const configPath = join(directory, 'thaw.toml');
+    const logPath = join(directory, 'thaw.log');
     const socket = join(directory, 'run/serve.sock');
-    await writeFile(configPath, configuration(directory, portOf));
+    const listen = `127.0.0.1:${await freePort()}`;
+    await writeFile(configPath, configuration(directory, servers, portOf));
     const { accessKeyId, secretAccessKey } = servers.radosgw.credentials;
+    const store = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey };
     const daemon = await Daemon.start({
       program: binary,
-      args: ['--config', configPath, 'serve'],
-      logPath: join(directory, 'thaw.log'),
-      env: {
-        ...process.env,
-        AWS_ACCESS_KEY_ID: accessKeyId,
-        AWS_SECRET_ACCESS_KEY: secretAccessKey,
-      },
-      isReady: async () => {
-        await using worker = workerAt(socket);
-        await worker.listImages({ tenant });
-      },
+      args: ['--config', configPath, 'serve', '--insecure-no-auth', '--listen', listen],
+      logPath,
+      env: { ...process.env, ...store },
+      isReady: () =>
+        fetch(`http://${listen}/2015-03-31/functions/`).then((answer) => answer.text()),
     });
-    return new ThawUnderTest({ servers, portOf, daemon, worker: workerAt(socket) });
+    const client = new LambdaClient({
+      endpoint: `http://${listen}`,
+      region: 'us-east-1',
+      credentials: { accessKeyId: 'anybody', secretAccessKey: 'anything' },
+      maxAttempts: 1,
+    });
+    return new ThawUnderTest({
+      servers,
+      portOf,
+      daemon,
+      worker: workerAt(socket),
+      client,
+      logPath,
+    });
   }
 
-  /** Publishes the image, fills the zone with it, and makes a function of it. */
-  async deploy({ app, source, digest }: AppImage): Promise<void> {
-    if (this.#published.has(app.id)) return;
-    await this.#worker.convertImage({ source, tenant, name: app.id, prime: true });
-    await this.#create(app.id);
-    this.#published.add(app.id);
-    void digest;
+  /** Publishes the image, or hands the archive in; fills the zone; makes a function of it, and its profile. */
+  async deploy(image: AppImage, packaging: Packaging): Promise<void> {
+    const FunctionName = nameOf(image.app.id, packaging);
+    if (this.#deployed.has(FunctionName)) return;
+    const { client, worker } = this.#parts;
+    const common = { FunctionName, Role: 'arn:aws:iam::000000000000:role/bench', MemorySize };
+    let input: CreateFunctionCommandInput;
+    if (packaging === 'image') {
+      const { source, app } = image;
+      await worker.convertImage({ source, tenant, name: app.id, prime: true });
+      input = { ...common, PackageType: 'Image', Code: { ImageUri: app.id } };
+    } else {
+      const ZipFile = await readFile(await appArchive(image.app));
+      input = { ...common, Runtime: 'nodejs24.x', Handler: 'index.handler', Code: { ZipFile } };
+    }
+    await client.send(new CreateFunctionCommand({ ...input, Timeout: 60 }));
+    await waitUntilFunctionActiveV2({ client, maxWaitTime }, { FunctionName });
+    for (let start = 0; start < profiledStarts; start += 1) {
+      await this.start(image.app.id, packaging, 'zone');
+    }
+    this.#deployed.add(FunctionName);
   }
 
-  /** One start, with nothing nearer than the state says. */
-  async start(id: string, state: CacheState): Promise<ThawStart> {
-    await this.#force(id);
+  /** One start, with nothing nearer than the state says; a zip archive itself comes from the origin each time. */
+  async start(id: string, packaging: Packaging, state: CacheState): Promise<Measured> {
+    const { client, servers, worker } = this.#parts;
+    const FunctionName = nameOf(id, packaging);
+    await this.#forceCold(FunctionName);
     if (state === 'origin') {
-      await this.#servers.emptySecondZone();
-      await this.#useZone(1);
+      await servers.empty('emptied');
+      await this.#useZone('emptied');
     }
     if (state !== 'page') {
-      await this.#worker.dropCaches({ caches: state === 'worker' ? [] : ['memory', 'disk'] });
+      await worker.dropCaches({ caches: state === 'worker' ? [] : ['memory', 'disk'] });
     }
     await delay(settleMs);
+    const before = await this.#hits();
+    await this.#readLog();
     const startedAtMs = performance.now();
-    const report = await this.#worker.invokeFunction({ tenant, name: id, payload: '{}' });
+    const { FunctionError, Payload } = await client.send(new InvokeCommand({ FunctionName }));
     const elapsedMs = performance.now() - startedAtMs;
-    if (!report.coldStart || report.functionError !== undefined) {
-      throw new Error(`"${id}" did not start cold: ${report.payload}`);
+    if (FunctionError !== undefined) {
+      throw new Error(`"${FunctionName}" failed: ${Buffer.from(Payload ?? []).toString()}`);
     }
-    if (state === 'origin') await this.#useZone(0);
-    return { elapsedMs, phasesMs: report.timelineMs, reads: report.reads };
+    const phasesMs = await this.#phases(FunctionName);
+    const reads = difference(await this.#hits(), before);
+    if (state === 'origin') await this.#useZone('primed');
+    return { elapsedMs, phasesMs, reads };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#worker[Symbol.asyncDispose]();
-    await this.#daemon.end();
+    const { client, worker, daemon } = this.#parts;
+    client.destroy();
+    await worker[Symbol.asyncDispose]();
+    await daemon.end();
   }
 
-  async #create(name: string): Promise<void> {
-    const environment = { BENCH_START: String(this.#starts) };
-    const limits = { memoryMb, timeoutSeconds: 60, environment };
-    await this.#worker.createFunction({ ...limits, tenant, name, image: name });
+  /** As the seed does it. */
+  async #forceCold(FunctionName: string): Promise<void> {
+    const { client } = this.#parts;
+    this.#updates += 1;
+    const Environment = { Variables: { BENCH_START: String(this.#updates) } };
+    const { LastUpdateStatus } = await client.send(
+      new UpdateFunctionConfigurationCommand({ FunctionName, Environment }),
+    );
+    if (LastUpdateStatus === 'Successful') return;
+    await waitUntilFunctionUpdatedV2({ client, maxWaitTime }, { FunctionName });
   }
 
-  /** Makes the next invoke a cold start. */
-  async #force(id: string): Promise<void> {
-    this.#starts += 1;
-    await this.#worker.removeFunction({ tenant, name: id });
-    await this.#create(id);
+  async #useZone(zone: ZoneName): Promise<void> {
+    const { servers, portOf, worker } = this.#parts;
+    await worker.reloadZone({ servers: servers.zoneServers(zone, portOf), fillBytesPerSecond });
   }
 
-  async #useZone(number: number): Promise<void> {
-    const servers = zoneServers(number, this.#portOf);
-    await this.#worker.reloadZone({ servers, fillBytesPerSecond });
+  /** Chunks and bytes that each tier has given so far. */
+  async #hits(): Promise<Reads> {
+    const status = await this.#parts.worker.cacheStatus();
+    const tiers = status?.loader.tiers ?? [];
+    return Object.fromEntries(
+      tiers.map(({ tier, outcomes, bytes }) => [tier, { chunks: outcomes.hit, bytes }]),
+    );
+  }
+
+  async #readLog(): Promise<string> {
+    const text = await readFile(this.#parts.logPath, 'utf8');
+    const unread = text.slice(this.#logOffset);
+    this.#logOffset = text.length;
+    return unread;
+  }
+
+  /** What the server's log says of the start that has just been. */
+  async #phases(name: string): Promise<Readonly<Record<string, number>>> {
+    const untilMs = performance.now() + logWaitMs;
+    for (let text = ''; performance.now() < untilMs; await delay(10)) {
+      text += await this.#readLog();
+      const lines = text.split('\n').filter((line) => line.includes('"cold start"'));
+      const line = lines.findLast((one) => one.includes(`"function":"${name}"`));
+      if (line === undefined) continue;
+      const fields = Object.entries(JSON.parse(line) as Record<string, unknown>);
+      return Object.fromEntries(
+        fields.filter((field): field is [string, number] => typeof field[1] === 'number'),
+      );
+    }
+    throw new Error(`"${name}" did not start cold`);
   }
 }
 
-function zoneServers(number: number, portOf: (target: string) => number): readonly string[] {
-  return Array.from(
-    { length: serversAZone },
-    (_, at) => `memcached://127.0.0.1:${portOf(serverName(number, at))}`,
-  );
+type Reads = Readonly<Record<string, { readonly chunks: number; readonly bytes: number }>>;
+
+function difference(later: Reads, earlier: Reads): NonNullable<Measured['reads']> {
+  const tiers = Object.entries(later).map(([tier, { chunks, bytes }]) => {
+    const { chunks: before = 0, bytes: bytesBefore = 0 } = earlier[tier] ?? {};
+    return [tier, { chunks: chunks - before, bytes: bytes - bytesBefore }] as const;
+  });
+  return {
+    chunks: tiers.reduce((sum, [, { chunks }]) => sum + chunks, 0),
+    bytes: tiers.reduce((sum, [, { bytes }]) => sum + bytes, 0),
+    byTier: Object.fromEntries(tiers),
+  };
 }
 
-function configuration(directory: string, portOf: (target: string) => number): string {
-  const zone = JSON.stringify(zoneServers(0, portOf));
+function nameOf(id: string, packaging: Packaging): string {
+  return packaging === 'image' ? id : `${id}-zip`;
+}
+
+function configuration(directory: string, servers: ThawServers, portOf: PortOf): string {
+  const zone = JSON.stringify(servers.zoneServers('primed', portOf));
   return `root = "${join(directory, 'state')}"
 run_dir = "${join(directory, 'run')}"
 [log]
@@ -231,7 +243,5 @@ region = "us-east-1"
 [zone]
 servers = ${zone}
 fill_bytes_per_second = ${fillBytesPerSecond}
-[functions]
-cold_starts_max = 64
 `;
 }
