@@ -189,12 +189,17 @@ export async function appImage(app: App): Promise<AppImage> {
   };
 }
 
-/** The path of the app's zip archive: its own files and its packages, as Lambda takes them. Of Node's apps. */
+/** Or else the largest would have more than the 50 MB that Lambda takes inline. */
+const zipFlags = ['-q', '-9', '-X', '-r'] as const;
+const leftOutOfZip = ['-x', '*.map'] as const;
+
+/** The path of the app's zip archive: its own files and its packages, without source maps. Of Node's apps. */
 export async function appArchive(app: App): Promise<string> {
   const mb = app.packages?.mb ?? 0;
   const directories = await packageDirectories(mb);
   const { text } = await readLock();
-  const key = keyOf(text, directories.join('\n'), await appKey(app));
+  const flags = [...zipFlags, ...leftOutOfZip].join(' ');
+  const key = keyOf(text, directories.join('\n'), await appKey(app), flags);
   const { name } = await once(`zip-${app.id}`, key, async () => {
     await using work = await workDirectory();
     const tree = join(work.path, 'tree');
@@ -206,7 +211,7 @@ export async function appArchive(app: App): Promise<string> {
     }
     const archive = `${app.id}-${key}.zip`;
     const made = join(work.path, archive);
-    await runCommand('zip', ['-q', '-X', '-r', made, '.'], { cwd: tree, timeoutMs });
+    await runCommand('zip', [...zipFlags, made, '.', ...leftOutOfZip], { cwd: tree, timeoutMs });
     await rename(made, join(keptDirectory, archive));
     return { name: archive };
   });

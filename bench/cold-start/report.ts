@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Table } from '../harness.ts';
 import { apps } from './apps.ts';
 import { Cells, type Cell } from './cells.ts';
+import { barsChart, linesChart } from './charts.ts';
 import { goalTable } from './goals.ts';
 import type { Sample } from './samples.ts';
 import { systemIds, systems } from './systems.ts';
@@ -87,4 +88,16 @@ export async function writeReports(directory: string, samples: readonly Sample[]
   await writeFile(join(directory, 'cold-start.json'), `${JSON.stringify(cells.all, null, 1)}\n`);
   const text = ['# Cold starts to the first response', '', ...reportTables(samples).map(markdown)];
   await writeFile(join(directory, 'cold-start.md'), text.join('\n'));
+  for (const link of cells.links) {
+    const charts = {
+      lines: linesChart(samples, link),
+      bars: barsChart(cells, link, false),
+      'bars-imported': barsChart(cells, link, true),
+    };
+    const speed = link.split(' ')[0];
+    for (const [name, svg] of Object.entries(charts)) {
+      if (svg === undefined) continue;
+      await writeFile(join(directory, `cold-start-${name}-${speed}-gbit.svg`), svg);
+    }
+  }
 }

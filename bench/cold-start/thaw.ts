@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import {
   CreateFunctionCommand,
+  DeleteFunctionCommand,
   InvokeCommand,
   LambdaClient,
   UpdateFunctionConfigurationCommand,
@@ -108,19 +109,15 @@ export class ThawUnderTest implements AsyncDisposable {
   async deploy(image: AppImage, packaging: Packaging): Promise<void> {
     const FunctionName = nameOf(image.app.id, packaging);
     if (this.#deployed.has(FunctionName)) return;
-    const { client, worker } = this.#parts;
-    const common = { FunctionName, Role: 'arn:aws:iam::000000000000:role/bench', MemorySize };
-    let input: CreateFunctionCommandInput;
     if (packaging === 'image') {
       const { source, app } = image;
-      await worker.convertImage({ source, tenant, name: app.id, prime: true });
-      input = { ...common, PackageType: 'Image', Code: { ImageUri: app.id } };
+      await this.#parts.worker.convertImage({ source, tenant, name: app.id, prime: true });
+      await this.create(FunctionName, app.id);
     } else {
       const ZipFile = await readFile(await appArchive(image.app));
-      input = { ...common, Runtime: 'nodejs24.x', Handler: 'index.handler', Code: { ZipFile } };
+      const runtime = { Runtime: 'nodejs24.x', Handler: 'index.handler' } as const;
+      await this.#create({ FunctionName, ...runtime, Code: { ZipFile } });
     }
-    await client.send(new CreateFunctionCommand({ ...input, Timeout: 60 }));
-    await waitUntilFunctionActiveV2({ client, maxWaitTime }, { FunctionName });
     for (let start = 0; start < profiledStarts; start += 1) {
       await this.start(image.app.id, packaging, 'zone');
     }
@@ -129,7 +126,7 @@ export class ThawUnderTest implements AsyncDisposable {
 
   /** One start, with nothing nearer than the state says; a zip archive itself comes from the origin each time. */
   async start(id: string, packaging: Packaging, state: CacheState): Promise<Measured> {
-    const { client, servers, worker } = this.#parts;
+    const { servers, worker } = this.#parts;
     const FunctionName = nameOf(id, packaging);
     await this.#forceCold(FunctionName);
     if (state === 'origin') {
@@ -143,15 +140,36 @@ export class ThawUnderTest implements AsyncDisposable {
     const before = await this.#hits();
     await this.#readLog();
     const startedAtMs = performance.now();
-    const { FunctionError, Payload } = await client.send(new InvokeCommand({ FunctionName }));
+    await this.invoke(FunctionName);
     const elapsedMs = performance.now() - startedAtMs;
-    if (FunctionError !== undefined) {
-      throw new Error(`"${FunctionName}" failed: ${Buffer.from(Payload ?? []).toString()}`);
-    }
     const phasesMs = await this.#phases(FunctionName);
     const reads = difference(await this.#hits(), before);
     if (state === 'origin') await this.#useZone('primed');
     return { elapsedMs, phasesMs, reads };
+  }
+
+  /** A function of a published image. */
+  async create(FunctionName: string, image: string): Promise<void> {
+    await this.#create({ FunctionName, PackageType: 'Image', Code: { ImageUri: image } });
+  }
+
+  async remove(FunctionName: string): Promise<void> {
+    await this.#parts.client.send(new DeleteFunctionCommand({ FunctionName }));
+  }
+
+  /** Throws also when the function fails. */
+  async invoke(FunctionName: string): Promise<void> {
+    const { FunctionError, Payload } = await this.#parts.client.send(
+      new InvokeCommand({ FunctionName }),
+    );
+    if (FunctionError === undefined) return;
+    throw new Error(`"${FunctionName}" failed: ${Buffer.from(Payload ?? []).toString()}`);
+  }
+
+  /** How many there have been since the last call, by the server's log. */
+  async countColdStarts(): Promise<number> {
+    await delay(logWaitMs);
+    return (await this.#readLog()).split('"message":"cold start"').length - 1;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -159,6 +177,19 @@ export class ThawUnderTest implements AsyncDisposable {
     client.destroy();
     await worker[Symbol.asyncDispose]();
     await daemon.end();
+  }
+
+  async #create(
+    input: Pick<CreateFunctionCommandInput, 'FunctionName' | 'Code' | 'PackageType' | 'Runtime'>,
+  ): Promise<void> {
+    const { client } = this.#parts;
+    const Role = 'arn:aws:iam::000000000000:role/bench';
+    const { State } = await client.send(
+      new CreateFunctionCommand({ ...input, Role, MemorySize, Timeout: 60 }),
+    );
+    if (State === 'Active') return;
+    const { FunctionName } = input;
+    await waitUntilFunctionActiveV2({ client, maxWaitTime }, { FunctionName });
   }
 
   /** As the seed does it. */

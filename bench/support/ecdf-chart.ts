@@ -3,6 +3,8 @@
  * are spread by nines, so that 99 % is as far above 90 % as 99.9 % above 99 %: tails are what caches are judged by.
  */
 
+import { chartColors, escapeXml } from './chart-parts.ts';
+
 export interface EcdfSeries {
   readonly name: string;
   /** Milliseconds, in any order, at least one. Infinity: it never came, and the line ends below 100 %. */
@@ -21,8 +23,6 @@ export interface EcdfChart {
   readonly panels: readonly EcdfPanel[];
 }
 
-/** Told apart with every common colour blindness. Source: Okabe and Ito, "Color Universal Design". */
-const colors = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#000000', '#E69F00'] as const;
 const dashes = ['', '7 3', '2 3', '9 3 2 3', '', '7 3'] as const;
 
 const panelWidth = 360;
@@ -39,10 +39,6 @@ const wideRange = 1000;
 interface Range {
   readonly least: number;
   readonly most: number;
-}
-
-function escapeXml(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
 function nines(share: number): number {
@@ -117,7 +113,7 @@ function panelSvg(panel: EcdfPanel, range: Range): string {
   );
   const lines = panel.series.map(
     (series, index) =>
-      `<path class="line" stroke="${colors[index % colors.length]}" stroke-dasharray="${dashes[index % dashes.length]}" d="${path(series, at)}"/>`,
+      `<path class="line" stroke="${chartColors[index % dashes.length]}" stroke-dasharray="${dashes[index % dashes.length]}" d="${path(series, at)}"/>`,
   );
   return [
     `<text class="panel" x="0" y="-10">${escapeXml(panel.title)}</text>`,
@@ -134,7 +130,7 @@ function legendSvg(panels: readonly EcdfPanel[]): string {
   return names
     .map((name, index) => {
       const item =
-        `<path class="line" stroke="${colors[index % colors.length]}" stroke-dasharray="${dashes[index % dashes.length]}" d="M${x} 58h26"/>` +
+        `<path class="line" stroke="${chartColors[index % dashes.length]}" stroke-dasharray="${dashes[index % dashes.length]}" d="M${x} 58h26"/>` +
         `<text class="tick" x="${x + 32}" y="62">${escapeXml(name)}</text>`;
       x += 32 + name.length * 6.5 + 22;
       return item;
