@@ -126,7 +126,7 @@ function managingCalls(deps: Dependencies): ManagingCalls {
     createFunction: async (request) => {
       const control = await functionsFor(request);
       const code = await codeRequest(catalog, request);
-      return (await control.create({ ...request, code })).record;
+      return await whenThere(control, (await control.create({ ...request, code })).record);
     },
     updateFunction: async (request) => await updateFunction(deps, request),
     findFunction: async (of) => await (await functionsFor(of)).find(of),
@@ -199,10 +199,22 @@ async function updateFunction(
     const request = await codeRequest(catalog, { tenant: of.tenant, ...code });
     const isLast = configuration === undefined;
     const recoded = await control.updateCode(of, request, { publish: publish && isLast });
-    if (isLast) return recoded.record;
+    const record = await whenThere(control, recoded.record);
+    if (isLast) return record;
   }
   const after = await control.updateConfiguration(of, configuration ?? {}, { publish });
   return after.record;
+}
+
+/** Once its code is, since a command of its own process cannot leave anything to the background. */
+async function whenThere(
+  control: FunctionService,
+  record: FunctionRecord,
+): Promise<FunctionRecord> {
+  if (record.state !== 'Pending') return record;
+  await control.publicationsSettled(record);
+  const { tenant, name, version: qualifier } = record;
+  return (await control.find({ tenant, name, qualifier })).record;
 }
 
 /** Throws `ERR_API_IMAGE_NOT_FOUND`: nothing is fetched for a command that may end before it is there. */

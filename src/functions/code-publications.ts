@@ -99,9 +99,7 @@ export class CodePublications {
     readonly version?: string;
   }): Promise<void> {
     const isMeant = (record: FunctionRecord): boolean =>
-      record.tenant === of.tenant &&
-      record.name === of.name &&
-      (of.version === undefined || record.version === of.version);
+      isOf(record, of) && (of.version === undefined || record.version === of.version);
     const ending = [...this.#jobs].map(async ({ records, controller, done }) => {
       const meant = [...records].filter(isMeant);
       for (const record of meant) records.delete(record);
@@ -112,9 +110,15 @@ export class CodePublications {
     await Promise.all(ending);
   }
 
-  /** Resolves when nothing is being published. */
-  async settled(): Promise<void> {
-    while (this.#jobs.size > 0) await Promise.all([...this.#jobs].map(({ done }) => done));
+  /** Resolves when nothing is being published, for that function or at all. */
+  async settled(of?: { readonly tenant: string; readonly name: string }): Promise<void> {
+    for (;;) {
+      const jobs = [...this.#jobs].filter(
+        ({ records }) => of === undefined || [...records].some((record) => isOf(record, of)),
+      );
+      if (jobs.length === 0) return;
+      await Promise.all(jobs.map(({ done }) => done));
+    }
   }
 
   /** Gives up what is under way; those that wait for it go on waiting in the catalog. */
@@ -219,6 +223,13 @@ export class CodePublications {
       error: errorMessage(thrown),
     });
   }
+}
+
+function isOf(
+  record: FunctionRecord,
+  of: { readonly tenant: string; readonly name: string },
+): boolean {
+  return record.tenant === of.tenant && record.name === of.name;
 }
 
 function activated(record: FunctionRecord, image: ImageRecord): FunctionRecord {

@@ -51,7 +51,7 @@ export function createFunctionService(options: FunctionServiceOptions): Function
     ...control,
     ...runsOf(runner),
     takeUpPublications: async () => await publications.resume(),
-    publicationsSettled: async () => await publications.settled(),
+    publicationsSettled: async (of) => await publications.settled(of),
     close: async () => {
       await publications.close();
       await runner.close();

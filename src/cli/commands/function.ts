@@ -1,214 +1,173 @@
-/** `thaw function …` */
+/** `thaw function …` but for aliases and invokes, which have files of their own. */
 
-import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
 
-import { InvalidArgumentError, type Command } from 'commander';
-
-import type { InvokeReport } from '../../api/index.ts';
+import { defined } from '../../base/index.ts';
 import type { FunctionRecord } from '../../catalog/index.ts';
-import { defined, errorMessage } from '../../base/index.ts';
 import type { CliContext } from '../context.ts';
-import { convertImage } from '../convert-image.ts';
-import { compressOption, type ConvertOptions } from '../convert-request.ts';
 import { defaultTenant } from '../default-tenant.ts';
 import { UsageError } from '../errors.ts';
-import { formatBytes, formatMs, formatTable } from '../format.ts';
+import {
+  addFunctionOptions,
+  codeIn,
+  configurationIn,
+  type FunctionOptions,
+} from '../function-options.ts';
+import { functionDetails, functionJson, functionTable, versionTable } from '../function-tables.ts';
 import { parseInteger } from '../parse-integer.ts';
-import { isImageSource } from '../source.ts';
+import { addAliasCommands } from './function-alias.ts';
+import { addInvokeCommand } from './function-invoke.ts';
 
 interface TenantOptions {
   readonly tenant: string;
   readonly json?: boolean;
 }
 
-interface CreateOptions extends TenantOptions, Omit<ConvertOptions, 'tenant' | 'name'> {
-  readonly image: string;
-  readonly memory: number;
-  readonly timeout: number;
-  readonly env: Readonly<Record<string, string>>;
-  readonly entrypoint?: readonly string[];
-  readonly command?: readonly string[];
-  readonly workdir?: string;
+interface QualifierOptions extends TenantOptions {
+  readonly qualifier?: string;
 }
 
 const logBytesDefault = 1 << 20;
+const memoryDefaultMb = 512;
 
-export function addFunctionCommands(program: Command, context: CliContext): void {
-  const group = program.command('function').description('create and invoke functions');
-  const add = (usage: string, description: string): Command =>
-    group
+/** Adds commands to one group, with the options that all have. */
+function addTo(parent: Command): (usage: string, description: string) => Command {
+  return (usage, description) =>
+    parent
       .command(usage)
       .description(description)
       .option('--tenant <tenant>', 'whose function', defaultTenant)
       .option('--json', 'print JSON');
+}
 
-  add('create <name>', 'create a function from an image')
-    .requiredOption('--image <source-or-id>', 'a published image, or a source to publish first')
-    .option('--memory <mb>', 'memory limit in MB', parseInteger, 512)
-    .option('--timeout <seconds>', 'longest invocation', parseInteger, 3)
-    .option('--env <key=value>', 'environment variable; repeat for more', collectEnv, {})
-    .option('--entrypoint <json>', "JSON array in place of the image's entry point", parseStrings)
-    .option('--command <json>', "JSON array in place of the image's command", parseStrings)
-    .option('--workdir <dir>', "in place of the image's working directory")
-    .option('--platform <platform>', 'when publishing: os/arch[/variant]')
-    .addOption(compressOption('when publishing: compress chunks before they are encrypted'))
-    .option('--plain-http', 'when publishing: talk to the registry without TLS')
-    .option('--user <user:password>', 'when publishing: registry credentials')
-    .action((name: string, options: CreateOptions) => create(context, name, options));
-  add('invoke <name>', 'invoke a function and print its response')
-    .option('--payload <json>', 'the event: JSON text, or @FILE', '{}')
-    .action((name: string, options: TenantOptions & { readonly payload: string }) =>
-      invoke(context, name, options),
-    );
+export function addFunctionCommands(program: Command, context: CliContext): void {
+  const group = program.command('function').description('create and invoke functions');
+  const add = addTo(group);
+
+  addFunctionOptions(
+    add('create <name>', 'create a function from an image or a zip archive'),
+  ).action((name: string, options: FunctionOptions) => create(context, name, options));
+  addFunctionOptions(add('update <name>', "change a function's code or configuration"))
+    .option('--no-web', 'its program is no web server any longer')
+    .action((name: string, options: UpdateOptions) => update(context, name, options));
   add('ls', 'list functions').action((options: TenantOptions) => list(context, options));
+  add('get <name>', 'show a function')
+    .option('--qualifier <version-or-alias>', 'instead of what can still be changed')
+    .action((name: string, options: QualifierOptions) => get(context, name, options));
+  add('publish <name>', 'keep the function as it is now as a version; prints its number')
+    .option('--description <text>', "in place of the function's")
+    .option('--profile-on-publish', 'initialise it once now, so that its first start is fast')
+    .action((name: string, options: PublishOptions) => publish(context, name, options));
+  add('versions <name>', "list a function's versions").action(
+    (name: string, options: TenantOptions) => listVersions(context, name, options),
+  );
+  addAliasCommands(addTo(group.command('alias').description('names for versions')), context);
+  addInvokeCommand(add, context);
   add('logs <name>', "print a function's log")
     .option('--bytes <n>', 'at most this much from its end', parseInteger, logBytesDefault)
     .action((name: string, options: TenantOptions & { readonly bytes: number }) =>
       logs(context, name, options),
     );
-  add('rm <name>', 'stop and remove a function').action((name: string, options: TenantOptions) =>
-    remove(context, name, options),
-  );
+  add('rm <name>', 'stop and remove a function')
+    .option('--qualifier <version>', 'this published version alone')
+    .action((name: string, options: QualifierOptions) => remove(context, name, options));
 }
 
-function collectEnv(
-  pair: string,
-  collected: Readonly<Record<string, string>>,
-): Readonly<Record<string, string>> {
-  const equals = pair.indexOf('=');
-  if (equals < 1) throw new InvalidArgumentError('It must be KEY=VALUE.');
-  return { ...collected, [pair.slice(0, equals)]: pair.slice(equals + 1) };
-}
-
-function parseStrings(text: string): readonly string[] {
-  const problem = 'It must be a JSON array of strings.';
-  try {
-    const parsed: unknown = JSON.parse(text);
-    if (Array.isArray(parsed) && parsed.every((item) => typeof item === 'string')) return parsed;
-  } catch {
-    throw new InvalidArgumentError(problem);
-  }
-  throw new InvalidArgumentError(problem);
-}
-
-async function create(context: CliContext, name: string, options: CreateOptions): Promise<void> {
+async function create(context: CliContext, name: string, options: FunctionOptions): Promise<void> {
+  const { tenant, publish: isPublished } = options;
+  const configuration = configurationIn(options);
   const worker = await context.worker();
-  const created = await worker.createFunction(
-    defined({
-      name,
-      tenant: options.tenant,
-      image: await publishedImage(context, options),
-      memoryMb: options.memory,
-      timeoutSeconds: options.timeout,
-      environment: options.env,
-      imageConfig: defined({
-        entrypoint: options.entrypoint,
-        command: options.command,
-        workingDir: options.workdir,
-      }),
-    }),
-  );
-  context.print(created, options.json, () => `${created.name}\n`);
-}
-
-/** The id of the image, published first when a source was given. */
-async function publishedImage(context: CliContext, options: CreateOptions): Promise<string> {
-  if (!isImageSource(options.image)) {
-    checkNothingToPublish(options);
-    return options.image;
+  const code = await codeIn(context, options);
+  if (code === undefined) {
+    throw new UsageError('Cannot create a function without code: give "--image" or "--zip"');
   }
-  const { image } = await convertImage(context, options.image, options);
-  return image.manifestId;
-}
-
-/** Throws `ERR_CLI_USAGE`: what says how to publish would be passed over. */
-function checkNothingToPublish({
-  image,
-  platform,
-  compress,
-  plainHttp,
-  user,
-}: CreateOptions): void {
-  const given = Object.entries({ platform, compress, 'plain-http': plainHttp, user });
-  const name = given.find(([, value]) => value !== undefined)?.[0];
-  if (name === undefined) return;
-  throw new UsageError(
-    `Cannot use "--${name}" with the image "${image}", which is published: give its source`,
-  );
-}
-
-async function invoke(
-  context: CliContext,
-  name: string,
-  options: TenantOptions & { readonly payload: string },
-): Promise<void> {
-  const worker = await context.worker();
-  const payload = await readPayload(options.payload);
-  const { tenant } = options;
-  const { signal } = context;
-  const report = await worker.invokeFunction({ tenant, name, payload }, { signal });
-  if (report.functionError !== undefined) context.cause = 'functionError';
-  context.print(invokeJson(report), options.json, () => `${report.payload}\n`);
-  if (options.json !== true) process.stderr.write(describeInvoke(report));
-}
-
-async function readPayload(payload: string): Promise<string> {
-  if (!payload.startsWith('@')) return payload;
-  const file = payload.slice(1);
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
-  } catch (thrown) {
-    throw new UsageError(`Cannot use the payload file "${file}": ${errorMessage(thrown)}`);
-  }
-}
-
-/** The documented, stable shape of `function invoke --json`. */
-function invokeJson(report: InvokeReport): object {
-  const { payload, functionError, requestId, coldStart, timelineMs, reads } = report;
-  return defined({
-    response: jsonOrText(payload),
-    functionError,
-    requestId,
-    coldStart,
-    timelineMs,
-    reads,
+  const created = await worker.createFunction({
+    memoryMb: memoryDefaultMb,
+    ...configuration,
+    ...code,
+    ...defined({ publish: isPublished }),
+    tenant,
+    name,
   });
+  await finish(context, created, options);
 }
 
-function jsonOrText(payload: string): unknown {
-  try {
-    return JSON.parse(payload);
-  } catch {
-    return payload;
+interface UpdateOptions extends FunctionOptions {
+  /** False with `--no-web`. */
+  readonly web: boolean;
+}
+
+async function update(context: CliContext, name: string, options: UpdateOptions): Promise<void> {
+  const { tenant, publish: isPublished, web } = options;
+  const given = configurationIn(options);
+  const worker = await context.worker();
+  const configuration = web ? given : { ...given, webServer: null };
+  const code = await codeIn(context, options);
+  const isConfigured = Object.keys(configuration).length > 0;
+  if (code === undefined && !isConfigured) {
+    throw new UsageError(`Cannot update function "${name}": nothing to change was given`);
   }
+  const updated = await worker.updateFunction({
+    tenant,
+    name,
+    ...defined({ code, publish: isPublished }),
+    ...(isConfigured ? { configuration } : {}),
+  });
+  await finish(context, updated, options);
 }
 
-function describeInvoke(report: InvokeReport): string {
-  const { coldStart, timelineMs, reads } = report;
-  const start = coldStart ? 'cold start' : 'warm';
-  const read = `${reads.chunks} chunks, ${formatBytes(reads.bytes)} read`;
-  return `${start}, ${formatMs(timelineMs.total)}, ${read}\n`;
+/** Tells what came of it, and initialises it once where that was asked for. */
+async function finish(
+  context: CliContext,
+  record: FunctionRecord,
+  options: Pick<FunctionOptions, 'json' | 'profileOnPublish'>,
+): Promise<void> {
+  const { tenant, name, version: qualifier, state, stateReason } = record;
+  if (state === 'Failed') {
+    context.cause = 'environment';
+    context.log.warn('the function cannot run', { function: name, reason: stateReason?.message });
+  } else if (options.profileOnPublish === true) {
+    const worker = await context.worker();
+    await worker.initialiseFunction({ tenant, name, qualifier });
+  }
+  const text = qualifier === '$LATEST' ? name : `${name}:${qualifier}`;
+  context.print(functionJson(record), options.json, () => `${text}\n`);
 }
 
 async function list(context: CliContext, options: TenantOptions): Promise<void> {
   const worker = await context.worker();
   const functions = await worker.listFunctions({ tenant: options.tenant });
-  context.print(functions, options.json, () =>
-    formatTable(
-      ['NAME', 'IMAGE', 'MEMORY', 'TIMEOUT'],
-      functions.map((record) => [
-        record.name,
-        codeOf(record),
-        `${record.memoryMb} MB`,
-        `${record.timeoutSeconds} s`,
-      ]),
-    ),
-  );
+  context.print(functions.map(functionJson), options.json, () => functionTable(functions));
 }
 
-function codeOf({ code }: FunctionRecord): string {
-  if (code.packageType === 'Zip') return code.runtime;
-  return code.manifestId?.slice(0, 12) ?? code.imageUri;
+async function get(context: CliContext, name: string, options: QualifierOptions): Promise<void> {
+  const { tenant, qualifier, json } = options;
+  const worker = await context.worker();
+  const description = await worker.findFunction({ tenant, name, ...defined({ qualifier }) });
+  const shown = { ...description, record: functionJson(description.record) };
+  context.print(shown, json, () => functionDetails(description));
+}
+
+interface PublishOptions extends TenantOptions {
+  readonly description?: string;
+  readonly profileOnPublish?: boolean;
+}
+
+async function publish(context: CliContext, name: string, options: PublishOptions): Promise<void> {
+  const { tenant, description } = options;
+  const worker = await context.worker();
+  const record = await worker.publishFunction({ tenant, name, ...defined({ description }) });
+  await finish(context, record, options);
+}
+
+async function listVersions(
+  context: CliContext,
+  name: string,
+  { tenant, json }: TenantOptions,
+): Promise<void> {
+  const worker = await context.worker();
+  const versions = await worker.listFunctionVersions({ tenant, name });
+  context.print(versions.map(functionJson), json, () => versionTable(versions));
 }
 
 async function logs(
@@ -222,8 +181,10 @@ async function logs(
   context.print({ name, log }, options.json, () => log);
 }
 
-async function remove(context: CliContext, name: string, options: TenantOptions): Promise<void> {
+async function remove(context: CliContext, name: string, options: QualifierOptions): Promise<void> {
+  const { tenant, qualifier, json } = options;
   const worker = await context.worker();
-  await worker.removeFunction({ tenant: options.tenant, name });
-  context.print({ name }, options.json, () => `${name}\n`);
+  await worker.removeFunction({ tenant, name, ...defined({ qualifier }) });
+  const text = qualifier === undefined ? name : `${name}:${qualifier}`;
+  context.print({ name, ...defined({ qualifier }) }, json, () => `${text}\n`);
 }
