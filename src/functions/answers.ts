@@ -9,6 +9,8 @@ import type { Outcome } from './function-instance.ts';
 import type { StreamedResult, WebRequest, WebResponse } from './function-runs.ts';
 import type { InvocationWork } from './invocation.ts';
 
+const webErrorType = 'Runtime.WebServerError';
+
 /** What is known when an answer begins. */
 export type StreamHead = Pick<StreamedResult, 'body' | 'contentType'>;
 
@@ -39,17 +41,25 @@ export interface WebRuntime extends RuntimeApi {
   fetch(request: WebRequest, invocation: Invocation, signal: AbortSignal): Promise<WebResponse>;
 }
 
-/** Passes one request on and tells the head of its answer; is done when the body is, however it ends. */
+/** Passes one request on and settles `head`; is done when the answer's body is, however that ends. */
 export function webAnswer(
   request: WebRequest,
-  tell: (response: WebResponse) => void,
+  head: Pick<PromiseWithResolvers<WebResponse>, 'resolve' | 'reject'>,
 ): InvocationWork<undefined> {
   return async (runtime, invocation, signal) => {
-    if (!isWeb(runtime)) throw new FunctionWebError(request.name, 'its image has none');
-    const response = await runtime.fetch(request, invocation, signal);
-    tell(response);
-    if (!response.body.closed) await once(response.body, 'close');
-    return { value: undefined };
+    try {
+      if (!isWeb(runtime)) throw new FunctionWebError(request.name, 'its image has none');
+      const response = await runtime.fetch(request, invocation, signal);
+      head.resolve(response);
+      if (!response.body.closed) await once(response.body, 'close');
+      return { value: undefined };
+    } catch (thrown) {
+      if (!(thrown instanceof FunctionWebError)) throw thrown;
+      head.reject(thrown);
+      const told = { errorType: webErrorType, errorMessage: thrown.message };
+      const payload = Buffer.from(JSON.stringify(told));
+      return { failure: { kind: 'reported', payload, errorType: webErrorType, fatal: true } };
+    }
   };
 }
 

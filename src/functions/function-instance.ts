@@ -23,6 +23,7 @@ import type { PoolInstance } from './instance-pool.ts';
 import type { FunctionFailure } from './lambda-errors.ts';
 import { LineBuffer, type WriteLines } from './line-buffer.ts';
 import type { LogTail } from './log-tail.ts';
+import type { WebServerRuntimeOptions } from './web-server-runtime.ts';
 
 /** A directory with the code of a zip function, for as long as it is held. */
 export interface CodeLease extends AsyncDisposable {
@@ -35,6 +36,7 @@ export interface InstanceDependencies {
   readonly imageDocument: (image: ImageRecord) => Promise<ImageDocument>;
   /** The code of a version whose package is a zip archive. */
   readonly openCode: (record: FunctionRecord) => Promise<CodeLease>;
+  readonly webRuntime: (options: WebServerRuntimeOptions) => RuntimeApi;
   readonly host: FunctionHost;
   readonly initTimeoutMs: number;
   readonly clock: Clock;
@@ -303,7 +305,7 @@ export class FunctionInstance implements PoolInstance {
       const spec = { id: `fn-${newId()}`, rootPath, ...process };
       const sandbox = await sandboxes.create(spec, (data) => this.lines.push(data));
       this.#sandbox = sandbox;
-      this.#runtime = sandbox.runtimeApi;
+      this.#runtime = this.#runtimeIn(sandbox, logStream);
       void sandbox.exited.then((exit) => this.#onExit(sandbox, exit));
       return undefined;
     } catch (thrown) {
@@ -311,6 +313,14 @@ export class FunctionInstance implements PoolInstance {
       if (errorType === undefined) throw thrown;
       return { kind: 'launch', errorType, words: errorMessage(thrown) };
     }
+  }
+
+  #runtimeIn(sandbox: Sandbox, logStream: string): RuntimeApi {
+    const { clock, webRuntime } = this.#deps;
+    const { record } = this.#of;
+    const settings = record.webServer;
+    if (settings === undefined) return sandbox.runtimeApi;
+    return webRuntime({ sandbox, record, settings, logStream, clock });
   }
 
   #onExit(sandbox: Sandbox, exit: SandboxExit): void {

@@ -68,6 +68,7 @@ import {
   type ColdStartLimits,
   type StartLimitsSnapshot,
 } from './start-gate.ts';
+import { WebServerRuntime } from './web-server-runtime.ts';
 
 export interface FunctionLimits {
   /** Of all functions together, those that are just being ended included. Default 100. */
@@ -98,6 +99,8 @@ export interface FunctionRunnerOptions {
   readonly runtimeImage?: (runtime: string) => Promise<ImageRecord | undefined>;
   /** A zip function's code, unpacked. */
   readonly openCode?: (record: FunctionRecord) => Promise<CodeLease>;
+  /** A web server as a runtime. Default: plain HTTP into the sandbox. */
+  readonly webRuntime?: InstanceDependencies['webRuntime'];
   /** Logs go to `TENANT/NAME.log` below it. */
   readonly logsDir: string;
   readonly log: Log;
@@ -247,6 +250,7 @@ export class FunctionRunner implements FunctionRuns {
       sandboxes: options.sandboxes,
       imageDocument: (image) => documents.find(image),
       openCode: options.openCode ?? noArchives,
+      webRuntime: options.webRuntime ?? ((of) => new WebServerRuntime(of)),
       host: options.host ?? defaultHost,
       initTimeoutMs: limits.initTimeoutMs,
       clock,
@@ -313,7 +317,7 @@ export class FunctionRunner implements FunctionRuns {
       ...request,
       payload: Buffer.from('{}'),
       requestId: this.#deps.newId(),
-      work: webAnswer(request, head.resolve),
+      work: webAnswer(request, head),
     });
     const nothing = done.then(({ record, outcome }) => {
       if ('value' in outcome) throw new InternalError('A web server answered without a head');

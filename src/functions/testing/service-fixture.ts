@@ -30,10 +30,11 @@ export interface ServiceFixtureOptions {
 
 export const manifestIds = ['a'.repeat(64), 'b'.repeat(64)] as const;
 
-function imageOf(manifestId: string): ImageRecord {
+/** As published for a tenant. */
+export function imageOf(manifestId: string, tenant = 'default'): ImageRecord {
   return {
     manifestId,
-    tenant: 'default',
+    tenant,
     rootId: 'r1',
     name: 'image',
     reference: 'oci:image',
@@ -89,6 +90,8 @@ export interface ServiceFixture extends AsyncDisposable {
   /** Invokes; time stands still. */
   start(payload?: unknown, name?: string, more?: Partial<InvokeRequest>): Promise<InvokeResult>;
   logText(name?: string): Promise<string>;
+  /** Another service over the same catalog, for when `service` is closed; the caller's to close. */
+  open(): FunctionService;
 }
 
 function uuids(): () => string {
@@ -108,18 +111,21 @@ export async function openServiceFixture(options: ServiceFixtureOptions): Promis
   const catalog = await openCatalog(join(directory, 'catalog.db'));
   for (const manifestId of manifestIds) await catalog.addImage(imageOf(manifestId));
   const warnings: string[] = [];
-  const service = createFunctionService({
-    catalog,
-    mounts: worker.mounts,
-    sandboxes: worker.sandboxes,
-    imageDocument: async () => documentOf(options.document ?? {}),
-    logsDir: join(directory, 'logs'),
-    log: createLog({ level: 'warn', write: (line) => warnings.push(line) }),
-    clock: time,
-    timers: time,
-    newId: uuids(),
-    ...options.service,
-  });
+  const newId = uuids();
+  const open = (): FunctionService =>
+    createFunctionService({
+      catalog,
+      mounts: worker.mounts,
+      sandboxes: worker.sandboxes,
+      imageDocument: async () => documentOf(options.document ?? {}),
+      logsDir: join(directory, 'logs'),
+      log: createLog({ level: 'warn', write: (line) => warnings.push(line) }),
+      clock: time,
+      timers: time,
+      newId,
+      ...options.service,
+    });
+  const service = open();
   const start = (payload: unknown = {}, name = 'hello', more: Partial<InvokeRequest> = {}) =>
     service.invoke({
       tenant: 'default',
@@ -136,6 +142,7 @@ export async function openServiceFixture(options: ServiceFixtureOptions): Promis
     directory,
     warnings,
     start,
+    open,
     create: async ({ manifestId = manifestIds[0], ...fields } = {}) => {
       const code = { packageType: 'Image', imageUri: manifestId } as const;
       return (await service.create({ ...functionFields, code, ...fields })).record;

@@ -195,6 +195,7 @@ export type Fault =
   | 'create'
   | 'dispose'
   | 'counters'
+  | 'entrypoint'
   | 'freeze'
   | 'thaw';
 
@@ -239,6 +240,7 @@ export class SimulatedWorker {
       create: async (spec, log) => {
         await this.time.sleep(30);
         this.failIf('create');
+        this.#failEntrypoint(spec);
         if (this.#holders(spec.rootPath) === 0) this.breach(`${spec.id} has no root mounted`);
         const sandbox = new SimulatedSandbox(spec, program(spec), this, log);
         this.sandboxesMade += 1;
@@ -266,6 +268,12 @@ export class SimulatedWorker {
     await this.time.sleep(20);
     this.running.delete(sandbox);
     this.failIf('dispose');
+  }
+
+  #failEntrypoint({ args }: SandboxSpec): void {
+    if (!this.faults.has('entrypoint')) return;
+    const message = `Cannot run "${args[0]}" in the image: it is not there`;
+    throw new ThawError({ code: 'ERR_SANDBOX_ENTRYPOINT', fault: 'caller', message });
   }
 
   #holders(rootPath: string): number {
