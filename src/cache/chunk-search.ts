@@ -11,7 +11,6 @@ import { hash } from 'node:crypto';
 import {
   errorCode,
   errorMessage,
-  release,
   toHex,
   untilAborted,
   viewOf,
@@ -21,7 +20,8 @@ import {
   type Timers,
 } from '../base/index.ts';
 import type { CacheTier, ChunkName, TierRequest } from './cache-tier.ts';
-import type { ChunkRef, LoadedChunk, Tier } from './chunk-loader.ts';
+import type { ChunkRef, FoundChunk, Tier } from './chunk-loader.ts';
+import { giveBack } from './give-back.ts';
 import { ChunkCorruptError, ChunkMissingError, ChunkUnreadableError } from './errors.ts';
 import type { HedgeBudget } from './hedge-budget.ts';
 import type { ReadOutcome, TierTally } from './tier-tally.ts';
@@ -105,22 +105,13 @@ const foreseenCodes: ReadonlySet<string> = new Set([
 ]);
 const lacksChunk: ReadonlySet<ReadOutcome> = new Set(['miss', 'corrupt', 'unavailable']);
 
-/**
- * Its memory, unless that is gone already or larger than the chunk: left to the garbage collector it costs a tenth of all that a chunk from
- * the zone costs the processors (bench/tiers.bench.ts).
- */
-function giveBack(ciphertext: Uint8Array): void {
-  const { byteLength, buffer } = ciphertext;
-  if (byteLength > 0 && byteLength === buffer.byteLength) release(ciphertext);
-}
-
 /** Of an `Asking` whose tier was given up, so that it is told from one that nobody needs. */
 const outOfPatience = new DOMException('The tier took too long', 'TimeoutError');
 const noLongerNeeded = new DOMException('The answer is no longer needed', 'AbortError');
 
 export class ChunkSearch {
-  readonly found: Promise<LoadedChunk>;
-  readonly #found = Promise.withResolvers<LoadedChunk>();
+  readonly found: Promise<FoundChunk>;
+  readonly #found = Promise.withResolvers<FoundChunk>();
   readonly #tools: SearchTools;
   readonly #sources: readonly ChunkSource[];
   readonly #chunk: ChunkRef;
@@ -300,6 +291,7 @@ export class ChunkSearch {
     this.abort();
     this.#found.resolve({ plaintext, tier: asking.source.tier });
     for (const cache of lacking) cache.offer(this.#name, ciphertext);
+    // Left to the garbage collector it costs a tenth of all that a chunk from the zone costs the processors (bench/tiers.bench.ts).
     if (lacking.length === 0) giveBack(ciphertext);
   }
 

@@ -108,6 +108,21 @@ test('loads of one chunk at a time share a fetch, whatever the order in which th
   );
 });
 
+test('the memory of a chunk is given back when all who loaded it are done with it', async () => {
+  const { ref, ciphertext, plaintext } = seal(7);
+  const { store } = storeOf(async () => ciphertext);
+  const loader = createTieredLoader({ store });
+  const [one, other] = await Promise.all([
+    loader.load(ref, { deadlineMs: 1000 }),
+    loader.load(ref, { deadlineMs: 1000, priority: 'prefetch' }),
+  ]);
+  one.done();
+  one.done(); // counts once
+  assert.equal(plaintext.compare(other.plaintext), 0);
+  other.done();
+  assert.equal(other.plaintext.byteLength, 0);
+});
+
 test('a manifest that lists a chunk with another key does not share its fetch or its bytes', async () => {
   const { ref, ciphertext, plaintext } = seal(5);
   const { store, gets } = storeOf(async () => ciphertext);

@@ -25,12 +25,14 @@ import {
   chunkIdentity,
   type ChunkLoader,
   type ChunkRef,
+  type FoundChunk,
   type LoadOptions,
   type LoadedChunk,
   type Tier,
 } from './chunk-loader.ts';
 import { ChunkSearch, type ChunkSource, type SearchTools } from './chunk-search.ts';
 import { ChunkDeadlineError } from './errors.ts';
+import { giveBack } from './give-back.ts';
 import { HedgeBudget } from './hedge-budget.ts';
 import { PriorityGate, type Ticket } from './priority-gate.ts';
 import { TierTally, type TierReadStatus } from './tier-tally.ts';
@@ -93,10 +95,11 @@ export interface TieredLoader extends ChunkLoader {
 const originConcurrencyDefault = 16;
 const tierPatienceDefaultMs = 1000;
 
-/** A search under way, and how many wait for it. */
+/** A search under way, how many wait for it, and how many of these are not done with what it found. */
 interface Flight {
   readonly search: ChunkSearch;
   waiters: number;
+  holders: number;
 }
 
 /** The origin as the last of the tiers. */
@@ -199,6 +202,7 @@ class SearchingLoader implements TieredLoader {
     const identity = chunkIdentity(chunk);
     const flight = this.#join(identity, priority) ?? this.#takeOff(identity, chunk, options);
     flight.waiters += 1;
+    flight.holders += 1;
     const deadline = Promise.withResolvers<never>();
     const cancel = this.#time.after(deadlineMs, () => {
       this.#deadlines += 1;
@@ -206,7 +210,11 @@ class SearchingLoader implements TieredLoader {
       deadline.reject(new ChunkDeadlineError(chunk.rootId, digestHex, deadlineMs));
     });
     try {
-      return await Promise.race([flight.search.found, deadline.promise]);
+      const found = await Promise.race([flight.search.found, deadline.promise]);
+      return { ...found, done: once(() => this.#leave(flight, found)) };
+    } catch (thrown) {
+      flight.holders -= 1;
+      throw thrown;
     } finally {
       cancel();
       flight.waiters -= 1;
@@ -215,6 +223,12 @@ class SearchingLoader implements TieredLoader {
         flight.search.abort();
       }
     }
+  }
+
+  /** One who waited is done with what was found. Nobody joins a search that is over. */
+  #leave(flight: Flight, { plaintext }: FoundChunk): void {
+    flight.holders -= 1;
+    if (flight.holders === 0) giveBack(plaintext);
   }
 
   #join(identity: string, priority: Priority): Flight | undefined {
@@ -228,7 +242,7 @@ class SearchingLoader implements TieredLoader {
   #takeOff(identity: string, chunk: ChunkRef, options: LoadOptions): Flight {
     const { deadlineMs, priority = 'foreground' } = options;
     const search = new ChunkSearch(this.#tools, this.#sources(deadlineMs), chunk, priority);
-    const flight: Flight = { search, waiters: 0 };
+    const flight: Flight = { search, waiters: 0, holders: 0 };
     this.#flights.set(identity, flight);
     const land = (): void => this.#land(identity, flight);
     search.found.then(land, land);
@@ -262,6 +276,15 @@ class SearchingLoader implements TieredLoader {
     this.#tallies.set(tier, tally);
     return tally;
   }
+}
+
+function once(run: () => void): () => void {
+  let hasRun = false;
+  return () => {
+    if (hasRun) return;
+    hasRun = true;
+    run();
+  };
 }
 
 /** The way of chunks into a worker, see `ChunkLoader`. */

@@ -257,8 +257,9 @@ class Agent {
         throw new WrongTenantError(image.manifestId, image.tenant);
       }
       served.users.add(user);
-      if (profile !== undefined) void this.#starts?.begin(served, profile);
       await this.#save();
+      // Now: what is prefetched keeps this thread busy, and who opens waits for the answer.
+      if (profile !== undefined) void this.#starts?.begin(served, profile);
       return { path: this.#pathOf(served), diskSizeBytes: served.shape.diskSizeBytes };
     } finally {
       this.#waitForImages(idleMs);

@@ -51,8 +51,9 @@ const lateMemoryMs = 100;
 interface Reading {
   readonly startedAtMs: number;
   readonly endsAtMs: number;
-  /** Slots to give back. */
+  /** Slots to give back, and loaded chunks. */
   readonly pinned: number[];
+  readonly loaded: LoadedChunk[];
   /** Set once it has to wait for a chunk. */
   endWait: ((nowMs: number) => void) | undefined;
 }
@@ -73,7 +74,8 @@ export class ImageReader {
   async read(image: ServedImage, request: ReadRequest, answer: AnswerRead): Promise<void> {
     const startedAtMs = performance.now();
     const endsAtMs = startedAtMs + this.#options.readDeadlineMs;
-    const reading: Reading = { startedAtMs, endsAtMs, pinned: [], endWait: undefined };
+    const held = { pinned: [], loaded: [] };
+    const reading: Reading = { startedAtMs, endsAtMs, ...held, endWait: undefined };
     try {
       const open = await within(image.open(), 'the manifest', endsAtMs);
       // Every pin is taken in this line, none later: so the `finally` below gives all of them back.
@@ -86,6 +88,7 @@ export class ImageReader {
     } finally {
       reading.endWait?.(performance.now());
       for (const slot of reading.pinned) this.#view.unpin(slot);
+      for (const chunk of reading.loaded) chunk.done();
     }
   }
 
@@ -152,18 +155,20 @@ export class ImageReader {
     }
     this.#view.countMiss();
     reading.endWait ??= image.tally.waits.begin(reading.startedAtMs);
-    return this.#load(image, open, span, reading.endsAtMs, listed);
+    return this.#load(image, open, span, reading, listed);
   }
 
   async #load(
     image: ServedImage,
     open: OpenImage,
     { index, start, end }: ReadSpan,
-    endsAtMs: number,
+    reading: Reading,
     { chunk, identity }: ListedChunk,
   ): Promise<Uint8Array[]> {
     const { slab } = this.#options;
-    const { plaintext, tier } = await this.#loadChunk(chunk, identity, endsAtMs);
+    const loaded = await this.#loadChunk(chunk, identity, reading.endsAtMs);
+    reading.loaded.push(loaded);
+    const { plaintext, tier } = loaded;
     image.tally.chunk(index, tier, chunk.storedLengthBytes);
     if (slab.insert(identity, plaintext)) slab.publish(open.table, index, identity);
     const storedEnd = Math.min(end, plaintext.byteLength);

@@ -19,7 +19,7 @@ class HeldLoader implements ChunkLoader {
     this.asked.push({ index, options });
     const held = Promise.withResolvers<Uint8Array>();
     this.#held.set(index, held);
-    return { plaintext: await held.promise, tier: 'l2' as const };
+    return { plaintext: await held.promise, tier: 'l2' as const, done: () => {} };
   }
 
   get askedIndexes(): number[] {

@@ -158,8 +158,11 @@ export class Prefetcher {
     }
     this.#underWay += 1;
     try {
-      const { plaintext, tier } = await loader.load(chunk, { deadlineMs, priority: 'prefetch' });
-      if (run.isStopped || !slab.insert(identity, plaintext)) return;
+      const loaded = await loader.load(chunk, { deadlineMs, priority: 'prefetch' });
+      const { plaintext, tier } = loaded;
+      const isKept = !run.isStopped && slab.insert(identity, plaintext);
+      loaded.done();
+      if (!isKept) return;
       slab.publish(open.table, index, identity);
       run.add(index, { tier, storedLengthBytes });
       run.failures = 0;
