@@ -19,7 +19,7 @@ import {
 import { createCodeArchives } from '../archive/index.ts';
 import { defined, errorCode, systemClock, type Log } from '../base/index.ts';
 import { openZone } from '../cache/index.ts';
-import { openCatalog } from '../catalog/index.ts';
+import { openCatalog, type Catalog } from '../catalog/index.ts';
 import { createSealPool } from '../chunk/index.ts';
 import { connectAgent, type AgentClient, type HolderCommand } from '../device/index.ts';
 import { accountIds, createFunctionService, type FunctionService } from '../functions/index.ts';
@@ -83,7 +83,7 @@ export async function createWorker(
   const catalog = made.use(await openCatalog(paths.catalog));
   const publish: PublishDependencies = {
     store: await openStore(config),
-    keys: await openLocalKeyring(paths.keyring, { isInUse: (user) => catalog.hasImages(user) }),
+    keys: await openLocalKeyring(paths.keyring, { isInUse: (user) => isKeyUsed(catalog, user) }),
     catalog,
     sealer: made.use(createSealPool()),
     clock: systemClock,
@@ -138,6 +138,16 @@ export async function createWorker(
     accessKeys: createAccessKeys({ catalog, keys: publish.keys, clock: systemClock }),
     functions: async () => (await startedRuntime()).functions,
   };
+}
+
+/** Images need the keys of their tenant and root, zip archives their tenant's. */
+async function isKeyUsed(
+  catalog: Catalog,
+  user: { readonly tenant: string } | { readonly rootId: string },
+): Promise<boolean> {
+  if (await catalog.hasImages(user)) return true;
+  if ('rootId' in user) return false;
+  return (await catalog.listFunctions(user.tenant, { itemsMax: 1 })).items.length > 0;
 }
 
 interface Runtime extends WorkerRuntime, AsyncDisposable {}
