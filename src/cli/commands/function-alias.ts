@@ -12,7 +12,6 @@ interface TenantOptions {
 }
 
 interface SetOptions extends TenantOptions {
-  readonly version?: string;
   readonly weight?: Readonly<Record<string, number>>;
   readonly description?: string;
 }
@@ -21,12 +20,11 @@ export function addAliasCommands(
   add: (usage: string, description: string) => Command,
   context: CliContext,
 ): void {
-  add('set <name> <alias>', 'make an alias of a version, or change it')
-    .option('--version <version>', 'what it names; a new alias needs it')
+  add('set <name> <alias> [version]', 'make an alias of a version, or change it')
     .option('--weight <version=share>', 'a share of its invokes, 0 to 1, for another', parseWeight)
     .option('--description <text>', 'for people')
-    .action((name: string, alias: string, options: SetOptions) =>
-      set(context, { functionName: name, name: alias }, options),
+    .action((name: string, alias: string, version: string | undefined, options: SetOptions) =>
+      set(context, { functionName: name, name: alias, version }, options),
     );
   add('ls <name>', "list a function's aliases").action((name: string, options: TenantOptions) =>
     list(context, name, options),
@@ -51,8 +49,12 @@ interface AliasName {
   readonly name: string;
 }
 
-async function set(context: CliContext, of: AliasName, options: SetOptions): Promise<void> {
-  const { tenant, version, weight: additionalVersionWeights, description, json } = options;
+async function set(
+  context: CliContext,
+  { version, ...of }: AliasName & { readonly version: string | undefined },
+  options: SetOptions,
+): Promise<void> {
+  const { tenant, weight: additionalVersionWeights, description, json } = options;
   const worker = await context.worker();
   const change = defined({ version, additionalVersionWeights, description });
   const alias = await worker.setFunctionAlias({ tenant, ...of, ...change });
