@@ -94,7 +94,9 @@ test(
           { requestId, payload, deadlineMs, functionArn: 'arn:f' },
           AbortSignal.timeout(30_000),
         );
-        const { payload: answer, ...rest } = await Promise.race([outcome, ended]);
+        const answered = await Promise.race([outcome, ended]);
+        assert(answered.kind !== 'stream');
+        const { payload: answer, ...rest } = answered;
         return {
           ...rest,
           value: JSON.parse(Buffer.from(answer).toString()) as Record<string, unknown>,

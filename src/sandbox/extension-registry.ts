@@ -285,7 +285,7 @@ function eventsOf(body: Buffer): readonly string[] | Refusal {
   const isWellFormed =
     told !== undefined && Array.isArray(events) && events.every((one) => typeof one === 'string');
   return isWellFormed
-    ? (events as string[])
+    ? events
     : forbidden('InvalidRequestFormat', 'The body is not {"events": [...]} with names of events');
 }
 

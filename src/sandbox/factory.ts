@@ -13,11 +13,21 @@ import { realpathSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { isProcessAlive, present, processIdentity, silentLog, type Log } from '../base/index.ts';
+import {
+  errorMessage,
+  isProcessAlive,
+  present,
+  processIdentity,
+  silentLog,
+  type Log,
+} from '../base/index.ts';
 import { builtinLauncher } from './builtin-launcher.ts';
 import { canFreeze, canLimitSwap, Cgroup, detectCgroups, type CgroupLayout } from './cgroups.ts';
 import { checkSpec } from './check-spec.ts';
-import { SandboxRuntimeMissingError, SandboxSpecError } from './errors.ts';
+import { SandboxExtensionError, SandboxRuntimeMissingError, SandboxSpecError } from './errors.ts';
+import { ExtendedSandbox, extensionProcess } from './extended-sandbox.ts';
+import type { FunctionInfo } from './extension-registry.ts';
+import { externalExtensions } from './external-extensions.ts';
 import { isBelow } from './inside-path.ts';
 import type { Launcher } from './launcher.ts';
 import { lookUpProcess } from './look-up-process.ts';
@@ -44,6 +54,8 @@ export interface SandboxFactoryOptions {
   readonly stateDir: string;
   /** Default `auto`: the first of `probeSandboxRuntimes` that is usable; `factory.runtime` says which. */
   readonly runtime?: 'auto' | SandboxFactory['runtime'];
+  /** What external extensions, with the runtime, have to end in. Default: 2,000, as in Lambda. */
+  readonly shutDownMs?: number;
   readonly log?: Log;
 }
 
@@ -72,7 +84,8 @@ export async function createSandboxFactory(
   }
   await sweepSandboxes(options.stateDir, log);
   const launcher = launcherOf(chosen.runtime);
-  const machine = { layout: detectCgroups(), stateDir: options.stateDir };
+  const { stateDir, shutDownMs = 2000 } = options;
+  const machine = { layout: detectCgroups(), stateDir, shutDownMs };
   return {
     runtime: launcher.runtime,
     canFreeze: canFreeze(machine.layout),
@@ -88,6 +101,7 @@ function launcherOf(runtime: SandboxFactory['runtime']): Launcher {
 interface Machine {
   readonly layout: CgroupLayout;
   readonly stateDir: string;
+  readonly shutDownMs: number;
 }
 
 /**
@@ -119,12 +133,14 @@ export async function sweepSandboxes(stateDir: string, log: Log = silentLog): Pr
 
 async function createSandbox(
   launcher: Launcher,
-  { layout, stateDir }: Machine,
+  { layout, stateDir, shutDownMs }: Machine,
   spec: SandboxSpec,
   output: (data: Uint8Array) => void,
 ): Promise<Sandbox> {
   checkSpec(spec);
-  const main = lookUpProcess(spec, runtimeApiAddress);
+  const runtime = lookUpProcess(spec, runtimeApiAddress);
+  const extensions = spec.startsExtensions === false ? [] : externalExtensions(spec.rootPath);
+  const main = extensions.length === 0 ? runtime : lookUpExtensions(spec, extensions);
   await using made = new AsyncDisposableStack();
 
   const directory = await makeOwnDirectory(stateDir, spec.id);
@@ -139,7 +155,7 @@ async function createSandbox(
 
   const network = createNetworkNamespace(runtimeApiPort);
   made.defer(() => network.close());
-  const runtimeApi = new RuntimeApiServer(spec.id);
+  const runtimeApi = new RuntimeApiServer(spec.id, { info: functionInfo(spec), extensions });
   made.use(runtimeApi);
   await runtimeApi.listen({ fd: network.listenFd });
 
@@ -159,7 +175,7 @@ async function createSandbox(
       binds,
     })
     .finally(() => pipe.closeOwn());
-  return new RunningSandbox({
+  const sandbox = new RunningSandbox({
     spec,
     runtimeApi,
     runtimeApiAddress,
@@ -170,6 +186,33 @@ async function createSandbox(
     outputEnded: pipe.ended,
     resources: made.move(),
   });
+  if (extensions.length === 0) return sandbox;
+  return new ExtendedSandbox({ spec, names: extensions, inner: sandbox, runtimeApi, shutDownMs });
+}
+
+/** Process 1 of a sandbox with extensions. Throws `ERR_SANDBOX_EXTENSION` where one of them cannot be run. */
+function lookUpExtensions(
+  spec: SandboxSpec,
+  names: readonly string[],
+): ReturnType<typeof lookUpProcess> {
+  const found = names.map((name) => {
+    try {
+      return lookUpProcess({ ...spec, ...extensionProcess(spec, name) }, runtimeApiAddress);
+    } catch (thrown) {
+      throw new SandboxExtensionError(name, errorMessage(thrown), thrown);
+    }
+  });
+  return present(found[0], 'first extension');
+}
+
+/** What Lambda tells extensions, from the variables that it gives the function. */
+function functionInfo({ env, accountId }: SandboxSpec): FunctionInfo {
+  return {
+    functionName: env['AWS_LAMBDA_FUNCTION_NAME'] ?? '',
+    functionVersion: env['AWS_LAMBDA_FUNCTION_VERSION'] ?? '',
+    handler: env['_HANDLER'] ?? '',
+    ...(accountId === undefined ? {} : { accountId }),
+  };
 }
 
 /** All that the root must have: what is mounted there, and where the program is to be. */

@@ -9,7 +9,7 @@ import { createSandboxFactory } from './factory.ts';
 import { nodeRuntimeBootstrapPath } from './node-runtime.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import { RuntimeApiServer } from './runtime-api.ts';
-import type { Invocation, InvocationOutcome } from './sandbox.ts';
+import type { Invocation, InvocationOutcome } from './runtime-api-contract.ts';
 import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './testing/test-root.ts';
 
 interface Served extends AsyncDisposable {
@@ -21,12 +21,13 @@ interface Served extends AsyncDisposable {
 }
 
 interface Answer {
-  readonly kind: InvocationOutcome['kind'];
+  readonly kind: 'response' | 'error';
   readonly errorType?: string;
   readonly value: unknown;
 }
 
 function answerOf(outcome: InvocationOutcome): Answer {
+  assert(outcome.kind !== 'stream');
   const value: unknown = JSON.parse(Buffer.from(outcome.payload).toString());
   return { ...outcome, value };
 }

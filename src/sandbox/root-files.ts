@@ -1,6 +1,6 @@
 /** Looks at files of an image's root as a process inside would: no symlink leads out of it. */
 
-import { closeSync, fstatSync, readFileSync, type Stats } from 'node:fs';
+import { closeSync, fstatSync, readdirSync, readFileSync, type Dirent, type Stats } from 'node:fs';
 
 import { errorCode } from '../base/index.ts';
 import { RootFileError, SystemCallError } from './errors.ts';
@@ -32,6 +32,18 @@ export function readTextInRoot(root: string, path: string): string | undefined {
     if (!stats.isFile()) throw new RootFileError(path, 'not a regular file');
     if (stats.size > readSizeMaxBytes) throw new RootFileError(path, `${stats.size} bytes long`);
     return readFileSync(fd, 'utf8');
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What a directory holds; undefined when it is missing, or is none. */
+export function listInRoot(root: string, path: string): readonly Dirent[] | undefined {
+  const fd = tryOpen(root, path, false);
+  if (fd === undefined) return undefined;
+  try {
+    if (!fstatSync(fd).isDirectory()) return undefined;
+    return readdirSync(`/proc/self/fd/${fd}`, { withFileTypes: true });
   } finally {
     closeSync(fd);
   }

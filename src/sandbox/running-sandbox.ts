@@ -11,7 +11,7 @@ import type { LaunchedProcess, LaunchedSandbox } from './launcher.ts';
 import { lookUpProcess } from './look-up-process.ts';
 import { connectLoopback } from './loopback-connection.ts';
 import { openOutputPipe } from './output-pipe.ts';
-import type { RuntimeApi } from './runtime-api-contract.ts';
+import type { RuntimeApiServer } from './runtime-api.ts';
 import type {
   ProcessExit,
   Sandbox,
@@ -24,10 +24,12 @@ import type {
 /** A killed process may hang in the kernel, on a read of its root: then removal goes on and says so. */
 const exitTimeoutMs = 10_000;
 const connectTimeoutMs = 1000;
+/** What Lambda gives a runtime with internal extensions to end. */
+const shutDownMs = 500;
 
 export interface RunningParts {
   readonly spec: SandboxSpec;
-  readonly runtimeApi: RuntimeApi;
+  readonly runtimeApi: RuntimeApiServer;
   readonly runtimeApiAddress: string;
   /** Opens sockets where the sandbox's network is. */
   readonly network: { openSocket(): number };
@@ -42,7 +44,7 @@ export interface RunningParts {
 
 export class RunningSandbox implements Sandbox {
   readonly id: string;
-  readonly runtimeApi: RuntimeApi;
+  readonly runtimeApi: RuntimeApiServer;
   readonly exited: Promise<SandboxExit>;
   readonly #parts: RunningParts;
   readonly #signalMain: (name: NodeJS.Signals) => void;
@@ -97,8 +99,12 @@ export class RunningSandbox implements Sandbox {
     };
   }
 
-  // The extensions of a sandbox that has any are told by what starts them.
-  async shutDown(): Promise<void> {}
+  /** Internal extensions end with the runtime, which is all that is told. */
+  async shutDown(): Promise<void> {
+    if (!this.runtimeApi.extensions.hasRegistered) return;
+    this.signal('SIGTERM');
+    await Promise.race([this.exited, delay(shutDownMs, undefined, { ref: false })]);
+  }
 
   [Symbol.asyncDispose](): Promise<void> {
     this.#disposing ??= this.#dispose();

@@ -100,6 +100,7 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
   #running: Running | undefined;
   /** The long poll that waits for an invocation. */
   #poll: ServerResponse | undefined;
+  #isReady = false;
   /** Why there will be no further outcome: an extension has failed. */
   #fatal: InvocationError | undefined;
   /** Those who wait for a change. */
@@ -115,7 +116,7 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
       info: options.info ?? unknownFunction,
       external: options.extensions ?? [],
       onProgress: () => this.#progress(),
-      onFailure: (failure) => this.fail(failure),
+      onFailure: (failure) => void this.fail(failure),
     });
     this.#server = createServer(
       {
@@ -192,8 +193,16 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
     await this.#until(() => this.extensions.externalRegistered || this.#fatal !== undefined);
   }
 
-  /** Ends the initialisation or the invocation, and every later one, in the failure of an extension. */
-  fail(failure: InvocationError): void {
+  get hasFailed(): boolean {
+    return this.#fatal !== undefined;
+  }
+
+  /**
+   * Ends the initialisation or the invocation, and every later one, in the failure of an extension. False where there is
+   * nobody to be told.
+   */
+  fail(failure: InvocationError): boolean {
+    const isAwaited = this.#running !== undefined || !this.#isReady;
     this.#fatal ??= { ...failure, fatal: true };
     const { payload, errorType } = this.#fatal;
     this.#initialised({ initError: this.#fatal });
@@ -201,6 +210,7 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
     if (running?.stream === undefined) running?.settle(this.#fatal);
     else running.fail(new InvocationBrokenError({ kind: 'error', payload, errorType }));
     this.#progress();
+    return isAwaited;
   }
 
   async close(): Promise<void> {
@@ -233,7 +243,10 @@ export class RuntimeApiServer implements RuntimeApi, AsyncDisposable {
 
   /** To be called when something has changed that somebody may wait for. */
   #progress(): void {
-    if (this.#state === 'started' && this.extensions.allWait) this.#initialised({});
+    if (this.#state === 'started' && this.extensions.allWait && !this.hasFailed) {
+      this.#isReady = true;
+      this.#initialised({});
+    }
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const wake of waiting) wake();
