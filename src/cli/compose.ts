@@ -29,7 +29,7 @@ import {
   openStoredManifest,
   type PublishDependencies,
 } from '../publish/index.ts';
-import { createRuntimeImages } from '../runtimes/index.ts';
+import { createRuntimeImages, type RuntimeImages } from '../runtimes/index.ts';
 import { createSandboxFactory } from '../sandbox/index.ts';
 import { checkMemory } from './check-memory.ts';
 import { checkRunDir, codeMemoryBytes, pathsOf, settings, type Config } from './config.ts';
@@ -66,6 +66,7 @@ export function accountIdsOf({ accountId }: Pick<Config, 'accountId'>): (tenant:
 /** A worker with what `thaw serve` needs of it besides. */
 export interface ServedWorker extends Worker {
   readonly accessKeys: AccessKeys;
+  readonly runtimes: RuntimeImages;
   /** Made on first use. Throws what is missing on this machine. */
   functions(): Promise<FunctionService>;
 }
@@ -135,6 +136,7 @@ export async function createWorker(
   });
   return {
     ...worker,
+    runtimes,
     accessKeys: createAccessKeys({ catalog, keys: publish.keys, clock: systemClock }),
     functions: async () => (await startedRuntime()).functions,
   };

@@ -23,10 +23,11 @@ export async function runServer(context: CliContext, flags: ApiFlags = {}): Prom
   await using _metrics = await serveMetrics(config, pages);
   await using api = await serveApi({ worker, config, log, stopNow: secondSignal, ...flags });
   log.info('serving', { socket: serveSocket, root: config.root, api: api?.url });
+  const refreshing = refreshRuntimes(worker, log);
   const takingUp = takeUpWork(worker, log);
   if (!signal.aborted) await once(signal, 'abort');
   log.info('stopping when the calls under way have ended; a second signal ends them');
-  await takingUp;
+  await Promise.all([refreshing, takingUp]);
 }
 
 /** What an earlier server had accepted and not done: events, and images that it was publishing. */
@@ -37,6 +38,16 @@ async function takeUpWork(worker: ServedWorker, log: Log): Promise<void> {
     await functions.takeUpPublications();
   } catch (thrown) {
     log.warn('Cannot take up what an earlier server left', { reason: errorMessage(thrown) });
+  }
+}
+
+/** After an upgrade of Node, of a library or of Thaw, which this server was started anew for. */
+async function refreshRuntimes({ runtimes }: ServedWorker, log: Log): Promise<void> {
+  try {
+    await runtimes.refresh();
+  } catch (thrown) {
+    const reason = errorMessage(thrown);
+    log.warn('Cannot make runtimes anew; functions run on with the old ones', { reason });
   }
 }
 

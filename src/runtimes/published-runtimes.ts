@@ -15,46 +15,89 @@ import { publishImage, type PublishDependencies } from '../publish/index.ts';
 import { RuntimeUnknownError } from './errors.ts';
 import { knownRuntimes } from './known-runtimes.ts';
 import { runtimesTenant, type RuntimeImages } from './runtime-images.ts';
+import { treeTag, type RuntimeTree } from './runtime-tree.ts';
 import { writeImage } from './write-image.ts';
 
 /** Makes images below `publish.workDir` before they are published. */
 export function createRuntimeImages(publish: PublishDependencies): RuntimeImages {
-  const building = new SingleFlight<string, ImageRecord>();
-  const find = async (runtime: string): Promise<ImageRecord | undefined> => {
-    const image = await publish.catalog.findImage(runtimesTenant, runtime);
-    return image?.name === runtime ? image : undefined; // an id names no runtime
-  };
-  const names = async (): Promise<readonly string[]> => {
-    const published = await publish.catalog.listImages(runtimesTenant);
-    const all = new Set([...published.map(({ name }) => name), ...Object.keys(knownRuntimes)]);
-    return [...all].toSorted(compareStrings);
-  };
-  const build = async (runtime: string): Promise<ImageRecord> => {
-    if (!Object.hasOwn(knownRuntimes, runtime)) {
-      throw new RuntimeUnknownError(runtime, await names());
-    }
-    return await building.run(runtime, async () => await buildImage(publish, runtime));
-  };
-  return {
-    names,
-    find,
-    ensure: async (runtime) => (await find(runtime)) ?? (await build(runtime)),
-    build,
-  };
+  return new PublishedRuntimes(publish);
 }
 
-async function buildImage(publish: PublishDependencies, runtime: string): Promise<ImageRecord> {
-  const tree = await present(knownRuntimes[runtime], `runtime ${runtime}`)();
+class PublishedRuntimes implements RuntimeImages {
+  readonly #publish: PublishDependencies;
+  readonly #building = new SingleFlight<string, ImageRecord>();
+  /** By name: the tag of what this machine makes, as far as this process has looked. */
+  readonly #tags = new Map<string, string>();
+
+  constructor(publish: PublishDependencies) {
+    this.#publish = publish;
+  }
+
+  async names(): Promise<readonly string[]> {
+    const published = await this.#publish.catalog.listImages(runtimesTenant);
+    const all = new Set([...published.map(({ name }) => name), ...Object.keys(knownRuntimes)]);
+    return [...all].toSorted(compareStrings);
+  }
+
+  async find(runtime: string): Promise<ImageRecord | undefined> {
+    const images = await this.#imagesOf(runtime);
+    return this.#currentOf(runtime, images) ?? images[0];
+  }
+
+  async ensure(runtime: string): Promise<ImageRecord> {
+    return (await this.find(runtime)) ?? (await this.build(runtime));
+  }
+
+  async build(runtime: string): Promise<ImageRecord> {
+    if (!Object.hasOwn(knownRuntimes, runtime)) {
+      throw new RuntimeUnknownError(runtime, await this.names());
+    }
+    return await this.#building.run(runtime, async () => {
+      const tree = await treeOf(runtime);
+      const tag = await treeTag(tree);
+      const image = await buildImage(this.#publish, { runtime, tree, tag });
+      this.#tags.set(runtime, tag);
+      return image;
+    });
+  }
+
+  async refresh(): Promise<void> {
+    for (const runtime of Object.keys(knownRuntimes)) {
+      const images = await this.#imagesOf(runtime);
+      if (images.length === 0) continue;
+      this.#tags.set(runtime, await treeTag(await treeOf(runtime)));
+      if (this.#currentOf(runtime, images) === undefined) await this.build(runtime);
+    }
+  }
+
+  /** Newest first. */
+  async #imagesOf(runtime: string): Promise<readonly ImageRecord[]> {
+    const images = await this.#publish.catalog.listImages(runtimesTenant);
+    return images.filter(({ name }) => name === runtime);
+  }
+
+  /** Published again after a downgrade, an image keeps its first time: the newest is not always the current one. */
+  #currentOf(runtime: string, images: readonly ImageRecord[]): ImageRecord | undefined {
+    const tag = this.#tags.get(runtime);
+    return tag === undefined
+      ? undefined
+      : images.find(({ reference }) => reference.endsWith(`:${tag}`));
+  }
+}
+
+async function treeOf(runtime: string): Promise<RuntimeTree> {
+  return await present(knownRuntimes[runtime], `runtime ${runtime}`)();
+}
+
+async function buildImage(
+  publish: PublishDependencies,
+  of: { readonly runtime: string; readonly tree: RuntimeTree; readonly tag: string },
+): Promise<ImageRecord> {
   const dir = await makeLayoutDirectory(join(publish.workDir, 'runtimes'));
   try {
-    await writeImage(tree, dir);
-    const source = `oci:${dir}:runtime`;
-    const { image } = await publishImage(publish, {
-      source,
-      tenant: runtimesTenant,
-      name: runtime,
-    });
-    return image;
+    await writeImage(of.tree, dir, of.tag);
+    const request = { source: `oci:${dir}:${of.tag}`, tenant: runtimesTenant, name: of.runtime };
+    return (await publishImage(publish, request)).image;
   } finally {
     await rm(dir, { recursive: true, force: true });
   }

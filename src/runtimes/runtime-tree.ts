@@ -1,5 +1,8 @@
 /** What a runtime's image is made of: files with their place in it, in layers. */
 
+import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+
 /** Something in an image. Paths are relative to its root; directories above are made where they are missing. */
 export type RuntimeEntry = { readonly path: string } & (
   | { readonly kind: 'directory'; readonly mode?: number }
@@ -15,4 +18,15 @@ export interface RuntimeTree {
   readonly layers: readonly (readonly RuntimeEntry[])[];
   readonly entrypoint: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+}
+
+/** Names what a tree is made of: another one when a file of the machine was changed. 16 hex digits. */
+export async function treeTag(tree: RuntimeTree): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify(tree));
+  for (const entry of tree.layers.flat()) {
+    if (entry.kind !== 'copy') continue;
+    const { size, mtimeMs } = await stat(entry.source);
+    hash.update(`${size} ${mtimeMs} `);
+  }
+  return hash.digest('hex').slice(0, 16);
 }

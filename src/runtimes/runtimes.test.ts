@@ -66,7 +66,7 @@ test(
     const tree = { layers: [small], entrypoint: ['/x'], env: { A: 'b' } };
     for (const name of ['1', '2']) {
       await mkdir(join(dir, name));
-      await writeImage(tree, join(dir, name));
+      await writeImage(tree, join(dir, name), 'runtime');
     }
     const blobs = await readdir(join(dir, '1/blobs/sha256'));
     assert.deepEqual(blobs, await readdir(join(dir, '2/blobs/sha256')));
@@ -86,6 +86,29 @@ test('the runtime of this Node is made on first use, once, and kept', async (t) 
   assert.deepEqual(await runtimes.find(nodeRuntime), one);
   assert.deepEqual((await runtimes.build(nodeRuntime)).imageDigest, one?.imageDigest);
   assert.deepEqual(await readdir(join(house.deps.workDir, 'runtimes')), []);
+});
+
+test('a runtime is made anew when its ingredients have changed, and not before', async (t) => {
+  const house = await publishingHouse(t);
+  const runtimes = createRuntimeImages(house.deps);
+  await runtimes.refresh();
+  assert.equal(await runtimes.find('provided'), undefined, 'what nobody uses is not made');
+  const made = await runtimes.build('provided');
+  await runtimes.refresh();
+  assert.equal((await house.catalog.listImages(runtimesTenant)).length, 1);
+
+  // As an older Thaw would have made it, and later than the one above.
+  const layout = join(await temporary(t), 'layout');
+  await mkdir(layout);
+  await writeImage({ layers: [small], entrypoint: ['/x'], env: {} }, layout, 'older');
+  const source = `oci:${layout}:older`;
+  const older = await house.publish(source, { tenant: runtimesTenant, name: 'provided' });
+  assert.deepEqual(await runtimes.find('provided'), made, 'the current one, not the newest');
+  const restarted = createRuntimeImages(house.deps);
+  assert.deepEqual(await restarted.find('provided'), older.image);
+  await house.catalog.removeImage(runtimesTenant, made.manifestId);
+  await restarted.refresh();
+  assert.equal((await restarted.find('provided'))?.imageDigest, made.imageDigest);
 });
 
 test('what a killed process left of a runtime is removed by the next', async (t) => {

@@ -19,8 +19,8 @@ const architectures: Readonly<Record<string, string>> = { x64: 'amd64', arm64: '
 /** What functions run as, numbers and name as in Lambda. */
 export const runtimeUser = { name: 'sbx_user1051', uid: 993, gid: 990 } as const;
 
-/** Writes into `dir`, which is empty; the image has the tag `runtime`. */
-export async function writeImage(tree: RuntimeTree, dir: string): Promise<void> {
+/** Writes into `dir`, which is empty. */
+export async function writeImage(tree: RuntimeTree, dir: string, tag: string): Promise<void> {
   const blobs = join(dir, 'blobs/sha256');
   await mkdir(blobs, { recursive: true });
   const layers: WrittenBlob[] = [];
@@ -43,7 +43,7 @@ export async function writeImage(tree: RuntimeTree, dir: string): Promise<void> 
     config: descriptorOf(config, mediaTypes.config),
     layers: layers.map((layer) => descriptorOf(layer, mediaTypes.layer)),
   });
-  const annotations = { 'org.opencontainers.image.ref.name': 'runtime' };
+  const annotations = { 'org.opencontainers.image.ref.name': tag };
   const manifests = [{ ...descriptorOf(manifest, mediaTypes.manifest), annotations }];
   await writeFile(join(dir, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests }));
   await writeFile(join(dir, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
