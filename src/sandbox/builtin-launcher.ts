@@ -3,33 +3,50 @@
  * the system calls that runc would (`builtin-steps.ts`) and becomes the sandbox's program. One
  * process is started in all, where runc starts five and sets up the Go runtime three times.
  *
- * The new process is a child of this one, in a pid namespace that only it begins. What it needs of
- * the host comes as open descriptors at numbers known beforehand: its root and what is shown in it
- * as mounts that are in no tree, its network namespace, its control groups.
+ * The new process is a child of this one, in a pid namespace that only it begins. It goes as far as
+ * it can without knowing what it will be, into its control groups above all, for which the kernel
+ * takes its time: up to 20 ms, while all processors pass a point without locks. Then it waits.
  */
 
+import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';
-import type { Readable } from 'node:stream';
+import type { Duplex } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 
 import { present } from '../base/index.ts';
-import { firstGivenFd, joinSteps, sandboxSteps, type ProcessSteps } from './builtin-steps.ts';
+import {
+  joinSteps,
+  laterStepsFd,
+  placeSteps,
+  sandboxSteps,
+  statusFd,
+  type LimitSteps,
+} from './builtin-steps.ts';
 import { detectCgroups, limitingOptions, type Cgroup } from './cgroups.ts';
 import { SandboxStartError } from './errors.ts';
-import { launchProgram, type LaunchProgram, type Step } from './launch-program.ts';
-import type { LaunchedProcess, Launcher, LaunchProcess, LaunchRequest } from './launcher.ts';
+import {
+  launchProgram,
+  waitingProgram,
+  type StepFailure,
+  type WaitingProgram,
+} from './launch-program.ts';
+import type {
+  LaunchedProcess,
+  LaunchedSandbox,
+  Launcher,
+  LaunchPlace,
+  LaunchProcess,
+  LaunchRequest,
+  PreparedLaunch,
+} from './launcher.ts';
 import { pidsMax } from './oci-config.ts';
 import { openFilesMax } from './open-files-max.ts';
 import { processExit } from './process-exit.ts';
 import type { ProcessExit } from './sandbox.ts';
 import { compileSeccomp } from './seccomp-filter.ts';
 import { seccompProfile } from './seccomp-profile.ts';
-import {
-  errnoName,
-  openExecutableMemory,
-  openReadOnlyMount,
-  withPidNamespace,
-} from './syscalls.ts';
+import { errnoName, openExecutableMemory, withPidNamespace } from './syscalls.ts';
 import { x64SyscallNumber } from './x64-syscalls.ts';
 
 const seccompFilter = compileSeccomp(seccompProfile('x64'), x64SyscallNumber);
@@ -37,17 +54,7 @@ const seccompFilter = compileSeccomp(seccompProfile('x64'), x64SyscallNumber);
 const namespaces = ['cgroup', 'ipc', 'uts', 'net', 'mnt'];
 
 export function builtinLauncher(): Launcher {
-  return {
-    runtime: 'builtin',
-    start: async (request) => {
-      const launched = await startSandbox(request);
-      const { cgroup, spec } = request;
-      return {
-        ...launched,
-        spawn: (process) => joinSandbox({ id: spec.id, pid: launched.pid, cgroup }, process),
-      };
-    },
-  };
+  return { runtime: 'builtin', prepare: (place) => Promise.resolve(new PreparedProcess(place)) };
 }
 
 /** Descriptors for a child, each at the number that it will have there. */
@@ -57,16 +64,17 @@ class GivenFds implements Disposable {
   /** Takes the descriptor over; gives the child's number of it. */
   add(fd: number): number {
     this.#fds.push(fd);
-    return firstGivenFd + this.#fds.length - 1;
+    return statusFd + this.#fds.length;
   }
 
   get list(): readonly number[] {
     return this.#fds;
   }
 
-  /** The first number that the child has nothing at. */
-  get free(): number {
-    return firstGivenFd + this.#fds.length;
+  /** To come under the limits of a group takes its files, which are given last. */
+  limits(joinFiles: readonly string[]): LimitSteps {
+    const cgroupFds = joinFiles.map((path) => this.add(openSync(path, 'w')));
+    return { cgroupFds, openFilesMax: openFilesMax(), freeFd: statusFd + 1 + this.#fds.length };
   }
 
   [Symbol.dispose](): void {
@@ -74,27 +82,66 @@ class GivenFds implements Disposable {
   }
 }
 
-async function startSandbox(request: LaunchRequest): Promise<LaunchedProcess> {
-  const { spec, process: main, directory, binds, networkNamespacePath } = request;
-  const joined = request.cgroup.create({ ...spec, pidsMax });
-  using given = new GivenFds();
-  const rootFd = given.add(openReadOnlyMount(request.rootPath));
-  const bindFds = [...binds].map(([target, source]) => {
-    return { fd: given.add(openReadOnlyMount(source)), target };
-  });
-  const networkFd = given.add(openSync(networkNamespacePath, 'r'));
-  const steps = sandboxSteps({
-    ...processSteps(main, joined, given),
-    hostname: spec.id,
-    tmpSizeBytes: spec.tmpSizeBytes,
-    rootTarget: directory,
-    rootFd,
-    bindFds,
-    networkFd,
-    cgroupOptions: limitingOptions(detectCgroups()),
-  });
-  const { outputFd } = main;
-  return await launch({ id: spec.id, steps, given, outputFd, pidNamespaceFd: undefined });
+/** A process that waits for what it will be. */
+class PreparedProcess implements PreparedLaunch {
+  readonly #cgroup: Cgroup;
+  readonly #child: Child;
+  readonly #program: WaitingProgram;
+  readonly #stepsFd: number;
+  isUsable = true;
+
+  constructor({ cgroup, networkNamespacePath, outputFd }: LaunchPlace) {
+    this.#cgroup = cgroup;
+    const joinFiles = cgroup.make();
+    this.#stepsFd = openExecutableMemory('thaw-later-steps');
+    try {
+      using given = new GivenFds();
+      assert.equal(given.add(openSync(`/proc/self/fd/${this.#stepsFd}`, 'r')), laterStepsFd);
+      const networkFd =
+        networkNamespacePath === undefined
+          ? undefined
+          : given.add(openSync(networkNamespacePath, 'r'));
+      const steps = placeSteps({ networkFd, ...given.limits(joinFiles) });
+      this.#program = waitingProgram(steps, laterStepsFd);
+      this.#child = startChild(this.#program.bytes, { given, outputFd });
+    } catch (thrown) {
+      closeSync(this.#stepsFd);
+      throw thrown;
+    }
+    void this.#noteEnd();
+  }
+
+  async #noteEnd(): Promise<void> {
+    await this.#child.ended;
+    this.isUsable = false;
+    closeSync(this.#stepsFd);
+  }
+
+  async start({ spec, process, ...request }: LaunchRequest): Promise<LaunchedSandbox> {
+    const cgroup = this.#cgroup;
+    cgroup.setLimits({ ...spec, pidsMax });
+    const steps = sandboxSteps({
+      process,
+      seccompFilter,
+      hostname: spec.id,
+      tmpSizeBytes: spec.tmpSizeBytes,
+      rootPath: request.rootPath,
+      rootTarget: request.directory,
+      binds: request.binds,
+      cgroupOptions: limitingOptions(detectCgroups()),
+    });
+    const later = this.#program.continueWith(steps);
+    if (this.isUsable) writeSync(this.#stepsFd, later.bytes);
+    this.#child.status.write('!');
+    const launched = await untilStarted(spec.id, this.#child, (report) => {
+      return later.failureOf(report) ?? this.#program.failureOf(report);
+    });
+    const { pid } = launched;
+    return {
+      ...launched,
+      spawn: (further) => joinSandbox({ id: spec.id, pid, cgroup }, further),
+    };
+  }
 }
 
 /** A sandbox that may have been started by any of the launchers. */
@@ -117,9 +164,11 @@ export async function joinSandbox(
     const namespaceFds = namespaces.map((name) => {
       return given.add(openSync(`/proc/${pid}/ns/${name}`, 'r'));
     });
-    const steps = joinSteps({ ...processSteps(process, cgroup.joinFiles(), given), namespaceFds });
+    const limits = given.limits(cgroup.joinFiles());
+    const program = launchProgram(joinSteps({ process, seccompFilter, namespaceFds, ...limits }));
     const { outputFd } = process;
-    return await launch({ id, steps, given, outputFd, pidNamespaceFd });
+    const child = startChild(program.bytes, { given, outputFd, pidNamespaceFd });
+    return await untilStarted(id, child, (report) => program.failureOf(report));
   } catch (thrown) {
     if (thrown instanceof SandboxStartError) throw thrown;
     throw new SandboxStartError(id, 'builtin', 'its main process has ended', thrown);
@@ -128,42 +177,27 @@ export async function joinSandbox(
   }
 }
 
-function processSteps(
-  process: LaunchProcess,
-  joinFiles: readonly string[],
-  given: GivenFds,
-): ProcessSteps {
-  const cgroupFds = joinFiles.map((path) => given.add(openSync(path, 'w')));
-  return {
-    process,
-    openFilesMax: openFilesMax(),
-    seccompFilter,
-    cgroupFds,
-    freeFd: given.free,
-  };
+interface Child {
+  /** Undefined if it could not be started. */
+  readonly pid: number | undefined;
+  readonly ended: Promise<ProcessExit>;
+  readonly status: Duplex;
 }
 
-interface Launch {
-  readonly id: string;
-  readonly steps: readonly Step[];
+interface ChildOptions {
   readonly given: GivenFds;
   readonly outputFd: number;
-  /** Undefined: a new one. */
-  readonly pidNamespaceFd: number | undefined;
+  /** Default: a new one. */
+  readonly pidNamespaceFd?: number;
 }
 
-async function launch({
-  id,
-  steps,
-  given,
-  outputFd,
-  pidNamespaceFd,
-}: Launch): Promise<LaunchedProcess> {
-  const program = launchProgram(steps);
+/** Starts what `bytes` are the executable of. */
+function startChild(bytes: Uint8Array, options: ChildOptions): Child {
+  const { given, outputFd, pidNamespaceFd } = options;
   const programFd = openExecutableMemory('thaw-launch');
   let child: ChildProcess;
   try {
-    writeSync(programFd, program.bytes);
+    writeSync(programFd, bytes);
     child = withPidNamespace(pidNamespaceFd, () =>
       spawn(`/proc/${process.pid}/fd/${programFd}`, [], {
         stdio: ['ignore', outputFd, outputFd, 'pipe', ...given.list],
@@ -176,23 +210,23 @@ async function launch({
     child.once('error', () => resolve({}));
     child.once('exit', (code, signal) => resolve(processExit(code, signal)));
   });
-  const report = await readAll(child.stdio[3] as Readable);
-  if (child.pid === undefined) throw new SandboxStartError(id, 'builtin', 'cannot start a process');
-  if (report.byteLength === 0) return { pid: child.pid, ended };
+  const status = child.stdio[statusFd] as Duplex;
+  status.on('error', () => {}); // it may end at any moment, and says why before
+  return { pid: child.pid, ended, status };
+}
+
+/** Resolves once the program has replaced the steps that would write to the status pipe. */
+async function untilStarted(
+  id: string,
+  { pid, ended, status }: Child,
+  failureOf: (report: Uint8Array) => StepFailure | undefined,
+): Promise<LaunchedProcess> {
+  const report = await buffer(status).catch(() => new Uint8Array());
+  if (pid === undefined) throw new SandboxStartError(id, 'builtin', 'no process could be started');
+  if (report.byteLength === 0) return { pid, ended };
   await ended;
-  throw new SandboxStartError(id, 'builtin', describe(program, report));
-}
-
-/** Empty once the steps have all been done: the program has replaced what would write. */
-async function readAll(stream: Readable): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  for await (const part of stream) parts.push(part as Uint8Array);
-  return Buffer.concat(parts);
-}
-
-function describe(program: LaunchProgram, report: Uint8Array): string {
-  const { step, errno } = present(program.failureOf(report), 'step that failed');
+  const { step, errno } = present(failureOf(report), 'step that failed');
   const texts = step.args.map((argument) => (typeof argument === 'string' ? argument : ''));
-  const about = texts.filter((text) => text !== '');
-  return `${[step.call, ...about].join(' ')}: ${errnoName(errno)}`;
+  const about = [step.call, ...texts.filter((text) => text !== '')].join(' ');
+  throw new SandboxStartError(id, 'builtin', `${about}: ${errnoName(errno)}`);
 }

@@ -23,9 +23,10 @@ import {
   readonlyPaths,
 } from './oci-config.ts';
 
-/** Where the launcher puts what it hands on, beside the standard streams. */
+/** What every process is given beside the standard streams. */
 export const statusFd = 3;
-export const firstGivenFd = 4;
+/** Of a sandbox's main process: where its later steps come. */
+export const laterStepsFd = 4;
 
 const { ENOENT, ENOTDIR, EINVAL, EACCES, ENOSYS } = constants.errno;
 const AT_FDCWD = -100;
@@ -41,6 +42,11 @@ const MS_REC = 0x4000;
 const MS_PRIVATE = 0x4_0000;
 const MS_STRICTATIME = 0x100_0000;
 const MNT_DETACH = 2;
+const MOUNT_ATTR_RDONLY = 0x1;
+const MOUNT_ATTR_NOSUID = 0x2;
+const MOUNT_ATTR_NODEV = 0x4;
+const OPEN_TREE_CLONE = 1;
+const AT_EMPTY_PATH = 0x1000;
 const MOVE_MOUNT_F_EMPTY_PATH = 0x4;
 const MOVE_MOUNT_T_SYMLINKS = 0x10;
 const closed = MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -104,32 +110,39 @@ const capabilityNumbers: Readonly<Record<string, number>> = {
 const capabilityNumberMax = 63;
 const LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;
 
-export interface ProcessSteps {
-  readonly process: LaunchProcess;
+/** How a process comes under a sandbox's limits. */
+export interface LimitSteps {
   readonly openFilesMax: number;
-  /** A program of classic BPF. */
-  readonly seccompFilter: Uint8Array;
   /** Open for writing: a group's `cgroup.procs` each. */
   readonly cgroupFds: readonly number[];
   /** The lowest descriptor that nothing was given as. */
   readonly freeFd: number;
 }
 
+export interface PlaceSteps extends LimitSteps {
+  /** Undefined: the network stays as it is. */
+  readonly networkFd: number | undefined;
+}
+
+export interface ProcessSteps {
+  readonly process: LaunchProcess;
+  /** A program of classic BPF. */
+  readonly seccompFilter: Uint8Array;
+}
+
 export interface SandboxSteps extends ProcessSteps {
   readonly hostname: string;
   readonly tmpSizeBytes: number;
+  readonly rootPath: string;
   /** A directory of the host, which only this process will see the root on. */
   readonly rootTarget: string;
-  /** Mounts that belong to no tree yet. */
-  readonly rootFd: number;
-  readonly bindFds: readonly { readonly fd: number; readonly target: string }[];
-  /** Undefined: the network stays as it is. */
-  readonly networkFd: number | undefined;
+  /** What to show inside: target to source. */
+  readonly binds: ReadonlyMap<string, string>;
   /** Mount options of the control groups of version 1; empty: version 2. */
   readonly cgroupOptions: readonly string[];
 }
 
-export interface JoinSteps extends ProcessSteps {
+export interface JoinSteps extends ProcessSteps, LimitSteps {
   /** Of the sandbox, its mount namespace last. */
   readonly namespaceFds: readonly number[];
 }
@@ -138,21 +151,47 @@ function step(call: string, args: Step['args'], mayFailWith: readonly number[] =
   return { call, args, mayFailWith };
 }
 
-/** Process 1 of a new pid namespace becomes the sandbox's main process. */
-export function sandboxSteps(wanted: SandboxSteps): readonly Step[] {
+/** Process 1 of a new pid namespace gets all of a sandbox that can be had before its root. */
+export function placeSteps(wanted: PlaceSteps): readonly Step[] {
   return [
     ...underLimits(wanted),
+    step('prctl', [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]),
     ...(wanted.networkFd === undefined ? [] : [step('setns', [wanted.networkFd, CLONE_NEWNET])]),
-    step('unshare', [CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP]),
-    ...enterRoot(wanted),
+    step('unshare', [CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP]),
+    step('close_range', [laterStepsFd + 1, fdMax, 0]),
+  ];
+}
+
+/** What went through `placeSteps` becomes the sandbox's main process. */
+export function sandboxSteps(wanted: SandboxSteps): readonly Step[] {
+  const rootFd = laterStepsFd + 1;
+  const sources = [wanted.rootPath, ...wanted.binds.values()];
+  return [
+    step('unshare', [CLONE_NEWNS]),
+    step('mount', ['none', '/', 0, MS_REC | MS_PRIVATE, 0]),
+    ...sources.flatMap((path, index) => openReadOnly(path, rootFd + index)),
+    ...enterRoot(rootFd, wanted.rootTarget),
     step('umask', [0]),
     ...kernelFilesystems(wanted.cgroupOptions),
     ...deviceFiles(),
     ...hiddenFiles(),
     mount('tmpfs', '/tmp', MS_NOSUID | MS_NODEV, `mode=1777,size=${wanted.tmpSizeBytes}`),
-    ...wanted.bindFds.map(({ fd, target }) => attach(fd, target, MOVE_MOUNT_T_SYMLINKS)),
+    ...[...wanted.binds.keys()].map((target, index) =>
+      attach(rootFd + 1 + index, target, MOVE_MOUNT_T_SYMLINKS),
+    ),
     step('sethostname', [wanted.hostname, Buffer.byteLength(wanted.hostname)]),
     ...becomeProgram(wanted),
+  ];
+}
+
+/** A view of what is mounted there, which is in no tree yet; it will have the lowest descriptor free. */
+function openReadOnly(path: string, fd: number): readonly Step[] {
+  const attributes = Buffer.alloc(32); // mount_attr: u64 attr_set, …
+  attributes.writeUInt32LE(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+  const size = attributes.byteLength;
+  return [
+    step('open_tree', [AT_FDCWD, path, OPEN_TREE_CLONE]),
+    step('mount_setattr', [fd, '', AT_EMPTY_PATH, attributes, size]),
   ];
 }
 
@@ -166,7 +205,7 @@ export function joinSteps(wanted: JoinSteps): readonly Step[] {
 }
 
 /** Nothing inside may look at this process before it is the program: it may do more than they. */
-function underLimits({ cgroupFds, freeFd, openFilesMax }: ProcessSteps): readonly Step[] {
+function underLimits({ cgroupFds, freeFd, openFilesMax }: LimitSteps): readonly Step[] {
   const score = String(oomScoreAdjustment);
   return [
     step('prctl', [PR_SET_DUMPABLE, 0, 0, 0, 0]),
@@ -190,9 +229,8 @@ function limits(openFilesMax: number): Uint8Array {
 }
 
 /** pivot_root(2), "pivot_root(".", ".")": the old root lies on the new one and is taken away. */
-function enterRoot({ rootFd, rootTarget }: SandboxSteps): readonly Step[] {
+function enterRoot(rootFd: number, rootTarget: string): readonly Step[] {
   return [
-    step('mount', ['none', '/', 0, MS_REC | MS_PRIVATE, 0]),
     attach(rootFd, rootTarget, 0),
     step('chdir', [rootTarget]),
     step('pivot_root', ['.', '.']),

@@ -124,33 +124,34 @@ export class Cgroup {
     this.name = name;
   }
 
-  /**
-   * Makes the group with its limits and returns the files that a process joins it by writing its
-   * pid to.
-   */
-  create(limits: CgroupLimits): readonly string[] {
-    const joined: string[] = [];
-    const wanted = new Set(
-      [
-        ...['memory', 'cpu', 'pids'].map((name) => hierarchyWith(this.#layout, name)),
-        freezerOf(this.#layout),
-      ].filter((hierarchy) => hierarchy !== undefined),
-    );
-    for (const hierarchy of wanted) {
-      const directory = join(hierarchy.path, this.name);
-      if (hierarchy.version === 2) {
-        writeFileSync(join(hierarchy.path, 'cgroup.subtree_control'), '+memory +cpu +pids');
+  /** Makes the group, without limits yet; returns the files that a process joins it by. */
+  make(): readonly string[] {
+    const hierarchies = this.#limiting();
+    for (const { path, version } of hierarchies) {
+      if (version === 2) {
+        writeFileSync(join(path, 'cgroup.subtree_control'), '+memory +cpu +pids');
       }
-      mkdirSync(directory);
-      for (const [file, value] of limitFiles(hierarchy, limits, canLimitSwap(this.#layout))) {
-        writeFileSync(join(directory, file), value);
-      }
-      joined.push(join(directory, 'cgroup.procs'));
+      mkdirSync(join(path, this.name));
     }
-    return joined;
+    return this.joinFiles();
   }
 
-  /** The files that a process joins the group by, as it is now. */
+  /** Once, of a group that has none: memory before memory and swap together. */
+  setLimits(limits: CgroupLimits): void {
+    for (const hierarchy of this.#limiting()) {
+      for (const [file, value] of limitFiles(hierarchy, limits, canLimitSwap(this.#layout))) {
+        writeFileSync(join(hierarchy.path, this.name, file), value);
+      }
+    }
+  }
+
+  /** What holds the limits, and what freezes. */
+  #limiting(): ReadonlySet<Hierarchy> {
+    const limiting = ['memory', 'cpu', 'pids'].map((name) => hierarchyWith(this.#layout, name));
+    return new Set([...limiting, freezerOf(this.#layout)].filter((one) => one !== undefined));
+  }
+
+  /** The files that a process joins the group by, by writing its pid to them. */
   joinFiles(): readonly string[] {
     return this.#directories().map((path) => join(path, 'cgroup.procs'));
   }

@@ -34,7 +34,8 @@ import { lookUpProcess } from './look-up-process.ts';
 import { createNetworkNamespace } from './network-namespace.ts';
 import { mountPoints } from './oci-config.ts';
 import { ociLauncher } from './oci-launcher.ts';
-import { openOutputPipe } from './output-pipe.ts';
+import { OutputPipe } from './output-pipe.ts';
+import { ReadyPlaces, type Place } from './place.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import { RunningSandbox } from './running-sandbox.ts';
 import { RuntimeApiServer } from './runtime-api.ts';
@@ -56,6 +57,11 @@ export interface SandboxFactoryOptions {
   readonly runtime?: 'auto' | SandboxFactory['runtime'];
   /** What external extensions, with the runtime, have to end in. Default: 2,000, as in Lambda. */
   readonly shutDownMs?: number;
+  /**
+   * Sandboxes to get ready ahead, as far as that is possible without knowing what they will run.
+   * Default 0. With more, dispose of the factory.
+   */
+  readonly readyCount?: number;
   readonly log?: Log;
 }
 
@@ -65,7 +71,7 @@ export interface SandboxFactoryOptions {
  */
 export async function createSandboxFactory(
   options: SandboxFactoryOptions,
-): Promise<SandboxFactory> {
+): Promise<SandboxFactory & AsyncDisposable> {
   const wanted = options.runtime ?? 'auto';
   const probes = (await probeSandboxRuntimes()).filter(
     ({ runtime }) => wanted === 'auto' || runtime === wanted,
@@ -85,11 +91,22 @@ export async function createSandboxFactory(
   await sweepSandboxes(options.stateDir, log);
   const launcher = launcherOf(chosen.runtime);
   const { stateDir, shutDownMs = 2000 } = options;
-  const machine = { layout: detectCgroups(), stateDir, shutDownMs };
+  const machine = { launcher, layout: detectCgroups(), stateDir, shutDownMs };
+  const ready = new ReadyPlaces({
+    count: options.readyCount ?? 0,
+    make: () => makePlaceAhead(machine),
+    log,
+  });
+  void ready.fill();
   return {
     runtime: launcher.runtime,
     canFreeze: canFreeze(machine.layout),
-    create: (spec, output) => createSandbox(launcher, machine, spec, output),
+    create: async (spec, output) => {
+      const sandbox = await createSandbox({ ...machine, ready }, spec, output);
+      void ready.fill();
+      return sandbox;
+    },
+    [Symbol.asyncDispose]: () => ready[Symbol.asyncDispose](),
   };
 }
 
@@ -99,9 +116,44 @@ function launcherOf(runtime: SandboxFactory['runtime']): Launcher {
 }
 
 interface Machine {
+  readonly launcher: Launcher;
   readonly layout: CgroupLayout;
   readonly stateDir: string;
   readonly shutDownMs: number;
+}
+
+interface Workshop extends Machine {
+  readonly ready: ReadyPlaces;
+}
+
+let placesMade = 0;
+
+/** A place that has no sandbox yet, in a directory by which it is swept. */
+async function makePlaceAhead(machine: Machine): Promise<Place> {
+  placesMade += 1;
+  const name = `ready-${process.pid}-${placesMade}`;
+  await using made = new AsyncDisposableStack();
+  const directory = await makeOwnDirectory(machine.stateDir, name);
+  made.defer(() => rm(directory, { recursive: true, force: true }));
+  const place = made.use(await makePlace(machine, name));
+  const all = made.move();
+  return { ...place, [Symbol.asyncDispose]: () => all.disposeAsync() };
+}
+
+async function makePlace({ launcher, layout, stateDir }: Machine, name: string): Promise<Place> {
+  await using made = new AsyncDisposableStack();
+  const network = createNetworkNamespace(runtimeApiPort);
+  made.defer(() => network.close());
+  const output = made.use(new OutputPipe());
+  const cgroup = new Cgroup(layout, cgroupName(stateDir, name));
+  made.defer(() => cgroup.remove());
+  const launch = await launcher.prepare({
+    networkNamespacePath: network.path,
+    cgroup,
+    outputFd: output.writeFd,
+  });
+  const all = made.move();
+  return { network, output, cgroup, launch, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
 
 /**
@@ -132,8 +184,7 @@ export async function sweepSandboxes(stateDir: string, log: Log = silentLog): Pr
 }
 
 async function createSandbox(
-  launcher: Launcher,
-  { layout, stateDir, shutDownMs }: Machine,
+  workshop: Workshop,
   spec: SandboxSpec,
   output: (data: Uint8Array) => void,
 ): Promise<Sandbox> {
@@ -143,7 +194,7 @@ async function createSandbox(
   const main = extensions.length === 0 ? runtime : lookUpExtensions(spec, extensions);
   await using made = new AsyncDisposableStack();
 
-  const directory = await makeOwnDirectory(stateDir, spec.id);
+  const directory = await makeOwnDirectory(workshop.stateDir, spec.id);
   made.defer(() => rm(directory, { recursive: true, force: true }));
   const root = await prepareRoot(spec.rootPath, neededDirectories(spec), directory);
   made.defer(() => root.release());
@@ -153,28 +204,22 @@ async function createSandbox(
     ...(spec.binds ?? []).map(({ source, target }) => [target, source] as const),
   ]);
 
-  const network = createNetworkNamespace(runtimeApiPort);
-  made.defer(() => network.close());
+  const place = made.use((await workshop.ready.take()) ?? (await makePlace(workshop, spec.id)));
+  const { network, cgroup } = place;
   const runtimeApi = new RuntimeApiServer(spec.id, { info: functionInfo(spec), extensions });
   made.use(runtimeApi);
-  await runtimeApi.listen({ fd: network.listenFd });
+  await runtimeApi.listen({ fd: network.takeListener() });
 
-  const cgroup = new Cgroup(layout, cgroupName(stateDir, spec.id));
-  made.defer(() => cgroup.remove());
-  const pipe = openOutputPipe(output);
-  const launched = await launcher
-    .start({
-      spec,
-      process: { ...main, outputFd: pipe.writeFd },
-      directory,
-      rootPath: root.path,
-      networkNamespacePath: network.path,
-      cgroup,
-      cgroupName: cgroup.name,
-      limitSwap: canLimitSwap(layout),
-      binds,
-    })
-    .finally(() => pipe.closeOwn());
+  const outputEnded = place.output.readTo(output);
+  const launched = await place.launch.start({
+    spec,
+    process: { ...main, outputFd: place.output.writeFd },
+    directory,
+    rootPath: root.path,
+    limitSwap: canLimitSwap(workshop.layout),
+    binds,
+  });
+  place.output.closeOwn();
   const sandbox = new RunningSandbox({
     spec,
     runtimeApi,
@@ -183,10 +228,11 @@ async function createSandbox(
     cgroup,
     launched,
     output,
-    outputEnded: pipe.ended,
+    outputEnded,
     resources: made.move(),
   });
   if (extensions.length === 0) return sandbox;
+  const { shutDownMs } = workshop;
   return new ExtendedSandbox({ spec, names: extensions, inner: sandbox, runtimeApi, shutDownMs });
 }
 

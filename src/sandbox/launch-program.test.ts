@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { test } from 'node:test';
 
-import { launchProgram, type Step } from './launch-program.ts';
+import { launchProgram, waitingProgram, type Step } from './launch-program.ts';
 
 const skip = process.arch === 'x64' ? false : 'needs x86-64';
 const step = (call: string, args: Step['args'], mayFailWith: readonly number[] = []): Step => {
@@ -60,4 +63,45 @@ test('launchProgram stops at a failure and tells which, unless it is expected', 
 
 test('launchProgram refuses a call that x86-64 does not have', () => {
   assert.throws(() => launchProgram([step('socketcall', [])]), /socketcall/);
+});
+
+test('waitingProgram goes on with what it is given when it is told to', { skip }, async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'thaw-launch-'));
+  try {
+    const [path, restPath] = [join(directory, 'program'), join(directory, 'rest')];
+    const started = async (
+      rest: readonly Step[],
+    ): Promise<{ output: string; failure: unknown }> => {
+      const waiting = waitingProgram([step('write', [1, 'first ', 6])], 4);
+      writeFileSync(path, waiting.bytes, { mode: 0o700 });
+      writeFileSync(restPath, '');
+      const restFd = openSync(restPath, 'r');
+      const child = spawn(path, { stdio: ['ignore', 'pipe', 'inherit', 'pipe', restFd] });
+      const [out, status] = [child.stdout, child.stdio[3] as Duplex];
+      const output = out === null ? [] : [String((await once(out, 'data'))[0])];
+      const more = waiting.continueWith(rest);
+      if (rest.length > 0) writeFileSync(restPath, more.bytes);
+      status.write('!');
+      out?.on('data', (data) => output.push(String(data)));
+      const [report] = await Promise.all([buffer(status), once(child, 'close')]);
+      closeSync(restFd);
+      const failure = more.failureOf(report) ?? waiting.failureOf(report);
+      return {
+        output: output.join(''),
+        failure: failure && `${failure.step.call} ${failure.errno}`,
+      };
+    };
+    const long = 'x'.repeat(100_000);
+    assert.deepEqual(await started([becomeShell('echo ${#LONG} $1', `LONG=${long}`)]), {
+      output: 'first 100000 one\n',
+      failure: undefined,
+    });
+    assert.deepEqual(await started([step('chdir', ['/']), step('close', [99])]), {
+      output: 'first ',
+      failure: `close ${constants.errno.EBADF}`,
+    });
+    assert.deepEqual(await started([]), { output: 'first ', failure: undefined });
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });

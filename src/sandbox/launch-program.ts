@@ -1,6 +1,6 @@
 /**
  * Makes a program that does nothing but a list of system calls, one after the other, up to the one
- * that becomes another program. Pure.
+ * that becomes another program; or one that waits for the rest of its list. Pure.
  *
  * It takes the place of the container runtime: a static executable of some kilobytes with all
  * arguments laid out in it, which the kernel loads and runs in a fraction of the time that a
@@ -30,23 +30,41 @@ export interface Step {
   readonly mayFailWith?: readonly number[];
 }
 
+/** Of what a program writes to descriptor 3: the step that failed, and the error's number. */
+export interface StepFailure {
+  readonly step: Step;
+  readonly errno: number;
+}
+
 export interface LaunchProgram {
   /** The contents of an executable file. */
   readonly bytes: Uint8Array;
-  /** Of what it writes to descriptor 3: the step that failed, and the error's number. */
-  failureOf(report: Uint8Array): { readonly step: Step; readonly errno: number } | undefined;
+  /** Undefined for what is no report of these steps. */
+  failureOf(report: Uint8Array): StepFailure | undefined;
+}
+
+/** A program that waits in the midst of its life for the rest of its steps. */
+export interface WaitingProgram extends LaunchProgram {
+  /** The rest, to be written to the file that the program was told of. */
+  continueWith(steps: readonly Step[]): LaunchProgram;
 }
 
 /** Where the file lies in memory. */
 const baseAddress = 0x40_0000;
 const fileHeaderSizeBytes = 64;
 const programHeaderSizeBytes = 56;
-const codeOffset = fileHeaderSizeBytes + 2 * programHeaderSizeBytes;
+const codeOffset = fileHeaderSizeBytes + 3 * programHeaderSizeBytes;
+/** What the steps point to, then the steps; on pages of their own, which can be written. */
+const dataOffset = 4096;
 /** Number, six arguments, two errors of 32 bits. */
 const stepSizeBytes = 64;
 const errorsOffset = 56;
 const reportSizeBytes = 16;
+/** The code below knows it, too. */
+const reportFd = 3;
 const pageSizeBytes = 4096;
+/** For steps that come later and what they point to: more than a command and its environment may be. */
+const continuationSizeMaxBytes = 16 * 1024 * 1024;
 
 /** `rbx` walks over the steps. Jumps are relative to the byte after them. */
 const code = Buffer.from(
@@ -88,28 +106,69 @@ const code = Buffer.from(
 );
 const firstStepAt = 1;
 
+/** The steps must end in one that becomes another program, or ends this one. */
 export function launchProgram(steps: readonly Step[]): LaunchProgram {
-  const stepsOffset = Math.ceil((codeOffset + code.byteLength) / stepSizeBytes) * stepSizeBytes;
-  const data = new Data(baseAddress + stepsOffset + steps.length * stepSizeBytes);
+  const data = new Data(baseAddress + dataOffset);
+  const table = encodeSteps(steps, data);
+  const tableAddress = data.end;
+  const rest = Buffer.concat([data.bytes(), table]);
+  return { bytes: file(tableAddress, rest), failureOf: failures(steps, tableAddress) };
+}
+
+/**
+ * Does `steps`, waits for a byte on descriptor 3 and goes on with what the file `programFd` holds
+ * then. Ends if that is nothing.
+ */
+export function waitingProgram(steps: readonly Step[], programFd: number): WaitingProgram {
+  const data = new Data(baseAddress + dataOffset);
+  const signal = data.valueOf(new Uint8Array(8));
+  // What the steps point to has its place before them, so that their own place is known after one try.
+  const dry = encodeSteps(steps, data);
+  const tableAddress = data.end;
+  const continuation = tableAddress + dry.byteLength + 2 * stepSizeBytes;
+  const reading: readonly Step[] = [
+    { call: 'read', args: [reportFd, signal, 1] },
+    { call: 'pread64', args: [programFd, continuation, continuationSizeMaxBytes, 0] },
+    { call: 'exit_group', args: [0] }, // lies where the rest will
+  ];
+  const rest = Buffer.concat([data.bytes(), dry, encodeSteps(reading, data)]);
+  return {
+    bytes: file(tableAddress, rest),
+    failureOf: failures([...steps, ...reading.slice(0, 2)], tableAddress),
+    continueWith: (more) => {
+      const moreData = new Data(continuation + more.length * stepSizeBytes);
+      const table = encodeSteps(more, moreData);
+      const bytes = Buffer.concat([table, moreData.bytes()]);
+      return { bytes, failureOf: failures(more, continuation) };
+    },
+  };
+}
+
+function encodeSteps(steps: readonly Step[], data: Data): Uint8Array {
   const table = Buffer.alloc(steps.length * stepSizeBytes);
   for (const [index, step] of steps.entries()) {
     encodeStep(step, table.subarray(index * stepSizeBytes), data);
   }
-  const head = Buffer.alloc(stepsOffset);
-  head.set(code, codeOffset);
-  head.writeUInt32LE(baseAddress + stepsOffset, codeOffset + firstStepAt);
-  const rest = data.bytes();
-  writeHeaders(head, head.byteLength + table.byteLength + rest.byteLength);
-  return {
-    bytes: Buffer.concat([head, table, rest]),
-    failureOf: (report) => {
-      if (report.byteLength < reportSizeBytes) return undefined;
-      const view = Buffer.from(report);
-      const at = Number(view.readBigUInt64LE(0)) - baseAddress - stepsOffset;
-      const step = steps[at / stepSizeBytes];
-      return step === undefined ? undefined : { step, errno: view.readUInt32LE(8) };
-    },
+  return table;
+}
+
+/** The report is the address of the step, then the error. */
+function failures(steps: readonly Step[], address: number): LaunchProgram['failureOf'] {
+  return (report) => {
+    if (report.byteLength < reportSizeBytes) return undefined;
+    const view = Buffer.from(report);
+    const step = steps[(Number(view.readBigUInt64LE(0)) - address) / stepSizeBytes];
+    return step === undefined ? undefined : { step, errno: view.readUInt32LE(8) };
   };
+}
+
+/** `rest` begins with what is not steps; the first of those is at `firstStepAddress`. */
+function file(firstStepAddress: number, rest: Uint8Array): Uint8Array {
+  const head = Buffer.alloc(dataOffset);
+  head.set(code, codeOffset);
+  head.writeUInt32LE(firstStepAddress, codeOffset + firstStepAt);
+  writeHeaders(head, rest.byteLength);
+  return Buffer.concat([head, rest]);
 }
 
 function encodeStep(step: Step, into: Buffer, data: Data): void {
@@ -153,6 +212,11 @@ class Data {
     return address;
   }
 
+  /** The address after all. */
+  get end(): number {
+    return this.#address;
+  }
+
   bytes(): Uint8Array {
     return Buffer.concat(this.#parts);
   }
@@ -164,8 +228,11 @@ function words(values: readonly number[]): Uint8Array {
   return bytes;
 }
 
-/** Elf64_Ehdr and two Elf64_Phdr: the whole file, readable and executable; a stack that is not. */
-function writeHeaders(head: Buffer, fileSizeBytes: number): void {
+/**
+ * Elf64_Ehdr and three Elf64_Phdr: the code, which can be run; the steps with room for more, which
+ * can be written; a stack.
+ */
+function writeHeaders(head: Buffer, restSizeBytes: number): void {
   head.write('7f454c46020101', 'hex'); // magic, 64 bits, little-endian, version 1
   head.writeUInt16LE(2, 16); // e_type: ET_EXEC
   head.writeUInt16LE(62, 18); // e_machine: EM_X86_64
@@ -174,17 +241,28 @@ function writeHeaders(head: Buffer, fileSizeBytes: number): void {
   head.writeBigUInt64LE(BigInt(fileHeaderSizeBytes), 32); // e_phoff
   head.writeUInt16LE(fileHeaderSizeBytes, 52); // e_ehsize
   head.writeUInt16LE(programHeaderSizeBytes, 54); // e_phentsize
-  head.writeUInt16LE(2, 56); // e_phnum
-  const load = head.subarray(fileHeaderSizeBytes);
-  load.writeUInt32LE(1, 0); // p_type: PT_LOAD
-  load.writeUInt32LE(5, 4); // p_flags: R, X
-  load.writeBigUInt64LE(BigInt(baseAddress), 16); // p_vaddr
-  load.writeBigUInt64LE(BigInt(baseAddress), 24); // p_paddr
-  load.writeBigUInt64LE(BigInt(fileSizeBytes), 32); // p_filesz
-  load.writeBigUInt64LE(BigInt(fileSizeBytes), 40); // p_memsz
-  load.writeBigUInt64LE(BigInt(pageSizeBytes), 48); // p_align
-  const stack = head.subarray(fileHeaderSizeBytes + programHeaderSizeBytes);
-  stack.writeUInt32LE(0x6474_e551, 0); // p_type: PT_GNU_STACK
-  stack.writeUInt32LE(6, 4); // p_flags: R, W
-  stack.writeBigUInt64LE(16n, 48); // p_align
+  head.writeUInt16LE(3, 56); // e_phnum
+  const [load, stack] = [1, 0x6474_e551]; // PT_LOAD, PT_GNU_STACK
+  const [executable, writable, readable] = [1, 2, 4];
+  const roomSizeBytes = restSizeBytes + continuationSizeMaxBytes;
+  writeSegment(head, 0, [load, readable | executable, 0, dataOffset, dataOffset]);
+  writeSegment(head, 1, [load, readable | writable, dataOffset, restSizeBytes, roomSizeBytes]);
+  writeSegment(head, 2, [stack, readable | writable, 0, 0, 0]);
+}
+
+/** Elf64_Phdr, of its p_type, p_flags, p_offset, p_filesz and p_memsz. */
+function writeSegment(
+  head: Buffer,
+  index: number,
+  [type, flags, offset, fileSize, memorySize]: readonly [number, number, number, number, number],
+): void {
+  const header = head.subarray(fileHeaderSizeBytes + index * programHeaderSizeBytes);
+  header.writeUInt32LE(type, 0);
+  header.writeUInt32LE(flags, 4);
+  header.writeBigUInt64LE(BigInt(offset), 8);
+  header.writeBigUInt64LE(BigInt(baseAddress + offset), 16); // p_vaddr
+  header.writeBigUInt64LE(BigInt(baseAddress + offset), 24); // p_paddr
+  header.writeBigUInt64LE(BigInt(fileSize), 32);
+  header.writeBigUInt64LE(BigInt(memorySize), 40);
+  header.writeBigUInt64LE(BigInt(pageSizeBytes), 48); // p_align
 }

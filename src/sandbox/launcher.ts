@@ -19,6 +19,16 @@ export interface LaunchProcess {
   readonly outputFd: number;
 }
 
+/** What a sandbox needs whatever it runs. */
+export interface LaunchPlace {
+  /** Absent: the host's own network. */
+  readonly networkNamespacePath?: string;
+  /** Not there before `prepare`; the caller's to remove after. */
+  readonly cgroup: Cgroup;
+  /** Gets standard output and standard error of the main process. Stays the caller's. */
+  readonly outputFd: number;
+}
+
 export interface LaunchRequest {
   readonly spec: SandboxSpec;
   readonly process: LaunchProcess;
@@ -26,9 +36,6 @@ export interface LaunchRequest {
   readonly directory: string;
   /** `spec.rootPath`, or a read-only view of it that has every mount point. */
   readonly rootPath: string;
-  readonly networkNamespacePath: string;
-  readonly cgroup: Cgroup;
-  readonly cgroupName: string;
   readonly limitSwap: boolean;
   /** Files and directories of the host to show read-only inside: target to source. */
   readonly binds: ReadonlyMap<string, string>;
@@ -47,12 +54,20 @@ export interface LaunchedSandbox extends LaunchedProcess {
   spawn(process: LaunchProcess): Promise<LaunchedProcess>;
 }
 
-export interface Launcher {
-  readonly runtime: SandboxFactory['runtime'];
+/** A start as far as it goes without knowing what is started. */
+export interface PreparedLaunch {
+  /** False once it cannot be used any more. */
+  readonly isUsable: boolean;
   /**
-   * Resolves when the program has been started. Throws `ERR_SANDBOX_START`. What it leaves behind
-   * in the directory, the control group and the network namespace is the caller's to remove, also
-   * when it throws.
+   * Once. Resolves when the program has been started. Throws `ERR_SANDBOX_START`. What it leaves
+   * behind in the directory, the control group and the network namespace is the caller's to remove,
+   * also when it throws.
    */
   start(request: LaunchRequest): Promise<LaunchedSandbox>;
+}
+
+export interface Launcher {
+  readonly runtime: SandboxFactory['runtime'];
+  /** Throws `ERR_SANDBOX_START`, and leaves behind what `start` does. */
+  prepare(place: LaunchPlace): Promise<PreparedLaunch>;
 }

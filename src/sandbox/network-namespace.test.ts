@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import { test } from 'node:test';
 
 import { runCommand } from '../base/index.ts';
@@ -21,7 +21,6 @@ test(
     assert.deepEqual(interfaces, ['lo']);
     const sockets = await runCommand('nsenter', [`--net=${network.path}`, 'cat', '/proc/net/tcp']);
     assert.match(sockets.stdout, /0100007F:2329 00000000:0000 0A/); // 127.0.0.1:9001 listens
-    closeSync(network.listenFd);
     network.close();
   },
 );
@@ -34,7 +33,6 @@ test('createNetworkNamespace leaves this process in its own network', { skip: ne
   assert.equal(readlinkSync('/proc/thread-self/ns/net'), before);
   assert.notEqual(readlinkSync(first.path), readlinkSync(second.path));
   for (const network of [first, second]) {
-    closeSync(network.listenFd);
     network.close();
   }
 });

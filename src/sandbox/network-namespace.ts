@@ -22,10 +22,11 @@ import {
 export interface NetworkNamespace {
   /** Names the namespace for other processes of root, as long as this process has not closed it. */
   readonly path: string;
-  /** A TCP socket listening on 127.0.0.1 inside the namespace; whoever serves it closes it. */
-  readonly listenFd: number;
+  /** Once: a TCP socket listening on 127.0.0.1 inside the namespace; whoever serves it closes it. */
+  takeListener(): number;
   /** A TCP socket of the namespace, not connected; the caller's. */
   openSocket(): number;
+  /** Ends the namespace, when nothing in it runs any more, and the listener if it was not taken. */
   close(): void;
 }
 
@@ -50,12 +51,21 @@ export function createNetworkNamespace(port: number): NetworkNamespace {
     if (namespaceFd !== undefined) closeSync(namespaceFd);
     throw thrown;
   }
-  const [fd, listening] = [present(namespaceFd, 'namespace'), present(listenFd, 'listener')];
+  const fd = present(namespaceFd, 'namespace');
+  let untakenFd: number | undefined = present(listenFd, 'listener');
+  const takeListener = (): number => {
+    const taken = present(untakenFd, 'listener that was not taken');
+    untakenFd = undefined;
+    return taken;
+  };
   return {
     path: `/proc/${process.pid}/fd/${fd}`,
-    listenFd: listening,
+    takeListener,
     openSocket: () => inNetworkNamespace(fd, openTcpSocket),
-    close: () => closeSync(fd),
+    close: () => {
+      if (untakenFd !== undefined) closeSync(takeListener());
+      closeSync(fd);
+    },
   };
 }
 

@@ -15,7 +15,8 @@ export interface OciConfigInput {
   /** What the runtime takes as root; `spec.rootPath`, or a view of it that has the mount points. */
   readonly rootPath: string;
   readonly process: LaunchProcess;
-  readonly networkNamespacePath: string;
+  /** Absent: the host's own network. */
+  readonly networkNamespacePath?: string;
   readonly cgroupName: string;
   readonly limitSwap: boolean;
   /** Files and directories of the host to show read-only inside: target to source. */
@@ -159,7 +160,9 @@ export function ociConfig(input: OciConfigInput): object {
         { type: 'ipc' },
         { type: 'uts' },
         { type: 'cgroup' },
-        { type: 'network', path: input.networkNamespacePath },
+        ...(input.networkNamespacePath === undefined
+          ? []
+          : [{ type: 'network', path: input.networkNamespacePath }]),
       ],
       resources: resourcesOf(input),
       maskedPaths,

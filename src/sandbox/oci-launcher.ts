@@ -9,7 +9,14 @@ import { join } from 'node:path';
 
 import { childEnd, prepareToReap } from './child-reaper.ts';
 import { SandboxStartError } from './errors.ts';
-import type { LaunchedProcess, Launcher, LaunchProcess, LaunchRequest } from './launcher.ts';
+import type {
+  LaunchedProcess,
+  LaunchedSandbox,
+  Launcher,
+  LaunchPlace,
+  LaunchProcess,
+  LaunchRequest,
+} from './launcher.ts';
 import { ociConfig, ociProcess } from './oci-config.ts';
 import { openFilesMax } from './open-files-max.ts';
 import { processExit } from './process-exit.ts';
@@ -21,25 +28,40 @@ const startTimeoutMs = 60_000;
 export function ociLauncher(program: 'runc' | 'crun'): Launcher {
   return {
     runtime: program,
-    start: async (request) => {
-      const { directory, process: main, spec } = request;
-      const fileMax = openFilesMax();
-      const input = { ...request, arch: process.arch, openFilesMax: fileMax };
-      await writeFile(join(directory, 'config.json'), JSON.stringify(ociConfig(input)));
-      await mkdir(join(directory, 'state'), { recursive: true });
-      const run = new RuntimeCalls(program, request);
-      const launched = await run.call('main', main, ['run', '--bundle', directory], [spec.id]);
-      let spawned = 0;
-      return {
-        ...launched,
-        spawn: async (further) => {
-          spawned += 1;
-          const name = `process-${spawned}`;
-          const file = join(directory, `${name}.json`);
-          await writeFile(file, JSON.stringify(ociProcess(further, fileMax)));
-          return await run.call(name, further, ['exec', '--process', file], [spec.id]);
-        },
-      };
+    prepare: async (place) => ({
+      isUsable: true,
+      start: (request) => start(program, place, request),
+    }),
+  };
+}
+
+async function start(
+  program: string,
+  { cgroup, networkNamespacePath }: LaunchPlace,
+  request: LaunchRequest,
+): Promise<LaunchedSandbox> {
+  const { directory, process: main, spec } = request;
+  const fileMax = openFilesMax();
+  const config = ociConfig({
+    ...request,
+    ...(networkNamespacePath === undefined ? {} : { networkNamespacePath }),
+    cgroupName: cgroup.name,
+    arch: process.arch,
+    openFilesMax: fileMax,
+  });
+  await writeFile(join(directory, 'config.json'), JSON.stringify(config));
+  await mkdir(join(directory, 'state'), { recursive: true });
+  const run = new RuntimeCalls(program, request);
+  const launched = await run.call('main', main, ['run', '--bundle', directory], [spec.id]);
+  let spawned = 0;
+  return {
+    ...launched,
+    spawn: async (further) => {
+      spawned += 1;
+      const name = `process-${spawned}`;
+      const file = join(directory, `${name}.json`);
+      await writeFile(file, JSON.stringify(ociProcess(further, fileMax)));
+      return await run.call(name, further, ['exec', '--process', file], [spec.id]);
     },
   };
 }

@@ -5,22 +5,42 @@ import { Socket } from 'node:net';
 
 import { pipe } from './syscalls.ts';
 
-export interface OutputPipe {
+export class OutputPipe implements Disposable {
   /** For the processes; this process closes its own by `closeOwn` once it has handed it on. */
   readonly writeFd: number;
-  /** Resolves when all writers have closed their ends and everything has been handed on. */
-  readonly ended: Promise<void>;
-  closeOwn(): void;
-}
+  readonly #readFd: number;
+  #isOwnOpen = true;
+  #isRead = false;
 
-/** A pipe whose contents `output` gets as they come. */
-export function openOutputPipe(output: (data: Uint8Array) => void): OutputPipe {
-  const { readFd, writeFd } = pipe();
-  const ended = new Promise<void>((resolve) => {
-    const socket = new Socket({ fd: readFd, readable: true, writable: false });
-    socket.on('data', (data: Buffer) => output(data));
-    socket.once('error', () => socket.destroy());
-    socket.once('close', () => resolve());
-  });
-  return { writeFd, ended, closeOwn: () => closeSync(writeFd) };
+  constructor() {
+    const { readFd, writeFd } = pipe();
+    this.#readFd = readFd;
+    this.writeFd = writeFd;
+  }
+
+  /**
+   * Hands on what was written and will be. Once. Resolves when all writers have closed their ends
+   * and everything has been handed on.
+   */
+  readTo(output: (data: Uint8Array) => void): Promise<void> {
+    this.#isRead = true;
+    return new Promise((resolve) => {
+      const socket = new Socket({ fd: this.#readFd, readable: true, writable: false });
+      socket.on('data', (data: Buffer) => output(data));
+      socket.once('error', () => socket.destroy());
+      socket.once('close', () => resolve());
+    });
+  }
+
+  closeOwn(): void {
+    if (this.#isOwnOpen) closeSync(this.writeFd);
+    this.#isOwnOpen = false;
+  }
+
+  /** Closes what nobody reads, and our own end. */
+  [Symbol.dispose](): void {
+    this.closeOwn();
+    if (!this.#isRead) closeSync(this.#readFd);
+    this.#isRead = true;
+  }
 }

@@ -10,7 +10,7 @@ import { checkProcess } from './check-spec.ts';
 import type { LaunchedProcess, LaunchedSandbox } from './launcher.ts';
 import { lookUpProcess } from './look-up-process.ts';
 import { connectLoopback } from './loopback-connection.ts';
-import { openOutputPipe } from './output-pipe.ts';
+import { OutputPipe } from './output-pipe.ts';
 import type { RuntimeApiServer } from './runtime-api.ts';
 import type {
   ProcessExit,
@@ -89,12 +89,10 @@ export class RunningSandbox implements Sandbox {
     const process = { workingDir: '/', user: spec.user, ...wanted };
     checkProcess(process);
     const found = lookUpProcess({ ...spec, ...process }, runtimeApiAddress);
-    const pipe = openOutputPipe(output);
-    const started = await launched
-      .spawn({ ...found, outputFd: pipe.writeFd })
-      .finally(() => pipe.closeOwn());
+    using pipe = new OutputPipe();
+    const started = await launched.spawn({ ...found, outputFd: pipe.writeFd });
     return {
-      exited: endOf(started.ended, pipe.ended),
+      exited: endOf(started.ended, pipe.readTo(output)),
       signal: signaller(started),
     };
   }

@@ -23,7 +23,9 @@ const usable = (await probeSandboxRuntimes()).filter((probe) => probe.usable);
 
 function leftovers(stateDir: string): readonly string[] {
   const groups = detectCgroups().hierarchies.flatMap(({ path }) => {
-    return readdirSync(path).filter((name) => name.includes(`-lifecycle-${process.pid}-`));
+    return readdirSync(path).filter((name) => {
+      return name.includes(`-lifecycle-${process.pid}-`) || name.includes(`-ready-${process.pid}-`);
+    });
   });
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
@@ -451,6 +453,27 @@ for (const { runtime, isolation } of usable) {
       sandbox.signal('SIGTERM');
     });
 
+    test('a sandbox that was got ready ahead is like any other, and none is left over', async () => {
+      const ahead = await createSandboxFactory({ stateDir, runtime, readyCount: 1 });
+      const isReady = (): boolean =>
+        readdirSync(join(stateDir, 'sandboxes')).some((name) => name.includes('.ready-'));
+      while (!isReady()) await nextTurn();
+      for (const mark of ['one', 'two', 'three']) {
+        const parts: string[] = [];
+        const script = `echo ${mark} $FOO; hostname; exit 4`;
+        const spec = specOf(script, { env: { PATH: '/bin', FOO: mark.repeat(20_000) } });
+        await using sandbox = await ahead.create(spec, (data) => parts.push(String(data)));
+        assert.equal((await sandbox.exited).status, 4);
+        const output = parts.join('');
+        assert.ok(
+          output.startsWith(`${mark} ${spec.env['FOO']}\n${spec.id}\n`),
+          output.slice(0, 99),
+        );
+      }
+      await ahead[Symbol.asyncDispose]();
+      assert.deepEqual(leftovers(stateDir), []);
+    });
+
     test('what a killed worker leaves is swept, what a living one has is not', async () => {
       const spec = specOf('echo up; exec sleep 1000');
       const worker = spawn(
@@ -469,8 +492,11 @@ for (const { runtime, isolation } of usable) {
         ],
         { stdio: ['ignore', 'pipe', 'inherit'] },
       );
-      for await (const data of present(worker.stdout, 'stdout'))
-        if (/frozen/.test(String(data))) break;
+      await new Promise<void>((resolve) => {
+        present(worker.stdout, 'stdout').on('data', (data) => {
+          if (String(data).includes('frozen')) resolve();
+        });
+      });
       const ended = new Promise((resolve) => worker.once('exit', resolve));
       assert.deepEqual(await sweepSandboxes(stateDir), []);
       worker.kill('SIGKILL');

@@ -29,15 +29,6 @@ const SYS_OPENAT2 = 437;
 const SYS_CLOSE_RANGE = 436;
 const CLOSE_RANGE_CLOEXEC = 4;
 const FD_MAX = 0x7fff_ffff;
-const SYS_OPEN_TREE = 428;
-const SYS_MOUNT_SETATTR = 442;
-const OPEN_TREE_CLONE = 1;
-const AT_FDCWD = -100;
-const AT_EMPTY_PATH = 0x1000;
-const MOUNT_ATTR_RDONLY = 1;
-const MOUNT_ATTR_NOSUID = 2;
-const MOUNT_ATTR_NODEV = 4;
-const MOUNT_ATTR_SIZE_BYTES = 32;
 const MFD_CLOEXEC = 1;
 const MFD_EXEC = 0x10;
 const RESOLVE_IN_ROOT = 0x10;
@@ -58,10 +49,6 @@ const calls = {
   ioctl: library.func('int ioctl(int fd, unsigned long request, const uint8_t *argument)'),
   openat2: library.func(
     'long syscall(long number, long dirfd, const char *path, const uint8_t *how, size_t length)',
-  ),
-  openTree: library.func('long syscall(long number, long dirfd, const char *path, long flags)'),
-  mountSetattr: library.func(
-    'long syscall(long number, long fd, const char *path, long flags, const uint8_t *attributes, size_t length)',
   ),
   memfdCreate: library.func('int memfd_create(const char *name, unsigned int flags)'),
   closeRange: library.func('long syscall(long number, long first, long last, long flags)'),
@@ -204,25 +191,6 @@ export function reapChild(pid: number): number | undefined {
 export function mountReadOnlyOverlay(layers: readonly string[], target: string): void {
   const escaped = layers.map((layer) => layer.replaceAll(/[\\:,]/g, String.raw`\$&`));
   checked('mount', 'overlay', target, 'overlay', MS_RDONLY, `lowerdir=${escaped.join(':')}`);
-}
-
-/**
- * A read-only view of what is mounted at `path`, without devices and set-user-id programs, that is
- * in no tree: it ends when its descriptor is closed, unless it has been moved into one. Needs Linux
- * 5.12.
- */
-export function openReadOnlyMount(path: string): number {
-  const fd = checked('openTree', SYS_OPEN_TREE, AT_FDCWD, path, OPEN_TREE_CLONE | O_CLOEXEC);
-  const attributes = Buffer.alloc(MOUNT_ATTR_SIZE_BYTES); // mount_attr: u64 attr_set, …
-  attributes.writeUInt32LE(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, 0);
-  const size = MOUNT_ATTR_SIZE_BYTES;
-  try {
-    checked('mountSetattr', SYS_MOUNT_SETATTR, fd, '', AT_EMPTY_PATH, attributes, size);
-    return fd;
-  } catch (thrown) {
-    closeSync(fd);
-    throw thrown;
-  }
 }
 
 /** An empty file of memory, without a name, that can be run. Needs Linux 6.3. */

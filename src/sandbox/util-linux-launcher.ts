@@ -18,7 +18,7 @@ import { present } from '../base/index.ts';
 import { joinSandbox } from './builtin-launcher.ts';
 import { detectCgroups, limitingOptions } from './cgroups.ts';
 import { SandboxStartError } from './errors.ts';
-import type { LaunchedSandbox, Launcher, LaunchRequest } from './launcher.ts';
+import type { LaunchedSandbox, Launcher, LaunchPlace, LaunchRequest } from './launcher.ts';
 import { capabilities, maskedPaths, pidsMax, readonlyPaths } from './oci-config.ts';
 import { processExit } from './process-exit.ts';
 import type { ProcessExit } from './sandbox.ts';
@@ -101,15 +101,22 @@ exec setpriv --no-new-privs --inh-caps=-all --bounding-set="$BOUNDING" env -i --
 
 /** The launcher; `Cgroup.create` must work here. */
 export function utilLinuxLauncher(): Launcher {
-  return { runtime: 'util-linux', start };
+  return {
+    runtime: 'util-linux',
+    prepare: async (place) => ({ isUsable: true, start: (request) => start(place, request) }),
+  };
 }
 
-async function start(request: LaunchRequest): Promise<LaunchedSandbox> {
+async function start(
+  { cgroup, networkNamespacePath }: LaunchPlace,
+  request: LaunchRequest,
+): Promise<LaunchedSandbox> {
   const { spec, directory } = request;
   const { user, environment, workingDir, args, outputFd } = request.process;
   const target = join(directory, 'target');
   await mkdir(target);
-  const joinFiles = request.cgroup.create({ ...spec, pidsMax });
+  const joinFiles = cgroup.make();
+  cgroup.setLimits({ ...spec, pidsMax });
   closeInheritedOnExec(); // runc does so by itself
   const child = spawn(
     'sh',
@@ -117,7 +124,7 @@ async function start(request: LaunchRequest): Promise<LaunchedSandbox> {
       '-c',
       joinAndUnshare,
       'sandbox',
-      request.networkNamespacePath,
+      networkNamespacePath ?? '/proc/self/ns/net',
       ...joinFiles,
       '--',
       ...[...request.binds].flatMap(([target, source]) => [source, target]),
@@ -148,12 +155,12 @@ async function start(request: LaunchRequest): Promise<LaunchedSandbox> {
       `its script ended with status ${status ?? 'unknown'}; its log says where`,
     );
   }
-  const pid = firstProcess(request.cgroup.memberPids()) ?? present(child.pid, 'pid');
+  const pid = firstProcess(cgroup.memberPids()) ?? present(child.pid, 'pid');
   return {
     pid,
     ended,
     // To enter a mount namespace hides the programs of the host, setpriv among them.
-    spawn: (process) => joinSandbox({ id: spec.id, pid, cgroup: request.cgroup }, process),
+    spawn: (process) => joinSandbox({ id: spec.id, pid, cgroup }, process),
   };
 }
 
