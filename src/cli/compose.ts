@@ -47,6 +47,9 @@ import { zoneServerSettings, zoneServersProblem } from './zone-servers.ts';
 /** For an agent that may be about to be replaced, when none need run. */
 const agentTimeoutMs = 500;
 
+/** Kept ready by a server; a command that starts one function has none to spare. */
+const sandboxesReady = 2;
+
 export type AgentLife = 'lasting' | 'while-used' | 'own';
 
 export interface WorkerChoices {
@@ -177,11 +180,14 @@ async function createRuntime(
   made.defer(() => endAgent(agent, choices.agentLife));
   const roots = await createOwnRoots({ agent, rootsDir: join(config.runDir, 'roots'), log });
   made.defer(() => roots.close());
-  const sandboxes = await createSandboxFactory({
-    stateDir: paths.sandboxes,
-    runtime: config.sandboxRuntime,
-    log,
-  });
+  const sandboxes = made.use(
+    await createSandboxFactory({
+      stateDir: paths.sandboxes,
+      runtime: config.sandboxRuntime,
+      readyCount: choices.agentLife === 'lasting' ? sandboxesReady : 0,
+      log,
+    }),
+  );
   const archives = made.use(
     createCodeArchives({
       store: publish.store,
