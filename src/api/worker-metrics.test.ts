@@ -87,7 +87,15 @@ async function statusOfAllTiers(t: TestContext): Promise<CacheStatus> {
   const chunk = { ...sealed, rootId: 'root', lengthMaxBytes: 4096 };
   assert.equal((await caches.loader.load(chunk, { deadlineMs: 60_000 })).tier, 'origin');
   const slab = new ChunkSlab({ memoryBytes: 4096, slotSizeBytes: 4096 });
-  return { memory: slab.status, ...caches.status() };
+  return {
+    memory: slab.status,
+    ...caches.status(),
+    starts: {
+      profiles: { found: 3, absent: 1, unusable: 0, learned: 4, saved: 1, unsaved: 0 },
+      prefetched: { chunks: 90, bytes: 9e6, unreadChunks: 2 },
+      waits: { reads: 12, totalMs: 80 },
+    },
+  };
 }
 
 test(

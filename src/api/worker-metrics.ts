@@ -5,6 +5,7 @@ import type {
   DiskCacheStatus,
   LoaderStatus,
   SlabStatus,
+  StartsStatus,
   Tier,
   ZoneNodeStatus,
   ZoneStatus,
@@ -39,6 +40,7 @@ export function workerMetrics({ caches, starts }: WorkerState): string {
     addReads(text, caches);
     addLoader(text, caches.loader);
     addMemory(text, caches.memory);
+    if (caches.starts !== undefined) addPrefetch(text, caches.starts);
     if (caches.disk.state === 'on') addDisk(text, caches.disk);
     if (caches.zone.state === 'on') addZone(text, caches.zone);
   }
@@ -155,6 +157,26 @@ function addMemory(text: PrometheusText, memory: SlabStatus): void {
     ])
     .counter('thaw_memory_refused_total', 'Chunks not kept, as all of memory was being read', [
       { value: memory.refused },
+    ]);
+}
+
+function addPrefetch(text: PrometheusText, { profiles, prefetched, waits }: StartsStatus): void {
+  text
+    .counter(
+      'thaw_start_profiles_total',
+      'Starts by what became of their profile: found, absent or unusable; learned, saved, unsaved',
+      samplesOf(profiles, 'event'),
+    )
+    .counter('thaw_prefetched_chunks_total', 'Chunks loaded before they were asked for', [
+      { value: prefetched.chunks },
+    ])
+    .counter('thaw_prefetched_bytes_total', 'The same in bytes', [{ value: prefetched.bytes }])
+    .gauge('thaw_prefetched_unread_chunks', 'Of these, such as nobody has read so far', [
+      { value: prefetched.unreadChunks },
+    ])
+    .counter('thaw_read_waits_total', 'Reads that waited for a chunk', [{ value: waits.reads }])
+    .counter('thaw_read_wait_seconds_total', 'How long they waited in all', [
+      { value: waits.totalMs / 1000 },
     ]);
 }
 

@@ -18,6 +18,24 @@ export interface TiersStatus {
   readonly zone: OptionalTier<ZoneStatus>;
 }
 
+/** What starts waited for, and what was loaded ahead of them. */
+export interface StartsStatus {
+  /** Starts by what became of their profile, and what was learned; see the device room's `StartProfileCounters`. */
+  readonly profiles: Readonly<
+    Record<'found' | 'absent' | 'unusable' | 'learned' | 'saved' | 'unsaved', number>
+  >;
+  /** Chunks that came from a tier before they were asked for; `unreadChunks` of them nobody has read, or not yet. */
+  readonly prefetched: {
+    readonly chunks: number;
+    readonly bytes: number;
+    readonly unreadChunks: number;
+  };
+  /** Reads that waited for a chunk, of any image. */
+  readonly waits: { readonly reads: number; readonly totalMs: number };
+}
+
 export interface CacheStatus extends TiersStatus {
   readonly memory: SlabStatus;
+  /** Left out by an agent that keeps no start profiles. */
+  readonly starts?: StartsStatus;
 }

@@ -7,6 +7,7 @@ import type {
   LoaderStatus,
   OptionalTier,
   SlabStatus,
+  StartsStatus,
   Tier,
   TierReadStatus,
   ZoneNodeStatus,
@@ -77,7 +78,7 @@ const serverColumns: readonly Column<ZoneNodeStatus>[] = [
 ];
 
 /** Tables and lines; ends with a line end. */
-export function cacheReport({ memory, disk, zone, loader }: CacheStatus): string {
+export function cacheReport({ memory, disk, zone, loader, starts }: CacheStatus): string {
   const lines = [
     `memory: ${memoryLine(memory)}\n`,
     `disk: ${orOff(disk, 'cache.disk_bytes is 0', diskLine)}\n`,
@@ -85,6 +86,7 @@ export function cacheReport({ memory, disk, zone, loader }: CacheStatus): string
     `origin: ${originLine(loader)}\n`,
     `loads: ${loadsLine(loader)}\n`,
     `verifying and decrypting: ${latencyText(loader.open)}\n`,
+    ...(starts === undefined ? [] : [`starts: ${startsLine(starts)}\n`]),
   ];
   return [
     tableOf(tierColumns, [memoryRow(memory), ...loader.tiers]),
@@ -179,4 +181,14 @@ function loadsLine({ loads, joined, searches, deadlines, hedges }: LoaderStatus)
     `${deadlines} out of time`,
     `${hedges.started} hedged (${hedges.won} won, ${hedges.refused} more refused)`,
   ].join(', ');
+}
+
+function startsLine({ profiles, prefetched, waits }: StartsStatus): string {
+  const { found, absent, unusable, saved, unsaved } = profiles;
+  return [
+    `${found} of ${found + absent + unusable} with a profile (${unusable} unusable)`,
+    `${saved} profiles written, ${unsaved} not`,
+    `${prefetched.chunks} chunks prefetched (${formatBytes(prefetched.bytes)}), ${prefetched.unreadChunks} of them unread`,
+    `${waits.reads} reads waited, ${formatMs(waits.totalMs)} in all`,
+  ].join('; ');
 }

@@ -25,6 +25,7 @@ import {
   slabNoteIntervalMs,
   type CacheStatus,
   type DroppableCache,
+  type StartsStatus,
   type WorkerCaches,
   type ZoneServerSetting,
 } from '../cache/index.ts';
@@ -104,6 +105,30 @@ const idleMs = 1000;
 const firstImageMs = 15_000;
 const reapIntervalMs = 2000;
 
+type StartTotals = Omit<StartsStatus, 'profiles'>;
+
+const noStarts: StartTotals = {
+  prefetched: { chunks: 0, bytes: 0, unreadChunks: 0 },
+  waits: { reads: 0, totalMs: 0 },
+};
+
+function plusStarts(
+  { prefetched, waits }: StartTotals,
+  more: Pick<ReadCounters, 'prefetched' | 'waits'>,
+): StartTotals {
+  return {
+    prefetched: {
+      chunks: prefetched.chunks + more.prefetched.chunks,
+      bytes: prefetched.bytes + more.prefetched.bytes,
+      unreadChunks: prefetched.unreadChunks + more.prefetched.unreadChunks,
+    },
+    waits: {
+      reads: waits.reads + more.waits.reads,
+      totalMs: waits.totalMs + more.waits.totalMs,
+    },
+  };
+}
+
 class Agent {
   readonly #options: AgentOptions;
   readonly #state: AgentState;
@@ -115,6 +140,8 @@ class Agent {
   readonly #images = new Map<string, ServedImage>();
   readonly #opens = new SingleFlight<string, ServedImage>();
   #nextNodeId = 0;
+  /** Of images that are closed. */
+  #closedTotals = noStarts;
   #stopping = false;
   #idleTimer: NodeJS.Timeout | undefined;
   /** Users whose images were found mounted, and have not been closed since. */
@@ -214,7 +241,19 @@ class Agent {
   }
 
   #cacheStatus(): CacheStatus {
-    return { memory: this.#slab.status, ...this.#options.caches.status() };
+    const profiles = this.#profiles?.counters;
+    return {
+      memory: this.#slab.status,
+      ...this.#options.caches.status(),
+      ...(profiles !== undefined && { starts: { profiles, ...this.#startTotals() } }),
+    };
+  }
+
+  #startTotals(): StartTotals {
+    return [...this.#images.values()].reduce(
+      (totals, served) => plusStarts(totals, served.counters()),
+      this.#closedTotals,
+    );
   }
 
   async #drop(caches: readonly DroppableCache[]): Promise<{ dropped: readonly DroppableCache[] }> {
@@ -346,6 +385,7 @@ class Agent {
 
   async #remove(served: ServedImage): Promise<void> {
     this.#starts?.abandon(served);
+    this.#closedTotals = plusStarts(this.#closedTotals, served.counters());
     this.#server.remove(served);
     const open = await served.open().catch(() => undefined);
     if (open !== undefined) this.#slab.dropTable(open.table);

@@ -84,6 +84,19 @@ describe('cold starts of an image', { skip }, () => {
     assert.equal(second.reads.prefetched.unreadChunks, 0);
     assert.ok(second.reads.waits.stalledMs < first.reads.waits.stalledMs / 2);
     assert.equal(second.end.saved, false, 'it read the same');
+
+    await roots.dropCaches();
+    const { starts } = await agent.cacheStatus(); // of images that are closed as well
+    assert.deepEqual(starts?.profiles, {
+      found: 1,
+      absent: 1,
+      unusable: 0,
+      learned: 2,
+      saved: 1,
+      unsaved: 0,
+    });
+    assert.deepEqual(starts?.prefetched, second.reads.prefetched);
+    assert.equal(starts?.waits.reads, first.reads.waits.reads + second.reads.waits.reads);
   });
 
   test('are recorded whole where every chunk was in memory already', async () => {
