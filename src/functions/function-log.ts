@@ -95,7 +95,6 @@ export class FunctionLog {
   }
 
   async #write(bytes: Uint8Array): Promise<void> {
-    await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
     this.#sizeBytes ??= await fileSizeBytes(this.#path);
     for (let at = 0; at < bytes.byteLength;) {
       const rest = bytes.byteLength - at;
@@ -104,9 +103,20 @@ export class FunctionLog {
         this.#sizeBytes = 0;
       }
       const length = Math.min(rest, this.#fileSizeMaxBytes);
-      await appendFile(this.#path, bytes.subarray(at, at + length), { mode: 0o600 });
+      await this.#append(bytes.subarray(at, at + length));
       this.#sizeBytes += length;
       at += length;
+    }
+  }
+
+  /** The directory is made when it turns out to be missing: every invoke writes. */
+  async #append(bytes: Uint8Array): Promise<void> {
+    try {
+      await appendFile(this.#path, bytes, { mode: 0o600 });
+    } catch (thrown) {
+      if (errorCode(thrown) !== 'ENOENT') throw thrown;
+      await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
+      await appendFile(this.#path, bytes, { mode: 0o600 });
     }
   }
 

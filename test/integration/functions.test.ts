@@ -233,7 +233,7 @@ suite('a Node function in a sandbox on a mounted image', { skip: missing }, () =
     const warm = await machine.invoke('plain', { do: 'answer' });
     assert.equal(warm.coldStart, false);
     assert.equal(parsed(warm)['count'], 2, 'the same process');
-    assert.deepEqual(Object.keys(warm.timelineMs).sort(), ['response', 'total']);
+    assert.deepEqual(Object.keys(warm.timelineMs).sort(), ['place', 'response', 'total']);
   });
 
   test('logs what Lambda logs', async () => {

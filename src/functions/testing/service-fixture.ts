@@ -26,6 +26,8 @@ export interface ServiceFixtureOptions {
   readonly program: (functionName: string) => Program;
   readonly document?: Partial<ImageDocument['config']>;
   readonly service?: Partial<FunctionServiceOptions>;
+  /** Where the catalog and the logs are, the caller's to remove. Default: a new one. */
+  readonly directory?: string;
 }
 
 export const manifestIds = ['a'.repeat(64), 'b'.repeat(64)] as const;
@@ -103,7 +105,7 @@ function uuids(): () => string {
 }
 
 export async function openServiceFixture(options: ServiceFixtureOptions): Promise<ServiceFixture> {
-  const directory = await mkdtemp(join(tmpdir(), 'thaw-functions-'));
+  const directory = options.directory ?? (await mkdtemp(join(tmpdir(), 'thaw-functions-')));
   const time = new VirtualTime();
   const worker = new SimulatedWorker(time, (spec) =>
     options.program(spec.env['AWS_LAMBDA_FUNCTION_NAME'] ?? ''),
@@ -153,7 +155,7 @@ export async function openServiceFixture(options: ServiceFixtureOptions): Promis
     [Symbol.asyncDispose]: async () => {
       await time.until(service.close());
       await catalog[Symbol.asyncDispose]();
-      await rm(directory, { recursive: true, force: true });
+      if (options.directory === undefined) await rm(directory, { recursive: true, force: true });
     },
   };
 }
