@@ -7,24 +7,15 @@
 import { nodeRuntimeBootstrapPath } from '../sandbox/index.ts';
 import { baseLayer } from './base-layer.ts';
 import { copyOf, librariesOf } from './machine-programs.ts';
-import type { RuntimeTree } from './runtime-tree.ts';
-
-const environment = {
-  LANG: 'en_US.UTF-8',
-  TZ: ':UTC',
-  PATH: '/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin',
-  LD_LIBRARY_PATH:
-    '/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib',
-  LAMBDA_RUNTIME_DIR: '/var/runtime',
-  LAMBDA_TASK_ROOT: '/var/task',
-} as const;
+import { pythonRuntimes } from './python-runtime.ts';
+import { runtimeEnvironment, type RuntimeTree } from './runtime-tree.ts';
 
 const nodeInImage = '/var/lang/bin/node';
 const bootstrapInImage = '/var/runtime/bootstrap.mjs';
 
 /** The Node that Thaw itself runs on. */
 async function nodeTree(): Promise<RuntimeTree> {
-  const libraries = await librariesOf(process.execPath);
+  const libraries = await librariesOf([process.execPath]);
   const node = [
     copyOf(process.execPath, nodeInImage),
     copyOf(nodeRuntimeBootstrapPath, bootstrapInImage),
@@ -34,7 +25,7 @@ async function nodeTree(): Promise<RuntimeTree> {
     layers: [await baseLayer(), node],
     entrypoint: [nodeInImage, bootstrapInImage],
     env: {
-      ...environment,
+      ...runtimeEnvironment,
       NODE_PATH: `/opt/nodejs/node${nodeMajor()}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules`,
     },
   };
@@ -42,17 +33,26 @@ async function nodeTree(): Promise<RuntimeTree> {
 
 /** The archive brings the program: `bootstrap`. */
 async function providedTree(): Promise<RuntimeTree> {
-  return { layers: [await baseLayer()], entrypoint: ['/var/task/bootstrap'], env: environment };
+  return {
+    layers: [await baseLayer()],
+    entrypoint: ['/var/task/bootstrap'],
+    env: runtimeEnvironment,
+  };
 }
 
 function nodeMajor(): string {
   return process.versions.node.split('.')[0] ?? '';
 }
 
-/** By name. */
-export const knownRuntimes: Readonly<Record<string, () => Promise<RuntimeTree>>> = {
-  [`nodejs${nodeMajor()}.x`]: nodeTree,
-  provided: providedTree,
-  'provided.al2': providedTree,
-  'provided.al2023': providedTree,
-};
+/** How to make each, by name. */
+export async function knownRuntimes(): Promise<
+  Readonly<Record<string, () => Promise<RuntimeTree>>>
+> {
+  return {
+    [`nodejs${nodeMajor()}.x`]: nodeTree,
+    provided: providedTree,
+    'provided.al2': providedTree,
+    'provided.al2023': providedTree,
+    ...(await pythonRuntimes()),
+  };
+}

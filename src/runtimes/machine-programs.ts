@@ -18,8 +18,8 @@ export function copyOf(source: string, path = source): RuntimeEntry {
 }
 
 /** The libraries that ldd(1) names, the dynamic linker among them; none for a static program. */
-export async function librariesOf(program: string): Promise<RuntimeEntry[]> {
-  const { stdout } = await runCommand('ldd', [program]).catch(() => ({ stdout: '' }));
+export async function librariesOf(programs: readonly string[]): Promise<RuntimeEntry[]> {
+  const { stdout } = await runCommand('ldd', programs).catch(() => ({ stdout: '' }));
   return [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, path = '']) => copyOf(path));
 }
 

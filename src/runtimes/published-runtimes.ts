@@ -35,7 +35,8 @@ class PublishedRuntimes implements RuntimeImages {
 
   async names(): Promise<readonly string[]> {
     const published = await this.#publish.catalog.listImages(runtimesTenant);
-    const all = new Set([...published.map(({ name }) => name), ...Object.keys(knownRuntimes)]);
+    const known = Object.keys(await knownRuntimes());
+    const all = new Set([...published.map(({ name }) => name), ...known]);
     return [...all].toSorted(compareStrings);
   }
 
@@ -49,11 +50,11 @@ class PublishedRuntimes implements RuntimeImages {
   }
 
   async build(runtime: string): Promise<ImageRecord> {
-    if (!Object.hasOwn(knownRuntimes, runtime)) {
-      throw new RuntimeUnknownError(runtime, await this.names());
-    }
+    const known = await knownRuntimes();
+    const makeTree = Object.hasOwn(known, runtime) ? known[runtime] : undefined;
+    if (makeTree === undefined) throw new RuntimeUnknownError(runtime, await this.names());
     return await this.#building.run(runtime, async () => {
-      const tree = await treeOf(runtime);
+      const tree = await makeTree();
       const tag = await treeTag(tree);
       const image = await buildImage(this.#publish, { runtime, tree, tag });
       this.#tags.set(runtime, tag);
@@ -62,10 +63,10 @@ class PublishedRuntimes implements RuntimeImages {
   }
 
   async refresh(): Promise<void> {
-    for (const runtime of Object.keys(knownRuntimes)) {
+    for (const [runtime, makeTree] of Object.entries(await knownRuntimes())) {
       const images = await this.#imagesOf(runtime);
       if (images.length === 0) continue;
-      this.#tags.set(runtime, await treeTag(await treeOf(runtime)));
+      this.#tags.set(runtime, await treeTag(await makeTree()));
       if (this.#currentOf(runtime, images) === undefined) await this.build(runtime);
     }
   }
@@ -83,10 +84,6 @@ class PublishedRuntimes implements RuntimeImages {
       ? undefined
       : images.find(({ reference }) => reference.endsWith(`:${tag}`));
   }
-}
-
-async function treeOf(runtime: string): Promise<RuntimeTree> {
-  return await present(knownRuntimes[runtime], `runtime ${runtime}`)();
 }
 
 async function buildImage(

@@ -8,7 +8,13 @@ export type RuntimeEntry = { readonly path: string } & (
   | { readonly kind: 'directory'; readonly mode?: number }
   | { readonly kind: 'text'; readonly text: string; readonly mode?: number }
   /** A file of this machine, wherever its links lead. */
-  | { readonly kind: 'copy'; readonly source: string; readonly mode?: number }
+  | {
+      readonly kind: 'copy';
+      readonly source: string;
+      readonly mode?: number;
+      /** Default: it has the time that all have. */
+      readonly keepsTime?: boolean;
+    }
   | { readonly kind: 'link'; readonly target: string }
 );
 
@@ -19,6 +25,17 @@ export interface RuntimeTree {
   readonly entrypoint: readonly string[];
   readonly env: Readonly<Record<string, string>>;
 }
+
+/** What all runtimes have in their environment. Source: as for `knownRuntimes`. */
+export const runtimeEnvironment = {
+  LANG: 'en_US.UTF-8',
+  TZ: ':UTC',
+  PATH: '/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin',
+  LD_LIBRARY_PATH:
+    '/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib',
+  LAMBDA_RUNTIME_DIR: '/var/runtime',
+  LAMBDA_TASK_ROOT: '/var/task',
+} as const;
 
 /** Names what a tree is made of: another one when a file of the machine was changed. 16 hex digits. */
 export async function treeTag(tree: RuntimeTree): Promise<string> {

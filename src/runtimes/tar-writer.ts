@@ -1,6 +1,6 @@
 /**
  * Writes a layer as a tar, the same bytes for the same entries on any machine at any time: entries in byte order, all of
- * root's, all of one time. Source: POSIX.1-2017, pax, "ustar Interchange Format".
+ * root's, all of 1970 but for those whose own time matters. Source: POSIX.1-2017, pax, "ustar Interchange Format".
  */
 
 import { createHash } from 'node:crypto';
@@ -11,8 +11,6 @@ import { compareStrings } from '../base/index.ts';
 import type { RuntimeEntry } from './runtime-tree.ts';
 
 const blockBytes = 512;
-/** Nothing of an image's content depends on when it was made. */
-const modifiedSeconds = 0;
 const typeFlags = { directory: '5', text: '0', copy: '0', link: '2' } as const;
 const modes = { directory: 0o755, text: 0o644, copy: 0o644, link: 0o777 } as const;
 
@@ -76,9 +74,11 @@ function withParents(entries: readonly RuntimeEntry[]): RuntimeEntry[] {
 
 async function writeEntry(writer: HashedWriter, entry: RuntimeEntry): Promise<void> {
   if (entry.kind === 'copy') {
-    const { size, mode } = await stat(entry.source);
+    const { size, mode, mtimeMs } = await stat(entry.source);
     const executable = (mode & 0o111) === 0 ? 0 : 0o111;
-    await writer.write(header({ mode: modes.copy | executable, ...entry }, size));
+    await writer.write(
+      header({ mode: modes.copy | executable, ...entry }, size, entry.keepsTime ? mtimeMs : 0),
+    );
     for await (const piece of contentOf(entry.source, size)) await writer.write(piece);
   } else {
     const text = entry.kind === 'text' ? Buffer.from(entry.text) : Buffer.alloc(0);
@@ -95,7 +95,7 @@ async function* contentOf(path: string, sizeBytes: number): AsyncGenerator<Uint8
   for await (const piece of createReadStream(path, options)) yield piece as Uint8Array;
 }
 
-function header(entry: RuntimeEntry, sizeBytes: number): Buffer {
+function header(entry: RuntimeEntry, sizeBytes: number, modifiedMs = 0): Buffer {
   const block = Buffer.alloc(blockBytes);
   const octal = (value: number, at: number, length: number): void => {
     block.write(`${value.toString(8).padStart(length - 1, '0')}\0`, at, 'latin1');
@@ -107,7 +107,7 @@ function header(entry: RuntimeEntry, sizeBytes: number): Buffer {
   octal(0, 108, 8);
   octal(0, 116, 8);
   octal(sizeBytes, 124, 12);
-  octal(modifiedSeconds, 136, 12);
+  octal(Math.floor(modifiedMs / 1000), 136, 12);
   block.write(typeFlags[entry.kind], 156);
   if (entry.kind === 'link') block.write(entry.target, 157);
   block.write('ustar\x0000', 257, 'latin1');

@@ -5,6 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -77,6 +78,23 @@ while true; do
 done
 `;
 
+const pythonRuntime = 'python3.11';
+const hasPython = existsSync(`/usr/bin/${pythonRuntime}`);
+const pythonSource = `
+import importlib, logging, os, sys
+def handler(event, context):
+    logging.getLogger().warning('a line')
+    modules = [importlib.import_module(name).__name__ for name in ('bz2', 'ctypes', 'sqlite3', 'ssl')]
+    return {
+        'number': event['number'] + 1,
+        'text': 'ü',
+        'modules': modules,
+        'path': sys.path[0],
+        'environment': os.environ['AWS_EXECUTION_ENV'],
+        'isTimeLeft': context.get_remaining_time_in_millis() > 0,
+    }
+`;
+
 /** `thaw serve` on a state directory of its own, and a client of it. */
 class Server {
   readonly thaw: Thaw;
@@ -134,6 +152,19 @@ class Server {
   }
 
   async invoke(name: string, event: object = {}, qualifier?: string): Promise<unknown> {
+    const { functionError, payload } = await this.#send(name, event, qualifier);
+    assert.equal(functionError, undefined, payload);
+    return JSON.parse(payload);
+  }
+
+  /** Lambda's error object. */
+  async fail(name: string, event: object): Promise<unknown> {
+    const { functionError, payload } = await this.#send(name, event);
+    assert.equal(functionError, 'Unhandled', payload);
+    return JSON.parse(payload);
+  }
+
+  async #send(name: string, event: object, qualifier?: string) {
     const { Payload, FunctionError } = await this.client.send(
       new InvokeCommand({
         FunctionName: name,
@@ -141,9 +172,7 @@ class Server {
         ...(qualifier === undefined ? {} : { Qualifier: qualifier }),
       }),
     );
-    const text = Buffer.from(Payload ?? []).toString();
-    assert.equal(FunctionError, undefined, text);
-    return JSON.parse(text);
+    return { functionError: FunctionError, payload: Buffer.from(Payload ?? []).toString() };
   }
 
   /** Of all functions, in the store. */
@@ -250,6 +279,39 @@ suite('zip functions', { skip, timeout: 240_000 }, () => {
     assert.deepEqual(await server.invoke('own'), { handler: 'any', environment: '' });
   });
 
+  test(
+    'a Python function runs as in Lambda, and fails as in Lambda',
+    { skip: hasPython ? false : `needs ${pythonRuntime}` },
+    async () => {
+      const zip = makeZip([
+        { name: 'app/main.py', content: pythonSource },
+        { name: 'broken.py', content: 'import nothing_there' },
+      ]);
+      const of = { Runtime: pythonRuntime as 'python3.11', Handler: 'app/main.handler' };
+      await server.create('python', zip, of);
+      const seen = await server.invoke('python', { number: 20 });
+      assert.deepEqual(seen, {
+        number: 21,
+        text: 'ü',
+        modules: ['bz2', 'ctypes', 'sqlite3', 'ssl'],
+        path: '/var/task',
+        environment: `AWS_Lambda_${pythonRuntime}`,
+        isTimeLeft: true,
+      });
+      const failed = (await server.fail('python', { number: 'x' })) as Record<string, unknown>;
+      assert.equal(failed['errorType'], 'TypeError');
+      assert.match(
+        String(failed['stackTrace']),
+        /File "\/var\/task\/app\/main.py", line \d+, in handler/,
+      );
+      const change = { FunctionName: 'python', Handler: 'broken.handler' };
+      await server.client.send(new UpdateFunctionConfigurationCommand(change));
+      const unable = (await server.fail('python', {})) as Record<string, unknown>;
+      assert.equal(unable['errorType'], 'Runtime.ImportModuleError');
+      assert.match(String(unable['errorMessage']), /^Unable to import module 'broken': No module/);
+    },
+  );
+
   test('what cannot be unpacked or run is refused in the words of Lambda, and leaves nothing', async () => {
     const stored = await server.archivesStored();
     const refused: readonly (readonly [Partial<CreateFunctionCommandInput>, RegExp])[] = [
@@ -282,7 +344,7 @@ suite('zip functions', { skip, timeout: 240_000 }, () => {
     const runtimes = await server.thaw.json<{ name: string; image?: object }[]>('runtime', 'ls');
     assert.deepEqual(
       runtimes.filter(({ image }) => image !== undefined).map(({ name }) => name),
-      [nodeRuntime, 'provided.al2023'],
+      [nodeRuntime, 'provided.al2023', ...(hasPython ? [pythonRuntime] : [])],
     );
   });
 
