@@ -14,6 +14,7 @@ import {
   type FunctionCatalog,
   type FunctionRecord,
   type FunctionSettings,
+  type FunctionTotals,
   type InvokedFunction,
   type Page,
   type PageRequest,
@@ -80,20 +81,7 @@ function functionReads({ read }: Transactions): Reads {
           .execute();
         return rows.map(versionFromRow);
       }),
-    functionTotals: (tenant) =>
-      read(async (db) => {
-        const { codeSizeBytes } = await db
-          .selectFrom('function_versions')
-          .select((row) =>
-            row.fn.sum<number | string | null>('code_size_bytes').as('codeSizeBytes'),
-          )
-          .where('tenant', '=', tenant)
-          .executeTakeFirstOrThrow();
-        return {
-          ...(await readReservations(db, tenant)),
-          codeSizeBytes: Number(codeSizeBytes ?? 0),
-        };
-      }),
+    functionTotals: (tenant) => read((db) => readTotals(db, tenant)),
     listVersions: (tenant, name, page) =>
       read(async (db) => {
         await existingSettings(db, { tenant, name });
@@ -128,8 +116,8 @@ function functionChanges({ change }: Transactions): Changes {
     updateFunctionSettings: (of, changed) =>
       change(async (db) => {
         const before = await existingSettings(db, of);
-        const { reservedConcurrency } = await readReservations(db, of.tenant);
-        const ofOthers = reservedConcurrency - (before.reservedConcurrency ?? 0);
+        const reserved = await readReserved(db, of.tenant);
+        const ofOthers = reserved - (before.reservedConcurrency ?? 0);
         const after = changed(before, { reservedConcurrency: ofOthers });
         await writeSettings(db, after);
         return after;
@@ -210,7 +198,6 @@ async function readInvoked(
   if (numbers.length === 0) return undefined;
   const rows = await versionsOf(db, of).where('version', 'in', numbers).execute();
   if (rows.length === 0) return undefined;
-  const { reservedConcurrency } = await readReservations(db, tenant);
   return {
     settings,
     ...(alias === undefined ? {} : { alias }),
@@ -221,7 +208,7 @@ async function readInvoked(
       tenant,
       manifestIds: rows.flatMap((row) => row.manifest_id ?? []),
     }),
-    reservedConcurrencyOfTenant: reservedConcurrency,
+    reservedConcurrencyOfTenant: await readReserved(db, tenant),
   };
 }
 
@@ -310,19 +297,33 @@ async function readVersionPage(
     : { items };
 }
 
-async function readReservations(
-  db: Db,
-  tenant: string,
-): Promise<{ readonly functionCount: number; readonly reservedConcurrency: number }> {
-  const { count, reserved } = await db
+/** What the functions of the tenant have reserved together. Part of every invoke: those without are not looked at. */
+async function readReserved(db: Db, tenant: string): Promise<number> {
+  const { reserved } = await db
     .selectFrom('functions')
-    .select((row) => [
-      row.fn.countAll<number | string>().as('count'),
-      row.fn.sum<number | string | null>('reserved_concurrency').as('reserved'),
-    ])
+    .select((row) => row.fn.sum<number | string | null>('reserved_concurrency').as('reserved'))
+    .where('tenant', '=', tenant)
+    .where('reserved_concurrency', 'is not', null)
+    .executeTakeFirstOrThrow();
+  return Number(reserved ?? 0);
+}
+
+async function readTotals(db: Db, tenant: string): Promise<FunctionTotals> {
+  const { functionCount } = await db
+    .selectFrom('functions')
+    .select((row) => row.fn.countAll<number | string>().as('functionCount'))
     .where('tenant', '=', tenant)
     .executeTakeFirstOrThrow();
-  return { functionCount: Number(count), reservedConcurrency: Number(reserved ?? 0) };
+  const { codeSizeBytes } = await db
+    .selectFrom('function_versions')
+    .select((row) => row.fn.sum<number | string | null>('code_size_bytes').as('codeSizeBytes'))
+    .where('tenant', '=', tenant)
+    .executeTakeFirstOrThrow();
+  return {
+    functionCount: Number(functionCount),
+    codeSizeBytes: Number(codeSizeBytes ?? 0),
+    reservedConcurrency: await readReserved(db, tenant),
+  };
 }
 
 async function readLastPublished(

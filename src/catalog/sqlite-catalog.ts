@@ -24,6 +24,8 @@ import {
   SqliteDriver,
   type DatabaseConnection,
   type Driver,
+  type SqliteDatabase,
+  type SqliteStatement,
   type TransactionSettings,
 } from 'kysely';
 
@@ -42,6 +44,8 @@ export interface OpenCatalogOptions {
 }
 
 const retryDelayMaxMs = 20;
+/** Those that the catalog runs, and some of other lengths of lists. */
+const statementsKeptMax = 200;
 
 /**
  * Kysely begins every transaction deferred. Under SQLite a deferred transaction that reads first
@@ -52,7 +56,7 @@ class ImmediateSqliteDriver extends SqliteDriver {
   readonly #database: Database.Database;
 
   constructor(database: Database.Database) {
-    super({ database });
+    super({ database: new PreparedStatements(database) });
     this.#database = database;
   }
 
@@ -96,6 +100,35 @@ class CatalogDialect extends SqliteDialect {
 
   override createAdapter(): SqliteAdapter {
     return new TransactionalDdlAdapter();
+  }
+}
+
+/**
+ * The database as Kysely asks for it, with the statements that it has prepared: preparing one again takes as long as
+ * running it. A statement is never in two hands, as every one is run to its end at once.
+ */
+class PreparedStatements implements SqliteDatabase {
+  readonly #database: Database.Database;
+  readonly #prepared = new Map<string, Database.Statement>();
+
+  constructor(database: Database.Database) {
+    this.#database = database;
+  }
+
+  prepare(sql: string): SqliteStatement {
+    const statement = this.#prepared.get(sql) ?? this.#database.prepare(sql);
+    this.#prepared.delete(sql);
+    this.#prepared.set(sql, statement);
+    const [oldest] = this.#prepared.keys();
+    if (this.#prepared.size > statementsKeptMax && oldest !== undefined) {
+      this.#prepared.delete(oldest);
+    }
+    return statement;
+  }
+
+  close(): void {
+    this.#prepared.clear();
+    this.#database.close();
   }
 }
 

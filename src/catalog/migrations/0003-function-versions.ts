@@ -54,6 +54,11 @@ async function createFunctions(db: Kysely<CatalogTables>): Promise<void> {
     .addPrimaryKeyConstraint('functions_key', ['tenant', 'name'])
     .execute();
   await db.schema
+    .createIndex('functions_by_reservation')
+    .on('functions')
+    .columns(['tenant', 'reserved_concurrency'])
+    .execute();
+  await db.schema
     .createTable('function_versions')
     .addColumn('tenant', 'text', (column) => column.notNull())
     .addColumn('name', 'text', (column) => column.notNull())
