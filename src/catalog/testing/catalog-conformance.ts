@@ -13,6 +13,7 @@ import { accessKeyTests } from './access-key-conformance.ts';
 import type { Catalog } from '../catalog.ts';
 import type { FunctionRecord } from '../function-records.ts';
 import type { ImageRecord } from '../image-records.ts';
+import { functionTests as versionTests } from './function-conformance.ts';
 import { functionRecord, functionSettings, imageRecord, manifestIdOf } from './records.ts';
 
 /**
@@ -327,6 +328,7 @@ export function catalogConformance(subject: CatalogSubject): void {
   describe(`catalog conformance: ${subject.name}`, () => {
     imageTests(inFresh);
     functionTests(inFresh);
+    versionTests(inFresh);
     accessKeyTests(inFresh);
 
     test('any sequence of changes leaves what a model of the catalog holds', async () => {
