@@ -77,6 +77,18 @@ function missing(
   return [...systems.slice(turn), ...systems.slice(0, turn)];
 }
 
+let isStopping = false;
+
+/** What has been measured is kept, and what has been started is ended. */
+function stopOnSignal(): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      progress('stopping after this sample');
+      isStopping = true;
+    });
+  }
+}
+
 async function measureApp(
   setting: BenchSetting,
   file: SampleFile,
@@ -84,7 +96,7 @@ async function measureApp(
   of: Omit<CellId, 'system'>,
 ): Promise<void> {
   const app = apps.find(({ id }) => id === of.app);
-  if (app === undefined || missing(file, selection, of, 0).length === 0) return;
+  if (isStopping || app === undefined || missing(file, selection, of, 0).length === 0) return;
   progress(`${of.app} over ${of.link}: making ready`);
   const prepared = await AppUnderTest.prepare(setting, app, missing(file, selection, of, 0));
   const failures = new Map<SystemId, number>();
@@ -94,6 +106,7 @@ async function measureApp(
     );
     if (systems.length === 0) return;
     for (const system of systems) {
+      if (isStopping) return;
       try {
         const before = await setting.link.processorMs();
         const measured = await prepared.measure(system);
@@ -116,6 +129,7 @@ async function measureAll(file: SampleFile, selection: Selection): Promise<void>
   made.defer(() =>
     rm(directory, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 }),
   );
+  stopOnSignal();
   progress('starting servers');
   const setting = made.use(await openSetting(directory));
   for (const link of selection.links) {

@@ -11,6 +11,8 @@ export interface Cell extends CellId {
   readonly p99Ms: number;
   /** The median of each, over the samples that have it. */
   readonly phasesMs: Readonly<Record<string, number>>;
+  /** Means, since single ones are to 10 ms; of Thaw's starts. */
+  readonly processorMs?: Readonly<Record<string, number>>;
   /** Medians; of Thaw's starts. */
   readonly chunks?: number;
   readonly bytes?: number;
@@ -35,6 +37,17 @@ function phaseMedians(samples: readonly Sample[]): Record<string, number> {
       return [name, median(values)];
     }),
   );
+}
+
+function processorMeans(samples: readonly Sample[]): Pick<Cell, 'processorMs'> | undefined {
+  const all = samples.flatMap(({ processorMs }) => processorMs ?? []);
+  if (all.length === 0) return undefined;
+  const parts = new Set(all.flatMap((one) => Object.keys(one)));
+  const means = [...parts].map((part) => {
+    const sum = all.reduce((total, one) => total + (one[part] ?? 0), 0);
+    return [part, sum / all.length] as const;
+  });
+  return { processorMs: Object.fromEntries(means) };
 }
 
 function readMedians(
@@ -62,6 +75,7 @@ function cellOf(id: CellId, samples: readonly Sample[]): Cell {
     p90Ms: quantile(times, 0.9),
     p99Ms: quantile(times, 0.99),
     phasesMs: phaseMedians(samples),
+    ...processorMeans(samples),
     ...readMedians(samples),
     linkShare: median(shares),
   };

@@ -44,6 +44,10 @@ function phaseRow(cell: Cell): readonly string[] {
   const tiers = Object.entries(chunksByTier)
     .filter(([, count]) => count > 0)
     .map(([tier, count]) => `${tier} ${count}`);
+  const processor = Object.entries(cell.processorMs ?? {})
+    .filter(([, ms]) => ms >= 5)
+    .toSorted(([, a], [, b]) => b - a)
+    .map(([part, ms]) => `${part} ${whole(ms)}`);
   return [
     titleOf(cell.app),
     systems[cell.system],
@@ -51,6 +55,7 @@ function phaseRow(cell: Cell): readonly string[] {
     phases.join(', '),
     chunks === undefined ? '' : `${chunks} (${(bytes / 1e6).toFixed(1)} MB)`,
     tiers.join(', '),
+    processor.join(', '),
     `${(cell.linkShare * 100).toFixed(0)} %`,
     String(cell.samples),
   ];
@@ -59,7 +64,17 @@ function phaseRow(cell: Cell): readonly string[] {
 function phases(cells: Cells, link: string): Table {
   return {
     title: `Phases, ms, medians, over ${link}`,
-    columns: ['function', 'system', 'p50', 'phases', 'chunks', 'from', "link's share", 'samples'],
+    columns: [
+      'function',
+      'system',
+      'p50',
+      'phases',
+      'chunks',
+      'from',
+      'processor time, ms, means',
+      "link's share",
+      'samples',
+    ],
     rows: cells.all.filter((cell) => cell.link === link).map(phaseRow),
   };
 }

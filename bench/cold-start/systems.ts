@@ -40,6 +40,8 @@ export interface Measured {
   readonly elapsedMs: number;
   /** In order; what is left out was not needed. */
   readonly phasesMs: Readonly<Record<string, number>>;
+  /** What each part took of the processors, to 10 ms; Thaw's. */
+  readonly processorMs?: Readonly<Record<string, number>>;
   /** What was read of the image; Thaw's. */
   readonly reads?: {
     readonly chunks: number;

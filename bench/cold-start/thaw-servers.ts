@@ -8,6 +8,7 @@ import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { MemcachedServer } from '../../src/cache/index.ts';
 import { startMemcached, type Memcached } from '../../src/cache/testing/memcached.ts';
 import { startRadosgw, type Radosgw } from '../../src/store/testing/radosgw.ts';
+import type { PartOf } from './processor-time.ts';
 import type { LinkTarget } from '../support/shaped-link.ts';
 
 export const bucket = 'thaw-bench';
@@ -66,6 +67,14 @@ export class ThawServers implements AsyncDisposable {
       (_, at) => `memcached://127.0.0.1:${portOf(`${zone}-${at}`)}`,
     );
   }
+
+  readonly partOf: PartOf = (pid, commandLine) => {
+    const isZone = [...this.#zones.values()].flat().some((server) => server.pid === pid);
+    if (isZone) return 'zone';
+    return /^(radosgw|ceph-osd|ceph-mon) -f -c \S*thaw-radosgw-/.test(commandLine)
+      ? 'origin'
+      : undefined;
+  };
 
   async empty(zone: ZoneName): Promise<void> {
     const request = { signal: new AbortController().signal, priority: 'foreground' } as const;

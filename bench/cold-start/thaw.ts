@@ -21,6 +21,7 @@ import {
 import { workerAt, type Worker } from '../../src/api/index.ts';
 import { Daemon, freePort } from './daemon.ts';
 import { appArchive, type AppImage } from './make-images.ts';
+import { processorDifference, processorMs, type PartOf } from './processor-time.ts';
 import type { Measured } from './systems.ts';
 import { bucket, type ThawServers, type ZoneName } from './thaw-servers.ts';
 
@@ -54,6 +55,7 @@ interface Parts {
   readonly daemon: Daemon;
   readonly worker: Worker;
   readonly client: LambdaClient;
+  readonly directory: string;
   readonly logPath: string;
 }
 
@@ -101,6 +103,7 @@ export class ThawUnderTest implements AsyncDisposable {
       daemon,
       worker: workerAt(socket),
       client,
+      directory,
       logPath,
     });
   }
@@ -139,14 +142,24 @@ export class ThawUnderTest implements AsyncDisposable {
     await delay(settleMs);
     const before = await this.#hits();
     await this.#readLog();
+    const processorBefore = await processorMs(this.#partOf);
     const startedAtMs = performance.now();
     await this.invoke(FunctionName);
     const elapsedMs = performance.now() - startedAtMs;
     const phasesMs = await this.#phases(FunctionName);
+    const processor = processorDifference(await processorMs(this.#partOf), processorBefore);
     const reads = difference(await this.#hits(), before);
     if (state === 'origin') await this.#useZone('primed');
-    return { elapsedMs, phasesMs, reads };
+    return { elapsedMs, phasesMs, reads, processorMs: processor };
   }
+
+  readonly #partOf: PartOf = (pid, commandLine) => {
+    const { daemon, directory, servers } = this.#parts;
+    if (pid === daemon.pid) return 'server';
+    if (commandLine.includes(`"root":"${join(directory, 'state')}"`)) return 'agent';
+    if (pid === process.pid) return 'client and link';
+    return servers.partOf(pid, commandLine);
+  };
 
   /** A function of a published image. */
   async create(FunctionName: string, image: string): Promise<void> {
