@@ -48,6 +48,8 @@ export interface CodeArchivesOptions {
 
 /** Archives that are downloaded and unpacked at a time: each takes its own size of memory, and one keeps all threads busy. */
 const unpackingsAtATime = 3;
+/** Archives that are checked, sealed and stored at a time: each takes up to three times its own size. */
+const acceptancesAtATime = 3;
 
 /** Nothing is made or started before it is needed. */
 export function createCodeArchives(options: CodeArchivesOptions): CodeArchives {
@@ -76,6 +78,7 @@ class LocalCodeArchives implements CodeArchives {
   readonly #options: CodeArchivesOptions;
   readonly #threads: ArchiveThreads;
   readonly #space: CodeSpace;
+  readonly #acceptances = new Semaphore(acceptancesAtATime);
   readonly #unpackings = new Semaphore(unpackingsAtATime);
   readonly #copies = new Map<string, Copy>();
 
@@ -90,28 +93,11 @@ class LocalCodeArchives implements CodeArchives {
   }
 
   async check(zipFile: Uint8Array): Promise<ArchiveFacts> {
-    return (await this.#checked(zipFile)).facts;
+    return (await this.#acceptances.run(async () => await this.#checked(zipFile))).facts;
   }
 
   async accept(tenant: string, zipFile: Uint8Array): Promise<StoredArchive> {
-    const { zip, facts, head, lists } = await this.#checked(zipFile);
-    const { store, keys, activeRoot } = this.#options;
-    const rootId = await activeRoot();
-    const of = { tenant, rootId, archiveId: randomBytes(32).toString('hex') };
-    const { plaintext: key, wrapped } = await keys.generateDataKey(tenant, archiveKeyContext(of));
-    try {
-      const lengths = {
-        headBytes: head.byteLength,
-        listsBytes: lists.byteLength,
-        zipBytes: zip.byteLength,
-      };
-      const framed = frameArchive(of, wrapped, lengths);
-      const sealed = await this.#threads.run('seal', { parts: [head, lists, zip], key, ...framed });
-      await store.putIfAbsent(archiveObjectName(rootId, of.archiveId), sealed);
-    } finally {
-      key.fill(0);
-    }
-    return { archiveId: of.archiveId, rootId, ...facts };
+    return await this.#acceptances.run(async () => await this.#accept(tenant, zipFile));
   }
 
   async unpack(of: ArchiveRef, { sharedBy = '' }: UnpackOptions = {}): Promise<CodeDirectory> {
@@ -153,6 +139,27 @@ class LocalCodeArchives implements CodeArchives {
     for (const place of places) if (place.status === 'fulfilled') this.#space.giveBack(place.value);
     await this.#space.close();
     await this.#threads[Symbol.asyncDispose]();
+  }
+
+  async #accept(tenant: string, zipFile: Uint8Array): Promise<StoredArchive> {
+    const { zip, facts, head, lists } = await this.#checked(zipFile);
+    const { store, keys, activeRoot } = this.#options;
+    const rootId = await activeRoot();
+    const of = { tenant, rootId, archiveId: randomBytes(32).toString('hex') };
+    const { plaintext: key, wrapped } = await keys.generateDataKey(tenant, archiveKeyContext(of));
+    try {
+      const lengths = {
+        headBytes: head.byteLength,
+        listsBytes: lists.byteLength,
+        zipBytes: zip.byteLength,
+      };
+      const framed = frameArchive(of, wrapped, lengths);
+      const sealed = await this.#threads.run('seal', { parts: [head, lists, zip], key, ...framed });
+      await store.putIfAbsent(archiveObjectName(rootId, of.archiveId), sealed);
+    } finally {
+      key.fill(0);
+    }
+    return { archiveId: of.archiveId, rootId, ...facts };
   }
 
   async #checked(zipFile: Uint8Array) {
