@@ -17,6 +17,8 @@ export interface ServedApi extends AsyncDisposable {
   readonly url: string;
   /** Tells it to stop, and at once where that takes long; what came of it. */
   readonly stop: () => Promise<ThawRun>;
+  /** As a crash would: nothing of it is told to end. */
+  readonly kill: () => Promise<ThawRun>;
   clientOf(key: AccessKey, config?: Partial<LambdaClientConfig>): LambdaClient;
 }
 
@@ -44,6 +46,10 @@ export async function serveApiOf(thaw: Thaw, ...flags: readonly string[]): Promi
   return {
     url: endpoint,
     stop,
+    kill: async () => {
+      server.kill('SIGKILL');
+      return await ended;
+    },
     clientOf: (credentials, config = {}) => {
       const client = new LambdaClient({
         endpoint,
