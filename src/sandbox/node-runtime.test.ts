@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 
+import { InvocationBrokenError } from './errors.ts';
 import { createSandboxFactory } from './factory.ts';
 import { nodeRuntimeBootstrapPath } from './node-runtime.ts';
 import { probeSandboxRuntimes } from './probe.ts';
@@ -32,8 +34,20 @@ function answerOf(outcome: InvocationOutcome): Answer {
   return { ...outcome, value };
 }
 
-/** The bootstrap with a function of the given files, run by this Node outside of any sandbox. */
-async function serve(handler: string, files: Readonly<Record<string, string>>): Promise<Served> {
+/** A Node from before 24, whose handlers may have callbacks; undefined where this machine has none. */
+const olderNode = ['/usr/bin/node', '/usr/local/bin/node'].find((program) => {
+  if (!existsSync(program)) return false;
+  const version = execFileSync(program, ['--version'], { encoding: 'utf8' });
+  return Number(version.slice(1).split('.')[0]) < 24;
+});
+const skipOlder = olderNode === undefined ? 'needs a Node before 24' : false;
+
+/** The bootstrap with a function of the given files, run outside of any sandbox, by this Node if by no other. */
+async function serve(
+  handler: string,
+  files: Readonly<Record<string, string>>,
+  node = process.execPath,
+): Promise<Served> {
   const taskRoot = await mkdtemp(join(tmpdir(), 'thaw-handler-'));
   for (const [name, text] of Object.entries(files)) {
     await mkdir(dirname(join(taskRoot, name)), { recursive: true });
@@ -41,7 +55,7 @@ async function serve(handler: string, files: Readonly<Record<string, string>>): 
   }
   const api = new RuntimeApiServer('handler');
   const port = await api.listen({ port: 0 });
-  const child = spawn(process.execPath, [nodeRuntimeBootstrapPath], {
+  const child = spawn(node, [nodeRuntimeBootstrapPath], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: {
       AWS_LAMBDA_RUNTIME_API: `127.0.0.1:${port}`,
@@ -79,27 +93,51 @@ async function answer(
   handler: string,
   files: Readonly<Record<string, string>>,
   event?: unknown,
+  node?: string,
 ): Promise<Answer> {
-  await using served = await serve(handler, files);
+  await using served = await serve(handler, files, node);
   return await served.invoke(event);
 }
 
-test('handlers answer by promise, by value, by callback and through the context', async () => {
-  const styles: Record<string, string> = {
-    promise: 'async (event) => ({ got: event })',
-    thenable: '(event) => ({ then: (resolve) => resolve({ got: event }) })',
-    value: '(event) => ({ got: event })',
-    callback:
-      '(event, context, callback) => { setTimeout(() => callback(null, { got: event }), 5) }',
-    atOnce: '(event, context, callback) => { callback(null, { got: event }) }',
-    succeed: '(event, context) => { context.succeed({ got: event }) }',
-    done: '(event, context) => { setTimeout(() => context.done(null, { got: event }), 5) }',
-  };
+const byReturn: Record<string, string> = {
+  promise: 'async (event) => ({ got: event })',
+  thenable: '(event) => ({ then: (resolve) => resolve({ got: event }) })',
+  value: '(event) => ({ got: event })',
+};
+const byCallback: Record<string, string> = {
+  callback: '(event, context, callback) => { setTimeout(() => callback(null, { got: event }), 5) }',
+  atOnce: '(event, context, callback) => { callback(null, { got: event }) }',
+  succeed: '(event, context) => { context.succeed({ got: event }) }',
+  done: '(event, context) => { setTimeout(() => context.done(null, { got: event }), 5) }',
+};
+
+async function checkStyles(styles: Record<string, string>, node?: string): Promise<void> {
   const exports = Object.entries(styles).map(([name, body]) => `exports.${name} = ${body};`);
+  const files = { 'index.js': exports.join('\n') };
   for (const name of Object.keys(styles)) {
-    const got = await answer(`index.${name}`, { 'index.js': exports.join('\n') }, { a: 'ü' });
+    const got = await answer(`index.${name}`, files, { a: 'ü' }, node);
     assert.deepEqual([name, got.value], [name, { got: { a: 'ü' } }]);
   }
+}
+
+test('handlers answer by a promise or a value', async () => {
+  await checkStyles(byReturn);
+});
+
+test(
+  'handlers of a Node before 24 answer by callback and through the context, too',
+  { skip: skipOlder },
+  async () => {
+    await checkStyles({ ...byReturn, ...byCallback }, olderNode);
+  },
+);
+
+test('handlers with a callback are refused at start from Node 24 on, as in Lambda', async () => {
+  await using served = await serve('index.callback', {
+    'index.js': `exports.callback = ${byCallback['callback']};`,
+  });
+  const { initError } = await served.api.ready;
+  assert.equal(initError?.errorType, 'Runtime.CallbackHandlerDeprecated');
 });
 
 test('handlers are found in CommonJS and ES modules, nested files and nested exports', async () => {
@@ -115,6 +153,8 @@ test('handlers are found in CommonJS and ES modules, nested files and nested exp
     ['index.handler', { 'index.js': esm }, 'file'], // told by its syntax
     ['index.handler', { 'index.mjs': `await null; ${esm}` }, 'file'],
     ['src/app/main.a.b', { 'src/app/main.js': common }, 'function'],
+    ['program.handler', { program: common }, 'function'],
+    ['index.handler', { 'index.mjs': 'export default { handler: async () => 7 };' }, 7],
     ['pkg/lib.handler', { 'node_modules/pkg/lib.js': common }, 'function'],
   ];
   for (const [handler, files, value] of cases) {
@@ -137,7 +177,6 @@ test('the context says what Lambda says', async () => {
   const { remaining, ...context } = first.value as Record<string, unknown>;
   assert(typeof remaining === 'number' && remaining > 0 && remaining <= 5000);
   assert.deepEqual(context, {
-    callbackWaitsForEmptyEventLoop: true,
     awsRequestId: 'r-1',
     invokedFunctionArn: 'arn:one',
     functionName: 'my-function',
@@ -171,18 +210,26 @@ test('results: undefined is null, and what JSON cannot hold is Runtime.MarshalEr
   );
 });
 
-test('a callback answers when the event loop is empty, or at once where the context says so', async () => {
-  const handler = (waits: boolean): Record<string, string> => ({
-    'index.js': `let late = false;
+test(
+  'a callback answers when the event loop is empty, or at once where the context says so',
+  { skip: skipOlder },
+  async () => {
+    const handler = (waits: boolean): Record<string, string> => ({
+      'index.js': `let late = false;
       exports.handler = (event, context, callback) => {
         context.callbackWaitsForEmptyEventLoop = ${waits};
         const timer = setTimeout(() => { late = true; }, 100);
         callback(null, { get late() { return late; } });
       };`,
-  });
-  assert.deepEqual((await answer('index.handler', handler(true))).value, { late: true });
-  assert.deepEqual((await answer('index.handler', handler(false))).value, { late: false });
-});
+    });
+    assert.deepEqual((await answer('index.handler', handler(true), undefined, olderNode)).value, {
+      late: true,
+    });
+    assert.deepEqual((await answer('index.handler', handler(false), undefined, olderNode)).value, {
+      late: false,
+    });
+  },
+);
 
 test('an error of the handler is told with type, message and trace, and the next invocation is served', async () => {
   await using served = await serve('index.handler', {
@@ -197,6 +244,109 @@ test('an error of the handler is told with type, message and trace, and the next
   assert.deepEqual(text.value, { errorType: 'string', errorMessage: 'text', trace: [] });
   assert.deepEqual((await served.invoke('ok')).value, 1);
   assert.match(served.stderr(), /"errorType":"Odd"/);
+});
+
+test('a handler whose promise is never settled is Runtime.NodeJsExit, and the next invocation is served', async () => {
+  for (const node of [process.execPath, ...(olderNode === undefined ? [] : [olderNode])]) {
+    const files = {
+      'index.js':
+        'exports.handler = async (event) => { if (event === 1) return 1; await new Promise(() => {}); };',
+    };
+    await using served = await serve('index.handler', files, node);
+    assert.equal((await served.invoke()).errorType, 'Runtime.NodeJsExit');
+    assert.equal((await served.invoke(1)).value, 1);
+  }
+});
+
+/** What a streaming handler wrote, with what its caller is told: one that takes streams, or one that does not. */
+async function streamOf(
+  body: string,
+  streams = true,
+): Promise<{ outcome: InvocationOutcome; text: string; error?: string }> {
+  await using served = await serve('index.handler', {
+    'index.mjs': `import { pipeline } from 'node:stream/promises';
+      import { Readable } from 'node:stream';
+      export const handler = awslambda.streamifyResponse(${body});`,
+  });
+  const invocation = {
+    requestId: 'r',
+    payload: Buffer.from('"event"'),
+    deadlineMs: 1,
+    functionArn: 'arn',
+  };
+  const signal = AbortSignal.timeout(20_000);
+  const outcome = await served.api.invoke({ ...invocation, streams }, signal);
+  if (outcome.kind !== 'stream') return { outcome, text: Buffer.from(outcome.payload).toString() };
+  const parts: Buffer[] = [];
+  try {
+    for await (const part of outcome.body as AsyncIterable<Buffer>) parts.push(part);
+    return { outcome, text: Buffer.concat(parts).toString() };
+  } catch (thrown) {
+    assert(thrown instanceof InvocationBrokenError);
+    return { outcome, text: Buffer.concat(parts).toString(), error: thrown.failure.errorType };
+  }
+}
+
+test('a streaming handler writes to its caller as it goes', async () => {
+  const { outcome, text } = await streamOf(`async (event, stream, context) => {
+    stream.setContentType('text/plain');
+    stream.write(event);
+    stream.write({ id: context.awsRequestId });
+    await pipeline(Readable.from(['a', 'b']), stream);
+  }`);
+  assert(outcome.kind === 'stream');
+  assert.equal(outcome.contentType, 'text/plain');
+  assert.equal(text, 'event{"id":"r"}ab');
+});
+
+test('a streaming handler may end its stream later, or write nothing', async () => {
+  const later = `async (event, stream) => { setTimeout(() => stream.end('late'), 20); }`;
+  assert.equal((await streamOf(later)).text, 'late');
+  assert.equal((await streamOf('async (event, stream) => { stream.end(); }')).text, '');
+});
+
+test('HttpResponseStream puts a head before the body', async () => {
+  const { outcome, text } = await streamOf(`async (event, stream) => {
+    const http = awslambda.HttpResponseStream.from(stream, { statusCode: 201, cookies: ['a=b'] });
+    http.write('body');
+    http.end();
+  }`);
+  assert(outcome.kind === 'stream');
+  assert.equal(outcome.contentType, 'application/vnd.awslambda.http-integration-response');
+  assert.equal(text, `{"statusCode":201,"cookies":["a=b"]}${'\0'.repeat(8)}body`);
+});
+
+test('an error of a streaming handler is told after what it wrote, or at once where that is nothing', async () => {
+  const half = await streamOf(
+    `async (event, stream) => { stream.write('half'); throw new RangeError('no'); }`,
+  );
+  assert.deepEqual([half.text, half.error], ['half', 'RangeError']);
+  const none = await streamOf('async () => { throw new RangeError("no"); }');
+  assert(none.outcome.kind === 'error');
+  assert.equal(none.outcome.errorType, 'RangeError');
+  const piped = await streamOf(`async (event, stream) => {
+    const source = async function* () { yield 'half'; await new Promise(setImmediate); throw new RangeError('no'); };
+    pipeline(Readable.from(source()), stream).catch(() => {});
+  }`);
+  assert.deepEqual([piped.text, piped.error], ['half', 'RangeError']);
+  const forgotten = await streamOf('async () => {}');
+  assert.match(forgotten.text, /Response stream is not finished/);
+  const sync = await streamOf('() => {}');
+  assert.match(sync.text, /does not support non-async handlers/);
+});
+
+test('a stream is gathered for a caller that takes none', async () => {
+  const { outcome, text } = await streamOf(
+    `async (event, stream) => { stream.end('all'); }`,
+    false,
+  );
+  assert.deepEqual([outcome.kind, text], ['response', 'all']);
+  const error = await streamOf(
+    `async (event, stream) => { stream.write('a'); throw new RangeError('no'); }`,
+    false,
+  );
+  assert(error.outcome.kind === 'error');
+  assert.equal(error.outcome.errorType, 'RangeError');
 });
 
 test('errors that nobody catches answer the invocation and end the process as in Lambda', async () => {
