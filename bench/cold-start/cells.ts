@@ -40,7 +40,7 @@ function phaseMedians(samples: readonly Sample[]): Record<string, number> {
 }
 
 function processorMeans(samples: readonly Sample[]): Pick<Cell, 'processorMs'> | undefined {
-  const all = samples.flatMap(({ processorMs }) => processorMs ?? []);
+  const all = samples.map(({ processorMs }) => processorMs).filter((one) => one !== undefined);
   if (all.length === 0) return undefined;
   const parts = new Set(all.flatMap((one) => Object.keys(one)));
   const means = [...parts].map((part) => {
