@@ -26,6 +26,7 @@ const scheme = 'docker://';
 /** localhost, 127.0.0.0/8 and ::1, with or without a port. */
 const loopback = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/;
 
+/** Publishing what the tenant wants from a registry, with what all of them publish with. */
 export function registryImages(options: RegistryImagesOptions): ImagePublisher {
   const { publish } = options;
   return {

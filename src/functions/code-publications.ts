@@ -5,7 +5,6 @@
  */
 
 import {
-  Semaphore,
   ThawError,
   errorCode,
   errorMessage,
@@ -15,6 +14,7 @@ import {
 } from '../base/index.ts';
 import type { FunctionRecord, ImageRecord, StateReason } from '../catalog/index.ts';
 import { FunctionBadCodeError } from './errors.ts';
+import { FairPlaces } from './fair-places.ts';
 import { imageSha256, type CodeDependencies } from './function-code.ts';
 
 export interface PublicationDependencies extends CodeDependencies {
@@ -33,8 +33,11 @@ interface Job {
   readonly done: Promise<void>;
 }
 
-/** Publishing takes a core and the network; more at a time would slow the starts of functions down. */
-const publishAtATime = 2;
+/**
+ * Publishing takes a core and the network; more at a time would slow the starts of functions down. Of one tenant's, two may
+ * wait for a slow registry and keep nobody else waiting.
+ */
+const publishAtATime = { placesMax: 4, placesPerTenantMax: 2 };
 /** Between the attempts at a registry or a store that does not answer. */
 const retryDelaysMs = [1000, 5000, 20_000];
 
@@ -42,6 +45,12 @@ const refusedCodes: ReadonlySet<string> = new Set([
   'ERR_OCI_UNAUTHORIZED',
   'ERR_OCI_FORBIDDEN',
   'ERR_OCI_BAD_CREDENTIALS',
+]);
+/** What the registry that the owner chose has to answer for. */
+const registryCodes: ReadonlySet<string> = new Set([
+  'ERR_OCI_RATE_LIMITED',
+  'ERR_OCI_REGISTRY_FAILED',
+  'ERR_OCI_REGISTRY_UNREACHABLE',
 ]);
 
 /** What one record waits for. */
@@ -58,14 +67,14 @@ function reasonOf(thrown: unknown): StateReason {
   if (code === 'ERR_FUNCTION_NO_COMMAND') return { code: 'InvalidConfiguration', message };
   const isOfImage = thrown instanceof ThawError && ['caller', 'data'].includes(thrown.fault);
   if (isOfImage) return { code: 'InvalidImage', message };
-  if (code.startsWith('ERR_OCI_REGISTRY')) return { code: 'InternalError', message };
+  if (registryCodes.has(code)) return { code: 'InternalError', message };
   return { code: 'InternalError', message: 'The code could not be made ready; try again' };
 }
 
 export class CodePublications {
   readonly #deps: PublicationDependencies;
   readonly #jobs = new Set<Job>();
-  readonly #places = new Semaphore(publishAtATime);
+  readonly #places = new FairPlaces(publishAtATime);
   #isClosed = false;
 
   constructor(deps: PublicationDependencies) {
@@ -132,7 +141,7 @@ export class CodePublications {
     const [first] = records;
     if (first === undefined) return;
     try {
-      const image = await this.#places.run(() => this.#publish(first, signal));
+      const image = await this.#places.run(first.tenant, () => this.#publish(first, signal));
       for (const record of records) await this.#settle(record, image);
     } catch (thrown) {
       if (signal.aborted) return;

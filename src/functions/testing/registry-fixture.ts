@@ -85,6 +85,7 @@ function fakeRuntimes(made: Set<string>): RuntimeImages {
     find: async (runtime) => (made.has(runtime) ? imageOf(runtime) : undefined),
     ensure,
     build: ensure,
+    refresh: async () => {},
   };
 }
 
