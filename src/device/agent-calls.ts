@@ -15,6 +15,7 @@ export const agentCall = {
   status: 'GET /status',
   open: 'POST /images/open',
   close: 'POST /images/close',
+  isOpen: 'POST /images/is-open',
   counters: 'POST /images/counters',
   startEnded: 'POST /images/start-ended',
   cacheStatus: 'GET /cache/status',

@@ -88,6 +88,11 @@ export class AgentClient {
     await this.#call(agentCall.close, use);
   }
 
+  /** Whether `user` has it open. Costs the agent next to nothing, unlike `status`. */
+  async isOpen(use: ImageUse): Promise<boolean> {
+    return (await this.#call(agentCall.isOpen, use)) === true;
+  }
+
   /** Throws `ERR_DEVICE_IMAGE_NOT_OPEN`. */
   async counters(image: ImageRef): Promise<ReadCounters> {
     return (await this.#call(agentCall.counters, image)) as ReadCounters;

@@ -218,6 +218,7 @@ class Agent {
       [agentCall.status]: async () => this.#status(),
       [agentCall.open]: async (body) => this.#open(parseImageUse(body)),
       [agentCall.close]: async (body) => this.#close(parseImageUse(body)),
+      [agentCall.isOpen]: async (body) => this.#isOpen(parseImageUse(body)),
       [agentCall.counters]: async (body) => this.#counters(parseImageRef(body)),
       [agentCall.startEnded]: async (body) => this.#startEnded(parseImageRef(body)),
       [agentCall.cacheStatus]: async () => this.#cacheStatus(),
@@ -413,6 +414,10 @@ class Agent {
     const isNews = this.#mounted.size > knownCount;
     await Promise.all(unmounted.map(async (use) => this.#close(use)));
     if (isNews) await this.#save();
+  }
+
+  #isOpen(use: ImageUse): boolean {
+    return this.#images.get(keyOf(use))?.users.has(use.user) === true;
   }
 
   #counters(image: ImageRef): ReadCounters {

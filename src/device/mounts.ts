@@ -6,6 +6,7 @@ import { join } from 'node:path';
 
 import { CommandFailedError, compareStrings, errorCode, runCommand } from '../base/index.ts';
 import { MountBusyError } from './errors.ts';
+import { tryUnmount } from './system-calls.ts';
 
 export interface Mount {
   readonly mountPoint: string;
@@ -77,6 +78,8 @@ export async function listLoopDevices(): Promise<Map<string, string>> {
  * process is in it, unless `lazily`: then it leaves the tree at once and is gone when the last process is done with it.
  */
 export async function unmount(path: string, { lazily }: { lazily: boolean }): Promise<void> {
+  // By the system call: it takes a tenth of the time of a program, which says why where it fails.
+  if (await tryUnmount(path, { lazily: false })) return;
   try {
     await runCommand('umount', ['-c', '-n', path]);
   } catch (thrown) {

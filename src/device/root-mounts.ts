@@ -28,6 +28,8 @@ interface Root {
   readonly turns: Semaphore;
   holders: number;
   isMounted: boolean;
+  /** A start began when it was mounted, and nobody has said that it ended. */
+  isStarting: boolean;
 }
 
 class Roots implements RootMounts {
@@ -59,7 +61,11 @@ class Roots implements RootMounts {
     return this.#options.agent.counters(image);
   }
 
+  /** Asks the agent once for each mount: most starts find the image mounted. */
   async startEnded(image: ImageRef): Promise<StartEnd> {
+    const root = this.#roots.get(image.manifestId);
+    if (root?.isStarting !== true) return { chunks: 0, saved: false };
+    root.isStarting = false;
     return this.#options.agent.startEnded(image);
   }
 
@@ -79,7 +85,8 @@ class Roots implements RootMounts {
     const known = this.#roots.get(image.manifestId);
     if (known !== undefined) return known;
     const path = join(this.#options.mountsDir, image.manifestId);
-    const root = { image, path, turns: new Semaphore(1), holders: 0, isMounted: false };
+    const turns = new Semaphore(1);
+    const root = { image, path, turns, holders: 0, isMounted: false, isStarting: false };
     this.#roots.set(image.manifestId, root);
     return root;
   }
@@ -117,17 +124,14 @@ class Roots implements RootMounts {
       throw thrown;
     }
     root.isMounted = true;
+    root.isStarting = true;
     timelineMs.open = openMs - startMs;
     return timelineMs;
   }
 
   /** False after a holder was killed: the next one knows nothing of our mounts, and what reads them gets errors. */
   async #isServed(root: Root): Promise<boolean> {
-    const { user } = this.#use(root);
-    const { images } = await this.#options.agent.status();
-    return images.some(
-      ({ image, users }) => image.manifestId === root.image.manifestId && users.includes(user),
-    );
+    return await this.#options.agent.isOpen(this.#use(root));
   }
 
   async #forgetDead(root: Root): Promise<void> {

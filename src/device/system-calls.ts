@@ -15,10 +15,24 @@ interface Ioctl<Argument> {
   ): void;
 }
 
+interface Async<Arguments extends readonly unknown[]> {
+  async(...call: [...Arguments, done: (thrown: Error | null, result: number) => void]): void;
+}
+
+type MountArguments = readonly [
+  source: string,
+  target: string,
+  type: string,
+  flags: number,
+  data: string,
+];
+
 interface LibC {
   flock(fd: number, operation: number): number;
   readonly ioctl: Ioctl<Uint8Array | null>;
   readonly ioctlNumber: Ioctl<number>;
+  readonly mount: Async<MountArguments>;
+  readonly umount2: Async<readonly [target: string, flags: number]>;
 }
 
 let libc: LibC | undefined;
@@ -31,6 +45,10 @@ function loadLibC(): LibC {
     flock: self.func('int flock(int fd, int operation)') as LibC['flock'],
     ioctl: self.func('int ioctl(int fd, unsigned long request, void *argument)'),
     ioctlNumber: self.func('int ioctl(int fd, unsigned long request, unsigned long argument)'),
+    mount: self.func(
+      'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
+    ),
+    umount2: self.func('int umount2(const char *target, int flags)'),
   };
   return libc;
 }
@@ -61,5 +79,35 @@ export async function ioctl(
     };
     if (typeof argument === 'number') withNumber.async(fd, request, argument, done);
     else withPointer.async(fd, request, argument, done);
+  });
+}
+
+/** sys/mount.h */
+export const MountFlag = { MS_RDONLY: 1, MS_NOSUID: 2, MS_NODEV: 4 } as const;
+const MNT_DETACH = 2;
+const UMOUNT_NOFOLLOW = 8;
+
+/** mount(2), on a thread of its own: it reads the filesystem. False if it failed; the `mount` program then says why. */
+export async function tryMount(...mounting: MountArguments): Promise<boolean> {
+  const { mount } = loadLibC();
+  return new Promise((resolve, reject) => {
+    mount.async(...mounting, (thrown, result) => {
+      if (thrown === null) resolve(result === 0);
+      else reject(thrown);
+    });
+  });
+}
+
+/** umount2(2), on a thread of its own. False if it failed, be it that nothing is mounted there. `lazily`: as `umount -l`. */
+export async function tryUnmount(
+  target: string,
+  { lazily }: { lazily: boolean },
+): Promise<boolean> {
+  const { umount2 } = loadLibC();
+  return new Promise((resolve, reject) => {
+    umount2.async(target, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0), (thrown, result) => {
+      if (thrown === null) resolve(result === 0);
+      else reject(thrown);
+    });
   });
 }
