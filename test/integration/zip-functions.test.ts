@@ -348,6 +348,17 @@ suite('zip functions', { skip, timeout: 240_000 }, () => {
     );
   });
 
+  test('dropping the caches ends what is idle, and what was unpacked for it goes', async () => {
+    await server.create('idle', nodeZip('idle'));
+    await server.invoke('idle');
+    assert.notEqual((await server.unpackedFiles()).length, 0);
+    assert.equal((await server.thaw.run('cache', 'drop')).status, 0);
+    while ((await server.unpackedFiles()).length > 0) await new Promise(setImmediate);
+    assert.deepEqual(await server.invoke('idle'), { count: 1, value: 'idle' });
+    await server.client.send(new DeleteFunctionCommand({ FunctionName: 'idle' }));
+    while ((await server.unpackedFiles()).length > 0) await new Promise(setImmediate);
+  });
+
   test('a server that was killed leaves functions that run, and nothing else that the next one keeps', async () => {
     await server.create('kept', nodeZip('kept'));
     await server.invoke('kept');
