@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import { InvocationBrokenError, type Invocation, type RuntimeApi } from '../sandbox/index.ts';
 import { FunctionWebError } from './errors.ts';
 import type { Outcome } from './function-instance.ts';
-import type { StreamedResult, WebRequest, WebResponse } from './function-runs.ts';
+import type { InvokeResult, StreamedResult, WebRequest, WebResponse } from './function-runs.ts';
 import type { InvocationWork } from './invocation.ts';
 
 const webErrorType = 'Runtime.WebServerError';
@@ -14,12 +14,17 @@ const webErrorType = 'Runtime.WebServerError';
 /** What is known when an answer begins. */
 export type StreamHead = Pick<StreamedResult, 'body' | 'contentType'>;
 
-/** The whole payload. */
-export const bufferedAnswer: InvocationWork<Uint8Array> = async (runtime, invocation, signal) => {
-  const answer = await runtime.invoke(invocation, signal);
+/** An answer that came at once. */
+export type WholeAnswer = Pick<InvokeResult, 'payload' | 'contentType'>;
+
+/** Waits for all of it. */
+export const wholeAnswer: InvocationWork<WholeAnswer> = async (runtime, invocation, signal) => {
+  const answer = await runtime.invoke({ ...invocation, streams: false }, signal);
   if (answer.kind === 'error') return { failure: { ...answer, kind: 'reported' } };
-  if (answer.kind === 'response') return { value: answer.payload };
-  return { value: Buffer.concat(await answer.body.toArray()) };
+  const { contentType } = answer;
+  const payload =
+    answer.kind === 'response' ? answer.payload : Buffer.concat(await answer.body.toArray());
+  return { value: { payload, ...(contentType === undefined ? {} : { contentType }) } };
 };
 
 /** Tells the head once the answer begins; is done when its body is, or has been given up. */

@@ -20,13 +20,7 @@ import type { Catalog, FunctionRecord, ImageRecord, QueuedEvent } from '../catal
 import type { RootMounts } from '../device/index.ts';
 import type { ImageDocument } from '../publish/index.ts';
 import type { Invocation, SandboxFactory } from '../sandbox/index.ts';
-import {
-  bufferedAnswer,
-  streamedAnswer,
-  webAnswer,
-  wholeBody,
-  type StreamHead,
-} from './answers.ts';
+import { wholeAnswer, streamedAnswer, webAnswer, wholeBody, type StreamHead } from './answers.ts';
 import {
   FunctionNotFoundError,
   FunctionPayloadTooLargeError,
@@ -279,7 +273,7 @@ export class FunctionRunner implements FunctionRuns {
     const payload = checkPayload(request.payload);
     const requestId = this.#deps.newId();
     const startedMs = this.#deps.clock.monotonicMs();
-    const begun = await this.#begin({ ...request, payload, requestId, work: bufferedAnswer });
+    const begun = await this.#begin({ ...request, payload, requestId, work: wholeAnswer });
     const { record, outcome, coldStart, timelineMs, logTail, reads } = await begun.done;
     const isFailed = 'failure' in outcome;
     const total = this.#deps.clock.monotonicMs() - startedMs;
@@ -290,7 +284,9 @@ export class FunctionRunner implements FunctionRuns {
     return {
       requestId,
       executedVersion: record.version,
-      payload: isFailed ? failurePayload(outcome.failure, { ...record, requestId }) : outcome.value,
+      ...(isFailed
+        ? { payload: failurePayload(outcome.failure, { ...record, requestId }) }
+        : outcome.value),
       ...(isFailed ? { functionError: 'Unhandled' } : {}),
       ...(logTail === undefined ? {} : { logTail }),
       coldStart,
@@ -444,7 +440,7 @@ export class FunctionRunner implements FunctionRuns {
 
   async #runEvent(event: QueuedEvent): Promise<{ readonly isFailed: boolean }> {
     const { id, functionName, ...of } = event;
-    const run = { ...of, name: functionName, requestId: id, work: bufferedAnswer };
+    const run = { ...of, name: functionName, requestId: id, work: wholeAnswer };
     const { done } = await this.#begin(run);
     return { isFailed: 'failure' in (await done).outcome };
   }

@@ -42,6 +42,8 @@ export interface InvokeResult {
   readonly executedVersion: string;
   /** What the handler returned, or Lambda's error object when `functionError` is set. */
   readonly payload: Uint8Array;
+  /** As the runtime called its answer, where it did. */
+  readonly contentType?: string;
   /** As in Lambda's X-Amz-Function-Error: the function failed, the service did not. */
   readonly functionError?: 'Unhandled';
   /** The end of the log of this invoke, where it was asked for: at most 4 KiB. */

@@ -11,7 +11,7 @@ import { after, before, suite, test } from 'node:test';
 
 import Database from 'better-sqlite3';
 
-import { createLog, errorCode } from '../../src/base/index.ts';
+import { createLog, errorCode, present } from '../../src/base/index.ts';
 import { openCatalog } from '../../src/catalog/index.ts';
 import { createRootMounts } from '../../src/device/index.ts';
 import {
@@ -26,7 +26,11 @@ import {
   type InvokeResult,
 } from '../../src/functions/index.ts';
 import type { ImageDocument } from '../../src/publish/index.ts';
-import { createSandboxFactory, nodeRuntimeBootstrapPath } from '../../src/sandbox/index.ts';
+import {
+  createSandboxFactory,
+  nodeRuntimeBootstrapPath,
+  type SandboxFactory,
+} from '../../src/sandbox/index.ts';
 import {
   buildTestRoot,
   cannotRunSandboxes,
@@ -78,6 +82,22 @@ function documentOf(config: Partial<ImageDocument['config']>): ImageDocument {
 const logFileSizeMaxBytes = 200_000;
 const tenant = 'tenant-a';
 
+function watchingFreezes(factory: SandboxFactory, freezes: Promise<void>[]): SandboxFactory {
+  return {
+    ...factory,
+    create: async (...of) => {
+      const sandbox = await factory.create(...of);
+      const freeze = sandbox.freeze.bind(sandbox);
+      sandbox.freeze = () => {
+        const frozen = freeze();
+        freezes.push(frozen);
+        return frozen;
+      };
+      return sandbox;
+    },
+  };
+}
+
 /** Everything between the image on disk and the service. */
 class Machine implements AsyncDisposable {
   readonly dir: string;
@@ -85,16 +105,19 @@ class Machine implements AsyncDisposable {
   readonly manifestId: string;
   /** What the service had to tell its administrator. */
   readonly warnings: string[];
+  /** Each resolves when the kernel has frozen a sandbox. */
+  readonly freezes: Promise<void>[];
   readonly #resources: AsyncDisposableStack;
 
   private constructor(
-    parts: Pick<Machine, 'dir' | 'service' | 'manifestId' | 'warnings'>,
+    parts: Pick<Machine, 'dir' | 'service' | 'manifestId' | 'warnings' | 'freezes'>,
     resources: AsyncDisposableStack,
   ) {
     this.dir = parts.dir;
     this.service = parts.service;
     this.manifestId = parts.manifestId;
     this.warnings = parts.warnings;
+    this.freezes = parts.freezes;
     this.#resources = resources;
   }
 
@@ -130,10 +153,12 @@ class Machine implements AsyncDisposable {
       mountsDir: join(dir, 'mounts'),
     });
     resources.defer(() => mounts.close());
+    const freezes: Promise<void>[] = [];
+    const sandboxes = await createSandboxFactory({ stateDir: join(dir, 'sandboxes') });
     const service = createFunctionService({
       catalog,
       mounts,
-      sandboxes: await createSandboxFactory({ stateDir: join(dir, 'sandboxes') }),
+      sandboxes: watchingFreezes(sandboxes, freezes),
       imageDocument: async () => documentOf({}),
       logsDir: join(dir, 'logs'),
       log,
@@ -141,7 +166,7 @@ class Machine implements AsyncDisposable {
     });
     resources.defer(() => service.close());
     const { manifestId } = image;
-    return new Machine({ dir, service, manifestId, warnings }, resources.move());
+    return new Machine({ dir, service, manifestId, warnings, freezes }, resources.move());
   }
 
   async create(
@@ -234,6 +259,20 @@ suite('a Node function in a sandbox on a mounted image', { skip: missing }, () =
     assert.equal(warm.coldStart, false);
     assert.equal(parsed(warm)['count'], 2, 'the same process');
     assert.deepEqual(Object.keys(warm.timelineMs).sort(), ['place', 'response', 'total']);
+  });
+
+  test('is frozen after its answer, and answers again, whether or not it is frozen yet', async () => {
+    await machine.create('freezes');
+    await machine.invoke('freezes', { do: 'answer' });
+    for (const count of [2, 3]) {
+      await present(machine.freezes.at(-1), 'freeze');
+      const warm = await machine.invoke('freezes', { do: 'answer' });
+      assert.equal(warm.coldStart, false);
+      assert.equal(parsed(warm)['count'], count);
+    }
+    for (const count of [4, 5, 6]) {
+      assert.equal(parsed(await machine.invoke('freezes', { do: 'answer' }))['count'], count);
+    }
   });
 
   test('logs what Lambda logs', async () => {
