@@ -12,6 +12,7 @@ import { suite, test } from 'node:test';
 import * as sdk from '@aws-sdk/client-lambda';
 import { LambdaServiceException, type LambdaClient } from '@aws-sdk/client-lambda';
 
+import { makeZip } from '../../src/archive/testing/make-zip.ts';
 import { programPath } from '../../src/base/index.ts';
 import { exitStatuses } from '../../src/cli/exit-status.ts';
 import { missingHere } from '../../src/device/testing/worker-fixture.ts';
@@ -22,7 +23,22 @@ import { echoScript, writeShellImage } from '../support/shell-image.ts';
 import { endOf, leftInKernel, thawFor, type Thaw } from '../support/thaw.ts';
 
 const skip = missingHere() || needsPrograms('busybox');
+const nodeRuntime = `nodejs${process.versions.node.split('.')[0]}.x` as sdk.Runtime;
 const Role = 'arn:aws:iam::000000000000:role/any';
+
+/** Streams as many bytes as it is told to, fails at the end where it is told to, and stops when nobody listens. */
+const streamingSource = `
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+  const { bytes, fails } = event.body === undefined ? event : JSON.parse(event.body);
+  const out = awslambda.HttpResponseStream.from(stream, { statusCode: 203, headers: { 'x-own': 'yes' } });
+  const part = Buffer.alloc(65536, 'x');
+  for (let sent = 0; sent < bytes; sent += part.length) {
+    if (!out.write(part)) await new Promise((resolve) => out.once('drain', resolve));
+  }
+  if (fails) throw new RangeError('as told');
+  out.end();
+});
+`;
 
 /** Answers with what the environment holds, so that a caller can tell one start from another. */
 const environmentScript = echoScript.replace(
@@ -212,6 +228,84 @@ suite("Lambda's API on real sandboxes", { skip, timeout: 180_000 }, () => {
       new sdk.UpdateFunctionUrlConfigCommand({ FunctionName, AuthType: 'AWS_IAM' }),
     );
     assert.equal((await fetch(FunctionUrl)).status, 403);
+  });
+
+  test('a stream is longer than what is taken whole, breaks where the function does, and may be left', async (t) => {
+    const thaw = await thawFor(t);
+    const key = await accessKeyOf(thaw, 'default');
+    await using api = await serveApiOf(thaw);
+    const client = api.clientOf(key);
+    const FunctionName = 'stream';
+    const ZipFile = makeZip([{ name: 'index.mjs', content: streamingSource }]);
+    const code = {
+      Runtime: nodeRuntime,
+      Handler: 'index.handler',
+      Code: { ZipFile },
+      Timeout: 30,
+    } as const;
+    await client.send(new sdk.CreateFunctionCommand({ FunctionName, ...code, Role }));
+    await sdk.waitUntilFunctionActiveV2({ client, maxWaitTime: 60, minDelay: 1 }, { FunctionName });
+    const { FunctionUrl = '' } = await client.send(
+      new sdk.CreateFunctionUrlConfigCommand({
+        FunctionName,
+        AuthType: 'NONE',
+        InvokeMode: 'RESPONSE_STREAM',
+      }),
+    );
+    const ask = (request: object) =>
+      fetch(FunctionUrl, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(request),
+      });
+    const bytes = 10 * 2 ** 20;
+    const whole = await ask({ bytes });
+    assert.deepEqual([whole.status, whole.headers.get('x-own')], [203, 'yes']);
+    assert.equal((await whole.arrayBuffer()).byteLength, bytes);
+    const broken = await ask({ bytes: 2 ** 20, fails: true });
+    await assert.rejects(broken.arrayBuffer());
+
+    const stream = async (request: object) => {
+      const command = new sdk.InvokeWithResponseStreamCommand({
+        FunctionName,
+        Payload: JSON.stringify(request),
+      });
+      const { EventStream } = await client.send(command);
+      return EventStream ?? assert.fail('there is no stream');
+    };
+    let sizeBytes = 0;
+    let end: sdk.InvokeWithResponseStreamCompleteEvent | undefined;
+    for await (const { PayloadChunk, InvokeComplete } of await stream({
+      bytes: 2 ** 20,
+      fails: true,
+    })) {
+      sizeBytes += PayloadChunk?.Payload?.byteLength ?? 0;
+      end = InvokeComplete;
+    }
+    assert.ok(sizeBytes > 2 ** 20, 'the head and the bytes');
+    assert.equal(end?.ErrorCode, 'Unhandled');
+    assert.match(end?.ErrorDetails ?? '', /RangeError/);
+
+    const buffered = { FunctionName, InvokeMode: 'BUFFERED' } as const;
+    await client.send(new sdk.UpdateFunctionUrlConfigCommand(buffered));
+    const taken = await ask({ bytes: 2 ** 20 });
+    assert.deepEqual([taken.status, taken.headers.get('x-own')], [203, 'yes']);
+    assert.equal((await taken.arrayBuffer()).byteLength, 2 ** 20);
+    assert.equal((await ask({ bytes })).status, 502, 'too long to be taken whole');
+
+    const reserve = { FunctionName, ReservedConcurrentExecutions: 1 };
+    await client.send(new sdk.PutFunctionConcurrencyCommand(reserve));
+    await client.send(
+      new sdk.UpdateFunctionUrlConfigCommand({ FunctionName, InvokeMode: 'RESPONSE_STREAM' }),
+    );
+    const left = await ask({ bytes: 2 ** 40 });
+    await left.body?.cancel();
+    // The instance that served it is no more, or free again: either way there is room for this one.
+    for (;;) {
+      const next = await ask({ bytes: 0 });
+      if (next.status === 203) break;
+      assert.equal(next.status, 429);
+    }
   });
 
   test('without authentication whoever is on this machine is the default tenant', async (t) => {

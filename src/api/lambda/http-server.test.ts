@@ -149,6 +149,21 @@ test('a body that is too long is refused by its announced length, and where it a
   assert.equal(atTheLimit.status, 200);
 });
 
+test('a body that is packed, or a form with parts, is refused as what it is', async (t) => {
+  const server = await serve(t, echo);
+  for (const headers of [
+    { 'content-encoding': 'gzip' },
+    { 'content-type': 'multipart/form-data; boundary=x' },
+  ]) {
+    const told = errorOf(await call(server, invocations, '{}', { headers })) as unknown[];
+    assert.deepEqual(told.slice(0, 2), [415, 'UnsupportedMediaTypeException']);
+  }
+  for (const type of ['application/json', 'application/octet-stream', 'text/plain']) {
+    const headers = { 'content-type': type };
+    assert.equal((await call(server, invocations, '{}', { headers })).status, 200, type);
+  }
+});
+
 test('bodies that would take more memory than all may have are put off', async (t) => {
   const server = await serve(t, echo, { limits: { bodiesMaxBytes: 1000 } });
   const reply = await call(server, invocations, Buffer.alloc(1001, 0x20));

@@ -219,6 +219,7 @@ class LambdaApi {
 
   async #callOperation(exchange: Exchange, { operation, labels }: Route): Promise<Answer> {
     exchange.operation = operation.name;
+    checkContent(exchange.request);
     const sizeMaxBytes = operation.bodyMaxBytes ?? bodyMaxBytesDefault;
     const body = this.#body(exchange, sizeMaxBytes);
     try {
@@ -371,6 +372,17 @@ function subjectOf(
   const qualifier = alias ?? inName ?? query.get('Qualifier') ?? undefined;
   const arn = functionArn(scope, { name: named, ...defined({ qualifier }) });
   return { arn, functionName: named, isAlias: alias !== undefined };
+}
+
+/** Bodies are taken as they are, and are JSON, whatever they are called: but what is packed or a form is neither. */
+function checkContent(request: IncomingMessage): void {
+  const encoding = headerOf(request, 'content-encoding') ?? 'identity';
+  const type = headerOf(request, 'content-type') ?? '';
+  if (encoding === 'identity' && !type.startsWith('multipart/')) return;
+  throw new LambdaError(
+    'UnsupportedMediaTypeException',
+    'The content type of the request body is not JSON.',
+  );
 }
 
 function headerOf(request: IncomingMessage, name: string): string | undefined {
