@@ -27,7 +27,7 @@ async function install(): Promise<string | false> {
   const inHome = join(homedir(), '.cargo/bin/cargo');
   const cargo = existsSync(inHome) ? inHome : 'cargo';
   const found = await runCommand(cargo, ['--version']).catch(() => undefined);
-  if (found === undefined) return 'needs cargo 1.85 or newer, to build the Lambda Web Adapter';
+  if (found === undefined) return 'is judged by the Lambda Web Adapter only where cargo is at hand';
   const directory = await mkdtemp(`${cache}-`);
   try {
     const args = ['install', 'lambda_web_adapter', '--version', version, '--root', directory];
