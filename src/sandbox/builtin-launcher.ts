@@ -40,6 +40,7 @@ import type {
   LaunchRequest,
   PreparedLaunch,
 } from './launcher.ts';
+import { blockMetadata } from './metadata-filter.ts';
 import { pidsMax } from './oci-config.ts';
 import { openFilesMax } from './open-files-max.ts';
 import { processExit } from './process-exit.ts';
@@ -89,10 +90,12 @@ class PreparedProcess implements PreparedLaunch {
   readonly #program: WaitingProgram;
   readonly #stepsFd: number;
   isUsable = true;
+  readonly blocksMetadata: boolean;
 
   constructor({ cgroup, networkNamespacePath, outputFd }: LaunchPlace) {
     this.#cgroup = cgroup;
-    const joinFiles = cgroup.make();
+    cgroup.make();
+    this.blocksMetadata = networkNamespacePath === undefined && blockMetadataOf(cgroup);
     this.#stepsFd = openExecutableMemory('thaw-later-steps');
     try {
       using given = new GivenFds();
@@ -101,7 +104,7 @@ class PreparedProcess implements PreparedLaunch {
         networkNamespacePath === undefined
           ? undefined
           : given.add(openSync(networkNamespacePath, 'r'));
-      const steps = placeSteps({ networkFd, ...given.limits(joinFiles) });
+      const steps = placeSteps({ networkFd, ...given.limits(cgroup.joinFiles()) });
       this.#program = waitingProgram(steps, laterStepsFd);
       this.#child = startChild(this.#program.bytes, { given, outputFd });
     } catch (thrown) {
@@ -142,6 +145,14 @@ class PreparedProcess implements PreparedLaunch {
       spawn: (further) => joinSandbox({ id: spec.id, pid, cgroup }, further),
     };
   }
+}
+
+/** False where there is no control group of version 2, which alone can filter what is sent. */
+function blockMetadataOf(cgroup: Cgroup): boolean {
+  const directory = cgroup.makeUnified();
+  if (directory === undefined) return false;
+  blockMetadata(directory);
+  return true;
 }
 
 /** A sandbox that may have been started by any of the launchers. */

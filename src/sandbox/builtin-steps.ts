@@ -15,13 +15,7 @@ import { constants } from 'node:os';
 import type { ImageUser } from './image-user.ts';
 import type { Step } from './launch-program.ts';
 import type { LaunchProcess } from './launcher.ts';
-import {
-  capabilities,
-  maskedPaths,
-  oomScoreAdjustment,
-  openFilesSoft,
-  readonlyPaths,
-} from './oci-config.ts';
+import { maskedPaths, oomScoreAdjustment, openFilesSoft, readonlyPaths } from './oci-config.ts';
 
 /** What every process is given beside the standard streams. */
 export const statusFd = 3;
@@ -305,8 +299,8 @@ function becomeProgram({ process, seccompFilter }: ProcessSteps): readonly Step[
     step('chdir', [workingDir]),
     // Programs open /dev/stdout anew, which takes more than having it.
     ...[1, 2].map((fd) => step('fchown', [fd, user.uid, -1])),
-    ...dropBounding(),
-    ...becomeUser(user),
+    ...dropBounding(process),
+    ...becomeUser(user, capabilitiesByNumber(process)),
     step('prctl', [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0]),
     step('prctl', [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0]),
     step('close_range', [statusFd, fdMax, CLOSE_RANGE_CLOEXEC]),
@@ -316,28 +310,29 @@ function becomeProgram({ process, seccompFilter }: ProcessSteps): readonly Step[
   ];
 }
 
-function allowedCapabilities(): readonly number[] {
+/** Without those that this list does not know. */
+function capabilitiesByNumber({ capabilities }: LaunchProcess): readonly number[] {
   return capabilities.flatMap((name) => capabilityNumbers[name] ?? []);
 }
 
-function dropBounding(): readonly Step[] {
-  const kept = new Set(allowedCapabilities());
+function dropBounding(process: LaunchProcess): readonly Step[] {
+  const kept = new Set(capabilitiesByNumber(process));
   return Array.from({ length: capabilityNumberMax + 1 }, (_, number) => number)
     .filter((number) => !kept.has(number))
     .map((number) => step('prctl', [PR_CAPBSET_DROP, number, 0, 0, 0], [EINVAL]));
 }
 
 /** Changing from user 0 to another takes all capabilities; user 0 keeps those of the list. */
-function becomeUser({ uid, gid, additionalGids }: ImageUser): readonly Step[] {
+function becomeUser(
+  { uid, gid, additionalGids }: ImageUser,
+  ofRoot: readonly number[],
+): readonly Step[] {
   const groups = Buffer.from(Uint32Array.from(additionalGids).buffer);
   return [
     step('setgroups', [additionalGids.length, groups]),
     step('setresgid', [gid, gid, gid]),
     step('setresuid', [uid, uid, uid]),
-    step('capset', [
-      capabilityHeader(),
-      uid === 0 ? capabilitySets(allowedCapabilities()) : capabilitySets([]),
-    ]),
+    step('capset', [capabilityHeader(), capabilitySets(uid === 0 ? ofRoot : [])]),
     step('prctl', [PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0]),
   ];
 }

@@ -136,6 +136,15 @@ export class Cgroup {
     return this.joinFiles();
   }
 
+  /** Its directory in the hierarchy of version 2, made if need be; undefined where there is none. */
+  makeUnified(): string | undefined {
+    const unified = this.#layout.hierarchies.find(({ version }) => version === 2);
+    if (unified === undefined) return undefined;
+    const directory = join(unified.path, this.name);
+    mkdirSync(directory, { recursive: true });
+    return directory;
+  }
+
   /** Once, of a group that has none: memory before memory and swap together. */
   setLimits(limits: CgroupLimits): void {
     for (const hierarchy of this.#limiting()) {

@@ -1,6 +1,6 @@
 /** What can go wrong with a sandbox, each cause with its code. */
 
-import { ThawError } from '../base/index.ts';
+import { errorMessage, ThawError } from '../base/index.ts';
 import type { InvocationError } from './runtime-api-contract.ts';
 
 /** A `SandboxSpec` that no sandbox can be made of. */
@@ -84,6 +84,19 @@ export class SandboxConnectError extends ThawError {
       message: `Cannot connect to port ${port} inside a sandbox: ${errno}`,
     });
     this.errno = errno;
+  }
+}
+
+/** A sandbox's network cannot be set up. */
+export class SandboxNetworkError extends ThawError {
+  constructor(what: string, cause?: unknown) {
+    const why = cause === undefined ? '' : `: ${errorMessage(cause)}`;
+    super({
+      code: 'ERR_SANDBOX_NETWORK',
+      fault: 'environment',
+      message: `Cannot ${what}${why}`,
+      cause,
+    });
   }
 }
 

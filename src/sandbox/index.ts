@@ -1,12 +1,9 @@
 /** sandbox: a process in a container of its own, and the Lambda Runtime API that it talks to. */
 
 export * from './sandbox.ts';
-export {
-  createSandboxFactory,
-  runtimeApiAddress,
-  sweepSandboxes,
-  type SandboxFactoryOptions,
-} from './factory.ts';
+export { createSandboxFactory, type SandboxFactoryOptions } from './factory.ts';
+export { runtimeApiAddress } from './create-sandbox.ts';
+export { sweepSandboxes } from './sandbox-directories.ts';
 export { probeSandboxRuntimes, type SandboxRuntimeProbe } from './probe.ts';
 export { InvocationBrokenError } from './errors.ts';
 export { nodeRuntimeBootstrapPath } from './node-runtime.ts';

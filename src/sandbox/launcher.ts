@@ -15,6 +15,8 @@ export interface LaunchProcess {
   readonly environment: readonly string[];
   readonly workingDir: string;
   readonly user: ImageUser;
+  /** By name, as in `CAP_CHOWN`: what user 0 has, and nobody can get more than. */
+  readonly capabilities: readonly string[];
   /** Gets standard output and standard error. Stays the caller's. */
   readonly outputFd: number;
 }
@@ -58,6 +60,8 @@ export interface LaunchedSandbox extends LaunchedProcess {
 export interface PreparedLaunch {
   /** False once it cannot be used any more. */
   readonly isUsable: boolean;
+  /** True if it keeps a sandbox in the host's own network from metadata services. */
+  readonly blocksMetadata: boolean;
   /**
    * Once. Resolves when the program has been started. Throws `ERR_SANDBOX_START`. What it leaves
    * behind in the directory, the control group and the network namespace is the caller's to remove,

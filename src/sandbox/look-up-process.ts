@@ -5,13 +5,14 @@ import { SandboxSpecError } from './errors.ts';
 import { resolveImageUser } from './image-user.ts';
 import { isBelow } from './inside-path.ts';
 import type { LaunchProcess } from './launcher.ts';
+import { capabilitiesFor } from './oci-config.ts';
 import { statInRoot } from './root-files.ts';
 import type { SandboxSpec } from './sandbox.ts';
 
 /** What is looked up where. */
 export type WantedProcess = Pick<
   SandboxSpec,
-  'rootPath' | 'binds' | 'args' | 'env' | 'workingDir' | 'user'
+  'rootPath' | 'binds' | 'args' | 'env' | 'workingDir' | 'user' | 'network'
 >;
 
 /**
@@ -32,5 +33,6 @@ export function lookUpProcess(
   const programs = findPrograms(wanted, isBound);
   const variables = { HOME: user.home, ...env, AWS_LAMBDA_RUNTIME_API: runtimeApiAddress };
   const environment = Object.entries(variables).map(([name, value]) => `${name}=${value}`);
-  return { args, programs, environment, workingDir, user };
+  const capabilities = capabilitiesFor(wanted.network ?? 'none');
+  return { args, programs, environment, workingDir, user, capabilities };
 }

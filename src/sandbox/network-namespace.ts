@@ -10,22 +10,17 @@
 import { closeSync, openSync } from 'node:fs';
 
 import { present } from '../base/index.ts';
-import {
-  bringLoopbackUp,
-  CLONE_NEWNET,
-  listenOnLoopback,
-  openTcpSocket,
-  setns,
-  unshare,
-} from './syscalls.ts';
+import { bringLoopbackUp, CLONE_NEWNET, listenOnLoopback, setns, unshare } from './syscalls.ts';
 
 export interface NetworkNamespace {
+  /** An open descriptor of the namespace, until `close`. */
+  readonly fd: number;
   /** Names the namespace for other processes of root, as long as this process has not closed it. */
   readonly path: string;
   /** Once: a TCP socket listening on 127.0.0.1 inside the namespace; whoever serves it closes it. */
   takeListener(): number;
-  /** A TCP socket of the namespace, not connected; the caller's. */
-  openSocket(): number;
+  /** Does `work`, which must be synchronous, in the namespace: what it opens belongs there. */
+  within<T>(work: () => T): T;
   /** Ends the namespace, when nothing in it runs any more, and the listener if it was not taken. */
   close(): void;
 }
@@ -59,19 +54,15 @@ export function createNetworkNamespace(port: number): NetworkNamespace {
     return taken;
   };
   return {
+    fd,
     path: `/proc/${process.pid}/fd/${fd}`,
     takeListener,
-    openSocket: () => inNetworkNamespace(fd, openTcpSocket),
+    within: (work) => elsewhere(() => setns(fd, CLONE_NEWNET), work),
     close: () => {
       if (untakenFd !== undefined) closeSync(takeListener());
       closeSync(fd);
     },
   };
-}
-
-/** Does `work`, which must be synchronous, in the network namespace that `fd` names. */
-function inNetworkNamespace<T>(fd: number, work: () => T): T {
-  return elsewhere(() => setns(fd, CLONE_NEWNET), work);
 }
 
 /** Leaves this thread's network namespace by `leave`, does `work` and comes back. */

@@ -7,7 +7,7 @@
 
 import { cpuPeriodUs } from './cgroups.ts';
 import type { LaunchProcess } from './launcher.ts';
-import type { SandboxSpec } from './sandbox.ts';
+import type { SandboxNetwork, SandboxSpec } from './sandbox.ts';
 import { seccompProfile } from './seccomp-profile.ts';
 
 export interface OciConfigInput {
@@ -34,7 +34,7 @@ export const openFilesSoft = 1024;
 export const oomScoreAdjustment = 500;
 
 /** Docker's default: enough for an image's root user to manage its own files, ids and processes. */
-export const capabilities: readonly string[] = [
+const capabilities: readonly string[] = [
   'CAP_AUDIT_WRITE',
   'CAP_CHOWN',
   'CAP_DAC_OVERRIDE',
@@ -50,6 +50,11 @@ export const capabilities: readonly string[] = [
   'CAP_SETUID',
   'CAP_SYS_CHROOT',
 ];
+
+/** In the host's own network nothing may be sent or listened to that is not the sandbox's. */
+export function capabilitiesFor(network: SandboxNetwork): readonly string[] {
+  return network === 'host' ? capabilities.filter((name) => name !== 'CAP_NET_RAW') : capabilities;
+}
 
 /** Files about the machine that a sandbox has no business with. */
 export const maskedPaths: readonly string[] = [
@@ -118,7 +123,7 @@ function mountsOf(spec: SandboxSpec, binds: ReadonlyMap<string, string>): readon
 
 /** The `process` of `config.json`, and what `exec` takes for a further one. */
 export function ociProcess(
-  { args, environment, workingDir, user }: LaunchProcess,
+  { args, environment, workingDir, user, capabilities: allowed }: LaunchProcess,
   openFilesMax: number,
 ): object {
   const isRoot = user.uid === 0;
@@ -134,9 +139,9 @@ export function ociProcess(
       { type: 'RLIMIT_NOFILE', soft: Math.min(openFilesSoft, openFilesMax), hard: openFilesMax },
     ],
     capabilities: {
-      bounding: capabilities,
-      effective: isRoot ? capabilities : [],
-      permitted: isRoot ? capabilities : [],
+      bounding: allowed,
+      effective: isRoot ? allowed : [],
+      permitted: isRoot ? allowed : [],
       inheritable: [],
       ambient: [],
     },

@@ -30,6 +30,7 @@ export function ociLauncher(program: 'runc' | 'crun'): Launcher {
     runtime: program,
     prepare: async (place) => ({
       isUsable: true,
+      blocksMetadata: false,
       start: (request) => start(program, place, request),
     }),
   };

@@ -3,16 +3,29 @@
  * ahead where that pays, since the kernel takes longer for these than for all the rest.
  */
 
+import { rm } from 'node:fs/promises';
+
 import { errorMessage, type Log } from '../base/index.ts';
-import type { Cgroup } from './cgroups.ts';
-import type { PreparedLaunch } from './launcher.ts';
-import type { NetworkNamespace } from './network-namespace.ts';
-import type { OutputPipe } from './output-pipe.ts';
+import { Cgroup, type CgroupLayout } from './cgroups.ts';
+import type { Launcher, PreparedLaunch } from './launcher.ts';
+import { createNetworkNamespace, type NetworkNamespace } from './network-namespace.ts';
+import { OutputPipe } from './output-pipe.ts';
+import { cgroupName, makeOwnDirectory } from './sandbox-directories.ts';
+
+export const runtimeApiPort = 9001;
+
+/** What places are made with. */
+export interface PlaceMaker {
+  readonly launcher: Launcher;
+  readonly layout: CgroupLayout;
+  readonly stateDir: string;
+}
 
 /** Dispose of it to remove all of it, and whatever runs in it. */
 export interface Place extends AsyncDisposable {
   readonly cgroup: Cgroup;
-  readonly network: NetworkNamespace;
+  /** Undefined: the host's own network. */
+  readonly namespace: NetworkNamespace | undefined;
   readonly output: OutputPipe;
   readonly launch: PreparedLaunch;
 }
@@ -79,4 +92,39 @@ export class ReadyPlaces implements AsyncDisposable {
       });
     }
   }
+}
+
+let placesMade = 0;
+
+/** A place that has no sandbox yet, in a directory by which it is swept. */
+export async function makePlaceAhead(maker: PlaceMaker): Promise<Place> {
+  placesMade += 1;
+  const name = `ready-${process.pid}-${placesMade}`;
+  await using made = new AsyncDisposableStack();
+  const directory = await makeOwnDirectory(maker.stateDir, name);
+  made.defer(() => rm(directory, { recursive: true, force: true }));
+  const place = made.use(await makePlace(maker, name, true));
+  const all = made.move();
+  return { ...place, [Symbol.asyncDispose]: () => all.disposeAsync() };
+}
+
+/** `isIsolated`: with a network namespace of its own. */
+export async function makePlace(
+  { launcher, layout, stateDir }: PlaceMaker,
+  name: string,
+  isIsolated: boolean,
+): Promise<Place> {
+  await using made = new AsyncDisposableStack();
+  const namespace = isIsolated ? createNetworkNamespace(runtimeApiPort) : undefined;
+  made.defer(() => namespace?.close());
+  const output = made.use(new OutputPipe());
+  const cgroup = new Cgroup(layout, cgroupName(stateDir, name));
+  made.defer(() => cgroup.remove());
+  const launch = await launcher.prepare({
+    ...(namespace === undefined ? {} : { networkNamespacePath: namespace.path }),
+    cgroup,
+    outputFd: output.writeFd,
+  });
+  const all = made.move();
+  return { namespace, output, cgroup, launch, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }

@@ -11,6 +11,7 @@ import type { LaunchedProcess, LaunchedSandbox } from './launcher.ts';
 import { lookUpProcess } from './look-up-process.ts';
 import { connectLoopback } from './loopback-connection.ts';
 import { OutputPipe } from './output-pipe.ts';
+import type { SandboxLink } from './sandbox-network.ts';
 import type { RuntimeApiServer } from './runtime-api.ts';
 import type {
   ProcessExit,
@@ -20,6 +21,7 @@ import type {
   SandboxProcessSpec,
   SandboxSpec,
 } from './sandbox.ts';
+import { openTcpSocket } from './syscalls.ts';
 
 /** A killed process may hang in the kernel, on a read of its root: then removal goes on and says so. */
 const exitTimeoutMs = 10_000;
@@ -31,8 +33,7 @@ export interface RunningParts {
   readonly spec: SandboxSpec;
   readonly runtimeApi: RuntimeApiServer;
   readonly runtimeApiAddress: string;
-  /** Opens sockets where the sandbox's network is. */
-  readonly network: { openSocket(): number };
+  readonly link: SandboxLink;
   readonly cgroup: Cgroup;
   readonly launched: LaunchedSandbox;
   readonly output: (data: Uint8Array) => void;
@@ -80,8 +81,12 @@ export class RunningSandbox implements Sandbox {
   }
 
   connect(port: number, options: { readonly timeoutMs?: number } = {}): Promise<Socket> {
-    const { network } = this.#parts;
-    return connectLoopback(() => network.openSocket(), port, options.timeoutMs ?? connectTimeoutMs);
+    const { link } = this.#parts;
+    return connectLoopback(
+      () => link.within(openTcpSocket),
+      port,
+      options.timeoutMs ?? connectTimeoutMs,
+    );
   }
 
   async spawn(wanted: SandboxProcessSpec): Promise<SandboxProcess> {

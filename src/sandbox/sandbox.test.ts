@@ -13,7 +13,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { present } from '../base/index.ts';
 import { detectCgroups } from './cgroups.ts';
-import { createSandboxFactory, sweepSandboxes } from './factory.ts';
+import { createSandboxFactory } from './factory.ts';
+import { sweepSandboxes } from './sandbox-directories.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import type { Sandbox, SandboxExit, SandboxFactory, SandboxSpec } from './sandbox.ts';
 import { buildTestRoot, cannotRunSandboxes, type TestRoot } from './testing/test-root.ts';

@@ -15,6 +15,10 @@ import { SystemCallError } from './errors.ts';
 export const CLONE_NEWNET = 0x4000_0000;
 const CLONE_NEWPID = 0x2000_0000;
 const AF_INET = 2;
+const AF_NETLINK = 16;
+const NETLINK_ROUTE = 0;
+const SOCK_RAW = 3;
+const netlinkAnswerMaxBytes = 8192;
 const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2_000_000;
@@ -38,6 +42,29 @@ const WNOHANG = 1;
 const MS_RDONLY = 1;
 const MNT_DETACH = 2;
 
+const SYS_BPF = process.arch === 'arm64' ? 280 : 321;
+const BPF_PROG_LOAD = 5;
+const BPF_PROG_ATTACH = 8;
+const BPF_PROG_TYPE_CGROUP_SKB = 8;
+const BPF_CGROUP_INET_EGRESS = 1;
+const BPF_F_ALLOW_MULTI = 2;
+
+/** The first fields of union bpf_attr for either command. */
+const bpfLoad = koffi.struct('thaw_bpf_load', {
+  prog_type: 'uint32_t',
+  insn_cnt: 'uint32_t',
+  insns: 'const uint8_t *',
+  license: 'const char *',
+  log: koffi.array('uint8_t', 44),
+  expected_attach_type: 'uint32_t',
+});
+const bpfAttach = koffi.struct('thaw_bpf_attach', {
+  target_fd: 'uint32_t',
+  attach_bpf_fd: 'uint32_t',
+  attach_type: 'uint32_t',
+  attach_flags: 'uint32_t',
+});
+
 const library = koffi.load(null);
 const calls = {
   unshare: library.func('int unshare(int flags)'),
@@ -45,12 +72,21 @@ const calls = {
   socket: library.func('int socket(int domain, int type, int protocol)'),
   bind: library.func('int bind(int fd, const uint8_t *address, uint32_t length)'),
   connect: library.func('int connect(int fd, const uint8_t *address, uint32_t length)'),
+  send: library.func('long send(int fd, const uint8_t *data, size_t length, int flags)'),
+  recv: library.func('long recv(int fd, uint8_t *data, size_t length, int flags)'),
+  ifNameToIndex: library.func('unsigned int if_nametoindex(const char *name)'),
   listen: library.func('int listen(int fd, int backlog)'),
   ioctl: library.func('int ioctl(int fd, unsigned long request, const uint8_t *argument)'),
   openat2: library.func(
     'long syscall(long number, long dirfd, const char *path, const uint8_t *how, size_t length)',
   ),
   memfdCreate: library.func('int memfd_create(const char *name, unsigned int flags)'),
+  bpfLoad: library.func(
+    'long syscall(long number, long command, const thaw_bpf_load *attributes, size_t length)',
+  ),
+  bpfAttach: library.func(
+    'long syscall(long number, long command, const thaw_bpf_attach *attributes, size_t length)',
+  ),
   closeRange: library.func('long syscall(long number, long first, long last, long flags)'),
   pipe2: library.func('int pipe2(_Out_ int *fds, int flags)'),
   prctl: library.func('int prctl(int option, unsigned long a, long b, long c, long d)'),
@@ -128,6 +164,24 @@ export function listenOnLoopback(port: number): number {
   return fd;
 }
 
+/** For requests about the interfaces of this thread's network namespace. */
+export function openNetlinkSocket(): number {
+  return checked('socket', AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+}
+
+/** Sends one request that asks for an acknowledgement; the answer is there when this returns. */
+export function exchangeNetlink(fd: number, request: Uint8Array): Buffer {
+  checked('send', fd, request, request.byteLength, 0);
+  const answer = Buffer.alloc(netlinkAnswerMaxBytes);
+  return answer.subarray(0, checked('recv', fd, answer, answer.byteLength, 0));
+}
+
+/** Of an interface of this thread's network namespace; undefined if there is none of that name. */
+export function interfaceIndex(name: string): number | undefined {
+  const index = calls.ifNameToIndex(name) as number;
+  return index === 0 ? undefined : index;
+}
+
 /** Sets the loopback interface of the network namespace of the socket `fd` up. */
 export function bringLoopbackUp(fd: number): void {
   const request = Buffer.alloc(IFREQ_SIZE_BYTES);
@@ -191,6 +245,33 @@ export function reapChild(pid: number): number | undefined {
 export function mountReadOnlyOverlay(layers: readonly string[], target: string): void {
   const escaped = layers.map((layer) => layer.replaceAll(/[\\:,]/g, String.raw`\$&`));
   checked('mount', 'overlay', target, 'overlay', MS_RDONLY, `lowerdir=${escaped.join(':')}`);
+}
+
+/**
+ * Has `program`, instructions of the kernel's BPF machine, decide about each packet that the
+ * processes of a control group of version 2 send. It stays as long as the group.
+ */
+export function attachEgressFilter(groupFd: number, program: Uint8Array): void {
+  const load = {
+    prog_type: BPF_PROG_TYPE_CGROUP_SKB,
+    insn_cnt: program.byteLength / 8,
+    insns: program,
+    license: 'Apache-2.0',
+    log: new Uint8Array(44),
+    expected_attach_type: BPF_CGROUP_INET_EGRESS,
+  };
+  const programFd = checked('bpfLoad', SYS_BPF, BPF_PROG_LOAD, load, koffi.sizeof(bpfLoad));
+  try {
+    const attach = {
+      target_fd: groupFd,
+      attach_bpf_fd: programFd,
+      attach_type: BPF_CGROUP_INET_EGRESS,
+      attach_flags: BPF_F_ALLOW_MULTI,
+    };
+    checked('bpfAttach', SYS_BPF, BPF_PROG_ATTACH, attach, koffi.sizeof(bpfAttach));
+  } finally {
+    closeSync(programFd);
+  }
 }
 
 /** An empty file of memory, without a name, that can be run. Needs Linux 6.3. */

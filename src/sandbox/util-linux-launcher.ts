@@ -19,7 +19,7 @@ import { joinSandbox } from './builtin-launcher.ts';
 import { detectCgroups, limitingOptions } from './cgroups.ts';
 import { SandboxStartError } from './errors.ts';
 import type { LaunchedSandbox, Launcher, LaunchPlace, LaunchRequest } from './launcher.ts';
-import { capabilities, maskedPaths, pidsMax, readonlyPaths } from './oci-config.ts';
+import { maskedPaths, pidsMax, readonlyPaths } from './oci-config.ts';
 import { processExit } from './process-exit.ts';
 import type { ProcessExit } from './sandbox.ts';
 import { closeInheritedOnExec } from './syscalls.ts';
@@ -103,7 +103,11 @@ exec setpriv --no-new-privs --inh-caps=-all --bounding-set="$BOUNDING" env -i --
 export function utilLinuxLauncher(): Launcher {
   return {
     runtime: 'util-linux',
-    prepare: async (place) => ({ isUsable: true, start: (request) => start(place, request) }),
+    prepare: async (place) => ({
+      isUsable: true,
+      blocksMetadata: false,
+      start: (request) => start(place, request),
+    }),
   };
 }
 
@@ -178,7 +182,7 @@ function firstProcess(pids: ReadonlySet<number>): number | undefined {
 /** For the scripts alone; the program gets exactly `request.environment`. */
 function scriptEnvironment(request: LaunchRequest, target: string): NodeJS.ProcessEnv {
   const { spec, rootPath } = request;
-  const bounding = capabilities
+  const bounding = request.process.capabilities
     .filter((name) => name !== dropped)
     .map((name) => `+${name.slice('CAP_'.length).toLowerCase()}`);
   return {

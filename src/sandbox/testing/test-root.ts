@@ -88,7 +88,7 @@ export async function buildTestRoot(options: TestRootOptions = {}): Promise<Test
 }
 
 const busyboxApplets =
-  'cat cut dd df echo env false free grep head hostname id ip kill ls mkdir mknod mount nc nproc ps pwd setsid sleep stat touch tr true ulimit umount uname unshare wc wget yes chroot'.split(
+  'cat cut dd df echo env false free grep head hostname id ip kill ls mkdir mknod mount nc nproc ps pwd sed setsid sleep stat timeout touch tr true ulimit umount uname unshare wc wget yes chroot'.split(
     ' ',
   );
 
