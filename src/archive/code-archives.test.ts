@@ -213,6 +213,28 @@ test('the memory of a killed process is given back by the next', { skip: needsRo
   assert.deepEqual(await readdir(directory), []);
 });
 
+test('any user may read what was unpacked, whatever the umask of the worker', async (t) => {
+  const script = join(import.meta.dirname, 'testing/modes-process.ts');
+  for (const umask of ['000', '022', '077', '777']) {
+    const dir = await temporary(t);
+    const command = `umask ${umask}; exec "$@"`;
+    const args = ['-c', command, 'sh', process.execPath, script, dir];
+    if (umask === '777' && process.geteuid?.() !== 0) continue; // nothing can be made in what it makes
+    const { stdout } = await runCommand('sh', args);
+    assert.deepEqual(
+      JSON.parse(stdout),
+      {
+        '.': '40755',
+        named: '40755',
+        implied: '40755',
+        'implied/private': '100644',
+        'implied/program': '100755',
+      },
+      umask,
+    );
+  }
+});
+
 /** Unpacks with ours and with Info-ZIP's, which knows no more of the archive than its bytes. */
 async function unpackBoth(
   { archives, dir }: Awaited<ReturnType<typeof setUp>>,

@@ -25,6 +25,15 @@ import {
 import { openRange, type SealedFrame } from './archive-seal.ts';
 import { inflateAtOnce, inflateEntry } from './inflate-entry.ts';
 
+/** Of directories that the archive does not name. */
+const directoryMode = 0o755;
+const umask = process.umask();
+
+/** Whether files are made with less than `mode` here. */
+function isMasked(mode: number): boolean {
+  return (mode & umask) !== 0;
+}
+
 /** A sealed archive and the key that opens it. */
 export interface OpenableArchive {
   readonly sealed: Uint8Array;
@@ -83,8 +92,8 @@ export function finishTree(
 function makeDirectory(path: string, made: Set<string>): void {
   if (made.has(path)) return;
   try {
-    mkdirSync(path, 0o755);
-    chmodSync(path, 0o755); // whatever the umask
+    mkdirSync(path, directoryMode);
+    if (isMasked(directoryMode)) chmodSync(path, directoryMode);
   } catch (thrown) {
     const code = errorCode(thrown);
     if (code === 'ENOENT') {
@@ -105,7 +114,7 @@ async function writeFile(path: string, file: PlannedFile, data: Uint8Array): Pro
         writeWhole(fd, piece);
       }
     }
-    fchmodSync(fd, file.mode); // whatever the umask
+    if (isMasked(file.mode)) fchmodSync(fd, file.mode);
     futimesSync(fd, file.modifiedSeconds, file.modifiedSeconds);
   } finally {
     closeSync(fd);
