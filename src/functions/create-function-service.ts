@@ -22,7 +22,7 @@ export interface FunctionServiceOptions
  * caller's.
  */
 export function createFunctionService(options: FunctionServiceOptions): FunctionService {
-  const { images, archives, runtimes, ...running } = options;
+  const { images, archives, runtimes, codeStorageMaxBytes, ...running } = options;
   const runner = new FunctionRunner({
     ...running,
     ...defined({
@@ -32,7 +32,7 @@ export function createFunctionService(options: FunctionServiceOptions): Function
   });
   const { catalog, clock = systemClock, timers = systemTimers, newId = randomUUID, log } = running;
   const shared = {
-    ...defined({ images, archives, runtimes }),
+    ...defined({ images, archives, runtimes, codeStorageMaxBytes }),
     catalog,
     clock,
     timers,

@@ -40,6 +40,18 @@ export class FunctionUpdateInProgressError extends ThawError {
   }
 }
 
+/** What Lambda calls a CodeStorageExceededException, in its words. */
+export class FunctionCodeStorageError extends ThawError {
+  constructor(name: string, limitBytes: number) {
+    super({
+      code: 'ERR_FUNCTION_CODE_STORAGE',
+      fault: 'caller',
+      message: `Cannot keep the code of function "${name}": Code storage limit exceeded: all versions of all functions may have ${limitBytes} bytes together; remove some`,
+      details: { httpStatus: 400, lambdaError: 'CodeStorageExceededException' },
+    });
+  }
+}
+
 /** What Lambda calls an InvalidParameterValueException. */
 export class FunctionBadCodeError extends ThawError {
   constructor(name: string, problem: string, cause?: unknown) {

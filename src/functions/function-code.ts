@@ -6,7 +6,11 @@
 import type { CodeArchives } from '../archive/index.ts';
 import type { Catalog, FunctionCode, FunctionRecord, ImageRecord } from '../catalog/index.ts';
 import type { RuntimeImages } from '../runtimes/index.ts';
-import { FunctionBadCodeError, FunctionBadConfigError } from './errors.ts';
+import {
+  FunctionBadCodeError,
+  FunctionBadConfigError,
+  FunctionCodeStorageError,
+} from './errors.ts';
 import type { FunctionCodeRequest } from './function-control.ts';
 
 /** Publishes what registries have. */
@@ -28,7 +32,12 @@ export interface CodeDependencies {
   /** Without both there are no zip functions. */
   readonly archives?: CodeArchives;
   readonly runtimes?: RuntimeImages;
+  /** Of all archives of a tenant, by versions. Lambda's and the default: 75 GiB. */
+  readonly codeStorageMaxBytes?: number;
 }
+
+/** Source: AWS Lambda developer guide, "Lambda quotas", "Uploaded functions". */
+const codeStorageMaxDefaultBytes = 75 * 2 ** 30;
 
 /** The fields of a record that are its code's. */
 export type CodeFields = Pick<FunctionRecord, 'code' | 'codeSha256' | 'codeSizeBytes'>;
@@ -54,7 +63,7 @@ interface CodeRequest {
   readonly dryRun?: boolean | undefined;
 }
 
-/** Throws `ERR_FUNCTION_BAD_CODE`, `ERR_FUNCTION_BAD_CONFIG`, `ERR_CATALOG_AMBIGUOUS`, `ERR_ARCHIVE_*`, `ERR_STORE_*`, `ERR_KEYS_*`. */
+/** Throws `ERR_FUNCTION_BAD_CODE`, `ERR_FUNCTION_BAD_CONFIG`, `ERR_FUNCTION_CODE_STORAGE`, `ERR_CATALOG_AMBIGUOUS`, `ERR_ARCHIVE_*`, `ERR_STORE_*`, `ERR_KEYS_*`. */
 export async function resolveCode(
   deps: CodeDependencies,
   request: CodeRequest,
@@ -107,6 +116,7 @@ async function resolveArchive(
     throw new FunctionBadConfigError(name, 'a zip archive needs a runtime and a handler');
   }
   await checkRuntime(runtimes, { name, runtime });
+  await checkStorage(deps, { tenant, name, addedBytes: zipFile.byteLength });
   const stored =
     request.dryRun === true
       ? { ...(await archives.check(zipFile)), archiveId: '', rootId: '' }
@@ -118,6 +128,16 @@ async function resolveArchive(
     codeSizeBytes,
     image: await runtimes.find(runtime),
   };
+}
+
+/** What a tenant's archives may take, as Lambda counts them: those of each version, the same one again as well. */
+async function checkStorage(
+  { catalog, codeStorageMaxBytes = codeStorageMaxDefaultBytes }: CodeDependencies,
+  of: { readonly tenant: string; readonly name: string; readonly addedBytes: number },
+): Promise<void> {
+  const { codeSizeBytes } = await catalog.functionTotals(of.tenant);
+  if (codeSizeBytes + of.addedBytes <= codeStorageMaxBytes) return;
+  throw new FunctionCodeStorageError(of.name, codeStorageMaxBytes);
 }
 
 /** Throws `ERR_FUNCTION_BAD_CONFIG`. */

@@ -610,6 +610,20 @@ test('archives stay as long as a version names them', async () => {
   assert.equal(archives.size, 0);
 });
 
+test('archives of all versions together have a limit', async () => {
+  await using fixture = await openRegistryFixture({ codeStorageMaxBytes: 20 });
+  const { control } = fixture;
+  fixture.runtimes.add('nodejs24.x');
+  await fixture.create({ code: zip, ...node, publish: true });
+  assert.equal((await control.accountSettings('default')).codeSizeBytes, 12);
+  const large = { packageType: 'Zip', zipFile: Buffer.from('PK large') } as const;
+  await control.updateCode(hello, large);
+  await rejects(control.updateCode(hello, large), 'ERR_FUNCTION_CODE_STORAGE');
+  assert.equal(fixture.archives.size, 2);
+  await control.remove({ ...hello, qualifier: '1' });
+  await control.updateCode(hello, large);
+});
+
 test('a tenant sees and changes nothing of another', async () => {
   await using fixture = await openRegistryFixture();
   const { control } = fixture;

@@ -12,6 +12,7 @@ import type { CodeArchives } from '../../archive/index.ts';
 import type { RuntimeImages } from '../../runtimes/index.ts';
 import { CodePublications } from '../code-publications.ts';
 import { FunctionNoCommandError } from '../errors.ts';
+import type { CodeDependencies } from '../function-code.ts';
 import type { CreateFunctionRequest, FunctionControl } from '../function-control.ts';
 import { createFunctionRegistry } from '../function-registry.ts';
 
@@ -97,7 +98,9 @@ function ids(): () => string {
   };
 }
 
-export async function openRegistryFixture(): Promise<RegistryFixture> {
+export async function openRegistryFixture(
+  options: Pick<CodeDependencies, 'codeStorageMaxBytes'> = {},
+): Promise<RegistryFixture> {
   const directory = await mkdtemp(join(tmpdir(), 'thaw-registry-'));
   const catalog = await openCatalog(join(directory, 'catalog.db'));
   await catalog.addImage(imageRecord({ name: 'app', reference: 'oci:app' }));
@@ -117,6 +120,7 @@ export async function openRegistryFixture(): Promise<RegistryFixture> {
     },
     archives: fakeArchives(archives),
     runtimes: fakeRuntimes(runtimes),
+    ...options,
     checkStart: async (
       { name, command }: { name: string; command?: readonly string[] },
       image: ImageRecord,
