@@ -37,8 +37,8 @@ export function webEventOf(payload: Uint8Array): WebEvent {
   const context = fieldsOf(event['requestContext']);
   const { method } = fieldsOf(context['http']);
   if (event['version'] !== '2.0' || typeof method !== 'string') return passedThrough(payload);
-  const query = textOf(event['rawQueryString']);
-  const path = textOf(event['rawPath'], '/');
+  const query = encoded(textOf(event['rawQueryString']));
+  const path = requestTarget(textOf(event['rawPath'], '/'));
   const body = textOf(event['body']);
   return {
     isRequest: true,
@@ -48,6 +48,15 @@ export function webEventOf(payload: Uint8Array): WebEvent {
     body: Buffer.from(body, event['isBase64Encoded'] === true ? 'base64' : 'utf8'),
     requestContext: JSON.stringify(context),
   };
+}
+
+/** API Gateway decodes paths, so that they may hold what no request line can. */
+function requestTarget(path: string): string {
+  return encoded(path.startsWith('/') ? path : `/${path}`);
+}
+
+function encoded(text: string): string {
+  return text.toWellFormed().replaceAll(/[^\u0021-\u007e]+/g, encodeURIComponent);
 }
 
 function passedThrough(payload: Uint8Array): WebEvent {

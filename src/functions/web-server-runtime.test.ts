@@ -5,6 +5,8 @@ import { connect as connectTcp, type AddressInfo, type Socket } from 'node:net';
 import { PassThrough, Readable } from 'node:stream';
 import { test } from 'node:test';
 
+import fc from 'fast-check';
+
 import { systemClock } from '../base/index.ts';
 import type { FunctionRecord } from '../catalog/index.ts';
 import type { Invocation } from '../sandbox/index.ts';
@@ -248,6 +250,28 @@ test('a server that does not answer is ERR_FUNCTION_WEB, and one that breaks off
   assert.equal(outcome.errorType, 'Runtime.WebServerError');
 });
 
+test('a server that speaks something other than HTTP after all is ERR_FUNCTION_WEB', async () => {
+  const answers = {
+    '/upgrade': 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n',
+    '/garbage': '\0\0\0\r\n\r\n',
+    '/large': `HTTP/1.1 200 OK\r\nX: ${'y'.repeat(100_000)}\r\n\r\n`,
+  };
+  await using site = await openSite((request, response) => {
+    const answer = answers[request.url as keyof typeof answers] as string | undefined;
+    if (answer === undefined) response.end();
+    else request.socket.write(answer);
+  });
+  await site.runtime.ready;
+  for (const path of Object.keys(answers)) {
+    const fetched = site.runtime.fetch(requestOf({ path }), invocation, never);
+    await assert.rejects(fetched, { code: 'ERR_FUNCTION_WEB' }, path);
+  }
+  await assert.rejects(
+    site.runtime.fetch(requestOf({ method: 'CONNECT', path: '/' }), invocation, never),
+    { code: 'ERR_FUNCTION_WEB' },
+  );
+});
+
 test("fetch ends with its signal's reason, before and after the head", async () => {
   await using site = await openSite((request, response) => {
     if (request.url === '/') return void response.end();
@@ -308,6 +332,43 @@ test('invoke sends the request that its event tells of and returns a response ob
   assert.equal(JSON.parse(headers['x-amzn-request-context'] ?? '').requestId, 'id');
   assert.equal(head['statusCode'], 200);
   assert.equal(head['isBase64Encoded'], false);
+});
+
+test('a path that was decoded on its way is encoded again', async () => {
+  await using site = await openSite(echo);
+  const decoded = urlEvent({ path: '/a b/ü', query: 'c=d e' });
+  const { body } = (await invoked(site, decoded)) as { body: string };
+  assert.equal((JSON.parse(body) as Echo).url, '/a%20b/%C3%BC?c=d%20e');
+});
+
+test('no event makes invoke do anything but answer', async () => {
+  await using site = await openSite(echo);
+  await site.runtime.ready;
+  const text = fc.string({ unit: 'binary', maxLength: 20 });
+  const fields = fc.record(
+    {
+      rawPath: fc.oneof(text, fc.jsonValue()),
+      rawQueryString: fc.oneof(text, fc.jsonValue()),
+      cookies: fc.oneof(fc.array(text), fc.jsonValue()),
+      headers: fc.oneof(fc.dictionary(text, text, { noNullPrototype: true }), fc.jsonValue()),
+      body: fc.oneof(text, fc.jsonValue()),
+      isBase64Encoded: fc.jsonValue(),
+      requestContext: fc.record({
+        http: fc.record({ method: fc.oneof(fc.constant('POST'), text) }),
+      }),
+    },
+    { requiredKeys: ['requestContext'], noNullPrototype: true },
+  );
+  await fc.assert(
+    fc.asyncProperty(fields, async (event) => {
+      const payload = Buffer.from(JSON.stringify({ version: '2.0', ...event }));
+      const outcome = await site.runtime.invoke({ ...invocation, payload }, never);
+      assert(outcome.kind === 'response' || outcome.kind === 'error');
+      JSON.parse(Buffer.from(outcome.payload).toString());
+      await site.runtime.settled();
+    }),
+    { numRuns: 200 },
+  );
 });
 
 test('invoke returns cookies apart and bytes in base64', async () => {

@@ -171,7 +171,10 @@ export class WebServerRuntime implements RuntimeApi {
       outgoing.destroy();
     };
     signal?.addEventListener('abort', abort, { once: true });
-    outgoing.once('close', () => signal?.removeEventListener('abort', abort));
+    outgoing.once('close', () => {
+      signal?.removeEventListener('abort', abort);
+      answered.reject(new Error('it closed the connection without an answer'));
+    });
     outgoing.on('error', (error) => {
       const isStale = outgoing.reusedSocket && errorCode(error) === 'ECONNRESET';
       answered.reject(isStale ? new StaleConnectionError(error) : error);
