@@ -51,6 +51,8 @@ const retryDelaysMs = [60_000, 120_000] as const;
 /** Of an event that did not get to run: doubled each time. */
 const backoffMinMs = 1000;
 const backoffMaxMs = 300_000;
+/** Of how many events it is known how often they did not get to run: those of a function that was removed are never heard of again. */
+const refusedCountsKeptMax = 10_000;
 /** How soon the catalog is asked again after it failed. */
 const catalogRetryMs = 1000;
 
@@ -206,7 +208,12 @@ export class EventQueue {
     const delayMs = Math.min(backoffMinMs * 2 ** refusedCount, backoffMaxMs);
     const dueAtMs = this.#options.clock.nowMs() + delayMs;
     if (isTooOld(event, settings, dueAtMs)) return 'remove';
+    this.#refusedCounts.delete(event.id);
     this.#refusedCounts.set(event.id, refusedCount + 1);
+    const [oldest] = this.#refusedCounts.keys();
+    if (this.#refusedCounts.size > refusedCountsKeptMax && oldest !== undefined) {
+      this.#refusedCounts.delete(oldest);
+    }
     return { dueAtMs, failedAttempts: event.failedAttempts };
   }
 

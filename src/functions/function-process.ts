@@ -124,6 +124,7 @@ export function functionProcess(options: FunctionProcessOptions): FunctionProces
     tmpSizeBytes: record.ephemeralStorageMb * 1024 * 1024,
     cpus: record.memoryMb / memoryPerCpuMb,
     network: record.network,
+    accountId: options.host.accountIdOf(record.tenant),
     ...(codePath === undefined ? {} : { binds: [{ source: codePath, target: taskDirectory }] }),
     ...(record.webServer === undefined ? {} : { startsExtensions: false }),
   };

@@ -228,6 +228,9 @@ export class FunctionRunner implements FunctionRuns {
     const limits = { ...defaultLimits, ...options.limits };
     const startLimits = coldStartLimits(options.limits ?? {}, { cores: availableParallelism() });
     const documents = new ImageDocuments(options.imageDocument);
+    if (!options.sandboxes.canFreeze) {
+      log.warn('Instances run on between invokes: this kernel has no cgroup freezer');
+    }
     this.#catalog = catalog;
     this.#limits = limits;
     this.#random = options.random ?? Math.random;

@@ -5,10 +5,31 @@ import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 
+import { functionRecord, functionSettings } from '../catalog/testing/records.ts';
 import { InvocationBrokenError, type RuntimeApi } from '../sandbox/index.ts';
 import type { WebRequest, WebResponse } from './function-runs.ts';
-import { openServiceFixture, parsed, type ServiceFixture } from './testing/service-fixture.ts';
+import {
+  imageOf,
+  manifestIds,
+  openServiceFixture,
+  parsed,
+  type ServiceFixture,
+} from './testing/service-fixture.ts';
 import { never, respond, type Program } from './testing/simulated-worker.ts';
+
+async function unused(): Promise<never> {
+  throw new Error('Not used here');
+}
+
+const noRuntimes = { names: unused, ensure: unused, build: unused, refresh: unused } as const;
+const noArchives = {
+  check: unused,
+  accept: unused,
+  read: unused,
+  remove: unused,
+  dropIdle: unused,
+  [Symbol.asyncDispose]: unused,
+} as const;
 
 const hello = { tenant: 'default', name: 'hello' } as const;
 
@@ -397,4 +418,52 @@ test('a version is initialised without an invoke, and its start told to have end
   assert.deepEqual(fixture.worker.startsEnded, ['manifestId' in code ? code.manifestId : '']);
   assert.equal(fixture.service.startLimits().inFlight, 0);
   assert.equal((await fixture.invoke()).coldStart, true);
+});
+
+test('a zip function runs in the image of its runtime, with its code at /var/task', async () => {
+  const unpacked: string[] = [];
+  let leases = 0;
+  await using fixture = await openServiceFixture({
+    program: () => version,
+    service: {
+      runtimes: {
+        ...noRuntimes,
+        find: async (runtime) => (runtime === 'nodejs24.x' ? imageOf(manifestIds[1]) : undefined),
+      },
+      archives: {
+        ...noArchives,
+        unpack: async ({ archiveId }) => {
+          unpacked.push(archiveId);
+          leases += 1;
+          await fixture.time.sleep(25);
+          return {
+            path: '/code',
+            [Symbol.asyncDispose]: async () => {
+              leases -= 1;
+            },
+          };
+        },
+      },
+    },
+  });
+  const code = {
+    packageType: 'Zip',
+    runtime: 'nodejs24.x',
+    handler: 'index.handler',
+    archiveId: 'c'.repeat(64),
+    rootId: 'r1',
+  } as const;
+  await fixture.catalog.addFunction(functionRecord({ code }), functionSettings());
+  const cold = await fixture.invoke();
+  assert.equal(cold.timelineMs.code, 15, 'beyond the ten of the mount');
+  assert.equal((await fixture.invoke()).coldStart, false);
+  assert.deepEqual(unpacked, [code.archiveId]);
+  const [sandbox] = fixture.worker.running;
+  const { binds, env, rootPath } = sandbox?.spec ?? {};
+  assert.equal(rootPath, `/roots/${manifestIds[1]}`);
+  assert.deepEqual(binds, [{ source: '/code', target: '/var/task' }]);
+  assert.equal(env?.['_HANDLER'], 'index.handler');
+  assert.equal(env?.['AWS_EXECUTION_ENV'], 'AWS_Lambda_nodejs24.x');
+  await fixture.time.until(fixture.service.endIdle());
+  assert.equal(leases, 0);
 });

@@ -101,6 +101,7 @@ test('the process runs what the image says, in the environment that Lambda gives
     tmpSizeBytes: 512 * 1024 * 1024,
     cpus: 1,
     network: 'none',
+    accountId: '000000000000',
   });
   const { AWS_LAMBDA_LOG_STREAM_NAME: logStream, ...variables } = env;
   assert.match(logStream ?? '', /^2026\/11\/23\/\[\$LATEST\][0-9a-f]{32}$/);
