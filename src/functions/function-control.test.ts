@@ -610,6 +610,17 @@ test('archives stay as long as a version names them', async () => {
   assert.equal(archives.size, 0);
 });
 
+test('the same archive uploaded again makes no new version, another handler does', async () => {
+  await using fixture = await openRegistryFixture();
+  const { control } = fixture;
+  fixture.runtimes.add('nodejs24.x');
+  await fixture.create({ code: zip, ...node, publish: true });
+  const again = await control.updateCode(hello, zip, { publish: true });
+  assert.equal(again.record.version, '1');
+  await control.updateConfiguration(hello, { handler: 'other.handler' });
+  assert.equal((await control.publishVersion(hello)).record.version, '2');
+});
+
 test('archives of all versions together have a limit', async () => {
   await using fixture = await openRegistryFixture({ codeStorageMaxBytes: 20 });
   const { control } = fixture;

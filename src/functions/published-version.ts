@@ -2,7 +2,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 
-import { latestVersion, type FunctionRecord } from '../catalog/index.ts';
+import { latestVersion, type FunctionCode, type FunctionRecord } from '../catalog/index.ts';
 import {
   FunctionBadConfigError,
   FunctionNotFoundError,
@@ -146,7 +146,15 @@ function contentOf(record: FunctionRecord): object {
     revisionId: _revisionId,
     createdAtMs: _createdAtMs,
     updatedAtMs: _updatedAtMs,
+    code,
     ...content
   } = record;
-  return content;
+  return { ...content, code: record.codeSha256 === '' ? code : whatIsRun(code) };
+}
+
+/** Besides the bytes, which have their hash: the same archive uploaded again is the same code. */
+function whatIsRun(code: FunctionCode): object {
+  if (code.packageType === 'Image') return {};
+  const { runtime, handler } = code;
+  return { runtime, handler };
 }
