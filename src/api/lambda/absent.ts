@@ -5,7 +5,7 @@
 
 import { defined } from '../../base/index.ts';
 import { LambdaError, type LambdaErrorType } from './lambda-error.ts';
-import { arnOf, functionOf, ok, type Call, type Operation } from './operation.ts';
+import { arnOf, functionOf, ok, type Operation } from './operation.ts';
 
 type Run = Operation['run'];
 
@@ -26,11 +26,11 @@ const emptyList =
     ok({ [member]: [] });
 /** For a function that is there. */
 const constant =
-  (shape: (arn: string, call: Call) => object): Run =>
+  (shape: (arn: string) => object): Run =>
   async (call) => {
     const of = functionOf(call);
     await call.functions.find(of);
-    return ok(shape(arnOf(call, of), call));
+    return ok(shape(arnOf(call, of)));
   };
 const operation = (name: string, target: string, run: Run): Operation => {
   const [method = '', path = ''] = target.split(' ');
@@ -70,7 +70,10 @@ const resourcePolicy = '/2026-07-09/resource-policy/{ResourceArn}';
 export const absentOperations: readonly Operation[] = [
   operation('GetPolicy', `GET ${policy}`, missing),
   operation('AddPermission', `POST ${policy}`, permissions),
-  operation('RemovePermission', `DELETE ${policy}/{StatementId}`, missing),
+  operation('RemovePermission', `DELETE ${policy}/{StatementId}`, async ({ labels }) => {
+    const words = `Statement ${labels['StatementId']} is not found in resource policy.`;
+    throw new LambdaError('ResourceNotFoundException', words);
+  }),
   operation('GetResourcePolicy', `GET ${resourcePolicy}`, missing),
   operation('PutResourcePolicy', `PUT ${resourcePolicy}`, permissions),
   operation('DeleteResourcePolicy', `DELETE ${resourcePolicy}`, missing),
@@ -103,7 +106,7 @@ export const absentOperations: readonly Operation[] = [
   operation(
     'GetFunctionCodeSigningConfig',
     `GET ${functionSigning}`,
-    constant((_arn, call) => ({ CodeSigningConfigArn: '', FunctionName: functionOf(call).name })),
+    constant(() => ({})),
   ),
   operation('PutFunctionCodeSigningConfig', `PUT ${functionSigning}`, signing),
   operation('DeleteFunctionCodeSigningConfig', `DELETE ${functionSigning}`, missing),

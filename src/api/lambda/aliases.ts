@@ -37,12 +37,15 @@ async function createAlias(call: Call): Promise<Answer> {
   const { tenant, name: functionName } = wholeFunctionOf(call);
   const fields = fieldsOf(call);
   const name = checkedName(fields.requiredString('Name'));
+  const version = fields.requiredString('FunctionVersion');
+  call.isAbout({ name: functionName, qualifier: version });
+  await call.functions.find({ tenant, name: functionName, qualifier: version });
   call.isAbout({ name: functionName, qualifier: name });
   const alias = await call.functions.createAlias({
     tenant,
     functionName,
     name,
-    version: fields.requiredString('FunctionVersion'),
+    version,
     description: fields.string('Description') ?? '',
     additionalVersionWeights: weightsOf(fields) ?? {},
   });
@@ -86,7 +89,18 @@ function aliasOf(call: Call): AliasRef {
 /** `RoutingConfig: {}` takes the weights away. */
 function weightsOf(fields: JsonFields): Readonly<Record<string, number>> | undefined {
   const routing = fields.object('RoutingConfig');
-  return routing === undefined ? undefined : (routing.numberMap('AdditionalVersionWeights') ?? {});
+  if (routing === undefined) return undefined;
+  const weights = routing.numberMap('AdditionalVersionWeights') ?? {};
+  for (const [version, weight] of Object.entries(weights)) {
+    if (weight >= 0 && weight <= 1) continue;
+    throw new LambdaError(
+      'ValidationException',
+      `1 validation error detected: Value '{${version}=${weight}}' at 'routingConfig.additionalVersionWeights' failed to satisfy ` +
+        'constraint: Map value must satisfy constraint: [Member must have value less than or equal to 1.0, ' +
+        'Member must have value greater than or equal to 0.0, Member must not be null]',
+    );
+  }
+  return weights;
 }
 
 function checkedName(name: string): string {

@@ -14,6 +14,7 @@ import { LambdaError } from './lambda-error.ts';
 import {
   fieldsOf,
   functionOf,
+  foundOr,
   noContent,
   ok,
   wholeFunctionOf,
@@ -36,7 +37,16 @@ type Kept = FunctionSettings['eventInvoke'][string];
 
 async function putConfig(call: Call): Promise<Answer> {
   const of = functionOf(call);
-  const settings = { ...defaultEventInvoke, ...settingsRequest(fieldsOf(call)) };
+  const fields = fieldsOf(call);
+  const settings = { ...defaultEventInvoke, ...settingsRequest(fields) };
+  const members = ['MaximumRetryAttempts', 'MaximumEventAgeInSeconds', 'DestinationConfig'];
+  if (!members.some((name) => fields.has(name))) {
+    throw new LambdaError(
+      'InvalidParameterValueException',
+      'You must specify at least one of error handling or destination setting.',
+    );
+  }
+  await foundOr(call, of, "The function doesn't exist.");
   await call.functions.setEventInvoke(of, settings);
   return ok(shapeOf(call, of, await keptOf(call, of)));
 }
@@ -72,15 +82,13 @@ async function listConfigs(call: Call): Promise<Answer> {
 }
 
 async function keptOf(call: Call, of: FunctionRef): Promise<Kept> {
-  const { settings } = await call.functions.find(of);
+  const words = `The function ${arnWithQualifier(call, of)} doesn't have an EventInvokeConfig`;
+  const { settings } = await foundOr(call, of, words);
   const qualifier = of.qualifier === latestVersion ? '' : (of.qualifier ?? '');
   const { eventInvoke } = settings;
   const kept = Object.hasOwn(eventInvoke, qualifier) ? eventInvoke[qualifier] : undefined;
   if (kept !== undefined) return kept;
-  throw new LambdaError(
-    'ResourceNotFoundException',
-    `The function ${arnWithQualifier(call, of)} doesn't have an EventInvokeConfig`,
-  );
+  throw new LambdaError('ResourceNotFoundException', words);
 }
 
 function settingsRequest(fields: JsonFields): Partial<EventInvokeSettings> {

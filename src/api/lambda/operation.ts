@@ -2,7 +2,13 @@
 
 import type { Readable } from 'node:stream';
 
-import type { FunctionControl, FunctionRef, FunctionRuns } from '../../functions/index.ts';
+import { errorCode } from '../../base/index.ts';
+import type {
+  FunctionControl,
+  FunctionDescription,
+  FunctionRef,
+  FunctionRuns,
+} from '../../functions/index.ts';
 import {
   functionArn,
   parseFunctionName,
@@ -10,6 +16,7 @@ import {
   type FunctionName,
 } from './function-name.ts';
 import { JsonFields } from './json-fields.ts';
+import { LambdaError } from './lambda-error.ts';
 
 /** The part of a worker that the API speaks for. */
 export type LambdaFunctions = FunctionControl & FunctionRuns;
@@ -62,10 +69,33 @@ export function functionOf(call: Call): FunctionRef {
   return { tenant: call.tenant, ...named };
 }
 
+/** As `wholeFunctionOf`, for operations that refuse to be called of a version or an alias. */
+export function unqualifiedFunctionOf(call: Call): FunctionRef {
+  const { qualifier, ...of } = functionOf(call);
+  if (qualifier === undefined) return of;
+  throw new LambdaError(
+    'InvalidParameterValueException',
+    'This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. ' +
+      'Please specify either a function name or an unqualified function ARN.',
+  );
+}
+
 /** As `functionOf`, for operations that are about the function whatever its version. */
 export function wholeFunctionOf(call: Call): FunctionRef {
   const { name } = parseFunctionName(label(call, 'FunctionName'), call.scope);
   return { tenant: call.tenant, name };
+}
+
+/** The function, where operations have words of their own for one that is not there. */
+export async function foundOr(
+  { functions }: Call,
+  of: FunctionRef,
+  words: string,
+): Promise<FunctionDescription> {
+  return await functions.find(of).catch((thrown: unknown) => {
+    if (errorCode(thrown) !== 'ERR_FUNCTION_NOT_FOUND') throw thrown;
+    throw new LambdaError('ResourceNotFoundException', words);
+  });
 }
 
 export function label(call: Pick<Call, 'labels'>, name: string): string {

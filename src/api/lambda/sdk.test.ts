@@ -352,10 +352,7 @@ suite('versions and aliases', () => {
       404,
     ]);
     const weights = { AdditionalVersionWeights: { '1': 2 } };
-    await refused(make({ Name: 'other', RoutingConfig: weights }), [
-      'InvalidParameterValueException',
-      400,
-    ]);
+    await refused(make({ Name: 'other', RoutingConfig: weights }), ['ValidationException', 400]);
     await refused(make({ FunctionName: 'missing' }), ['ResourceNotFoundException', 404]);
   });
 });
@@ -560,6 +557,12 @@ suite('what a function has besides', () => {
     assert.equal(AccountUsage?.FunctionCount, 1);
     await refused(reserve(ConcurrentExecutions), ['InvalidParameterValueException', 400]);
     await refused(reserve(-1), ['ValidationException', 400]);
+    const ofVersion = { FunctionName: `${arn}:1`, ReservedConcurrentExecutions: 1 };
+    await refused(client.send(new sdk.PutFunctionConcurrencyCommand(ofVersion)), [
+      'InvalidParameterValueException',
+      400,
+      /permitted on Lambda functions only/,
+    ]);
     await client.send(new sdk.DeleteFunctionConcurrencyCommand({ FunctionName }));
     assert.equal(await read(), undefined);
   });
@@ -677,7 +680,18 @@ suite('what a function has besides', () => {
     });
     const { MaximumRetryAttempts, MaximumEventAgeInSeconds } = await client.send(update);
     assert.deepEqual([MaximumRetryAttempts, MaximumEventAgeInSeconds], [1, 60]);
-    assert.equal((await put({})).MaximumRetryAttempts, 2, 'what is left out is the default again');
+    const again = await put({ MaximumEventAgeInSeconds: 100 });
+    assert.equal(again.MaximumRetryAttempts, 2, 'what is left out is the default again');
+    await refused(put({}), [
+      'InvalidParameterValueException',
+      400,
+      /^You must specify at least one/,
+    ]);
+    await refused(put({ FunctionName: 'other', MaximumRetryAttempts: 0 }), [
+      'ResourceNotFoundException',
+      404,
+      /^The function doesn't exist\.$/,
+    ]);
     const list = await client.send(new sdk.ListFunctionEventInvokeConfigsCommand({ FunctionName }));
     assert.equal(list.FunctionEventInvokeConfigs?.length, 1);
     await refused(put({ MaximumRetryAttempts: 3 }), ['InvalidParameterValueException', 400]);
@@ -711,7 +725,7 @@ test('operations that Thaw has not answer as Lambda does where there is nothing'
   const configs = await client.send(new sdk.ListProvisionedConcurrencyConfigsCommand(of));
   assert.deepEqual(configs.ProvisionedConcurrencyConfigs, []);
   const signing = await client.send(new sdk.GetFunctionCodeSigningConfigCommand(of));
-  assert.deepEqual([signing.CodeSigningConfigArn, signing.FunctionName], ['', 'hello']);
+  assert.equal(signing.CodeSigningConfigArn, undefined);
   const managed = await client.send(new sdk.GetRuntimeManagementConfigCommand(of));
   assert.equal(managed.UpdateRuntimeOn, 'Auto');
 });

@@ -30,7 +30,12 @@ async function listTags(call: Call): Promise<Answer> {
 async function tagResource(call: Call): Promise<Answer> {
   const of = taggedOf(call);
   const given = fieldsOf(call).stringMap('Tags') ?? {};
-  if (Object.keys(given).length === 0) throw nothingGiven('tags');
+  if (Object.keys(given).length === 0) {
+    throw new LambdaError(
+      'InvalidParameterValueException',
+      'An error occurred and the request cannot be processed.',
+    );
+  }
   const { record } = await call.functions.find(of);
   const { tags, settings } = splitTags(given, record.webServer);
   await change(call, of, settings);
@@ -41,7 +46,12 @@ async function tagResource(call: Call): Promise<Answer> {
 async function untagResource(call: Call): Promise<Answer> {
   const of = taggedOf(call);
   const given = call.query.getAll('tagKeys');
-  if (given.length === 0) throw nothingGiven('tagKeys');
+  if (given.length === 0) {
+    throw new LambdaError(
+      'ValidationException',
+      "1 validation error detected: Value null at 'tagKeys' failed to satisfy constraint: Member must not be null",
+    );
+  }
   const { record } = await call.functions.find(of);
   const { keys, settings } = splitTagKeys(given, record.webServer);
   await change(call, of, settings);
@@ -60,11 +70,4 @@ async function change(
 function taggedOf(call: Call): FunctionRef {
   const { name } = parseFunctionArn(label(call, 'Resource'), call.scope);
   return { tenant: call.tenant, name };
-}
-
-function nothingGiven(member: string): LambdaError {
-  return new LambdaError(
-    'InvalidParameterValueException',
-    `An error occurred and the request cannot be processed: no ${member} were given`,
-  );
 }

@@ -8,6 +8,7 @@ import {
   arnOf,
   created,
   fieldsOf,
+  foundOr,
   functionOf,
   noContent,
   ok,
@@ -37,7 +38,7 @@ async function createUrl(call: Call): Promise<Answer> {
       "1 validation error detected: Value null at 'authType' failed to satisfy constraint: Member must not be null",
     );
   }
-  if ((await currentOf(call, of)) !== undefined) {
+  if ((await currentOf(call, of, 'Function does not exist')) !== undefined) {
     throw new LambdaError(
       'ResourceConflictException',
       `Failed to create function url config for [functionArn = ${arnOf(call, of)}]. ` +
@@ -77,6 +78,8 @@ async function listUrls(call: Call): Promise<Answer> {
   return ok({ FunctionUrlConfigs: urls });
 }
 
+const notThereWords = 'The resource you requested does not exist.';
+
 /** A URL belongs to a function or to an alias of it. */
 function ownerOf(call: Call): FunctionRef {
   const of = functionOf(call);
@@ -88,8 +91,12 @@ function ownerOf(call: Call): FunctionRef {
   );
 }
 
-async function currentOf(call: Call, of: FunctionRef): Promise<FunctionUrl | undefined> {
-  const { settings } = await call.functions.find(of);
+async function currentOf(
+  call: Call,
+  of: FunctionRef,
+  words = notThereWords,
+): Promise<FunctionUrl | undefined> {
+  const { settings } = await foundOr(call, of, words);
   const { urls } = settings;
   const qualifier = of.qualifier ?? '';
   return Object.hasOwn(urls, qualifier) ? urls[qualifier] : undefined;
@@ -122,5 +129,5 @@ function shapeOf(call: Call, of: FunctionRef, url: FunctionUrl | undefined): obj
 }
 
 function notThere(): LambdaError {
-  return new LambdaError('ResourceNotFoundException', 'The resource you requested does not exist.');
+  return new LambdaError('ResourceNotFoundException', notThereWords);
 }
