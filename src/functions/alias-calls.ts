@@ -16,11 +16,23 @@ function named({ tenant, functionName, name }: AliasRef): Named {
 }
 
 export function aliasCalls({ catalog, newId }: RegistryDependencies): AliasCalls {
+  /** Its URL goes first, lest it should ever open an alias that somebody makes later. */
+  const forget = async ({ tenant, functionName, name }: AliasRef): Promise<void> => {
+    const of = { tenant, name: functionName };
+    const forgetting = catalog.updateFunctionSettings(of, (settings) => ({
+      ...settings,
+      urls: without(settings.urls, name),
+      eventInvoke: without(settings.eventInvoke, name),
+    }));
+    await asControl(of, forgetting);
+  };
   return {
     createAlias: async (request) => {
-      const { tenant, functionName, version } = request;
+      const { tenant, functionName, name, version } = request;
       checkNames({ tenant, name: functionName });
       checkAlias(request);
+      const there = await catalog.findAlias(tenant, functionName, name);
+      if (there === undefined) await forget(request);
       const alias: AliasRecord = { ...request, revisionId: newId() };
       await asControl({ tenant, name: functionName, qualifier: version }, catalog.addAlias(alias));
       return alias;
@@ -45,18 +57,13 @@ export function aliasCalls({ catalog, newId }: RegistryDependencies): AliasCalls
       return await asControl(named(of), updating);
     },
     removeAlias: async (of) => {
-      const { tenant, functionName: name } = of;
-      if (!(await catalog.removeAlias(tenant, name, of.name))) return;
-      const forgetting = catalog.updateFunctionSettings({ tenant, name }, (settings) => ({
-        ...settings,
-        urls: without(settings.urls, of.name),
-        eventInvoke: without(settings.eventInvoke, of.name),
-      }));
-      await asControl(named(of), forgetting);
+      await forget(of);
+      await catalog.removeAlias(of.tenant, of.functionName, of.name);
     },
   };
 }
 
+/** A copy of `entries` without one of them. */
 export function without<T>(
   entries: Readonly<Record<string, T>>,
   key: string,

@@ -147,6 +147,7 @@ test('an image that cannot be published fails the function, with the reason that
     assert.equal(record.stateReason?.code, code);
     assert.match(record.stateReason.message, words);
     assert.match(fixture.warnings.join(''), /Cannot make a function's code ready/);
+    await rejects(fixture.control.publishVersion(hello), 'ERR_FUNCTION_BAD_CONFIG');
     await fixture.control.updateCode(hello, { packageType: 'Image', imageUri: 'app' });
     assert.equal((await latest(fixture)).state, 'Active', 'other code mends it');
   }
@@ -537,6 +538,12 @@ test('tags, URLs and the settings of event invokes are set, checked and taken ba
   await control.removeAlias(alias);
   assert.deepEqual(Object.keys((await settings()).urls), [''], 'an alias takes its URL along');
   assert.deepEqual(Object.keys((await settings()).eventInvoke), ['']);
+  await fixture.catalog.updateFunctionSettings(hello, (now) => ({
+    ...now,
+    urls: { ...now.urls, live: url ?? now.urls[''] }, // set while the alias was being removed
+  }));
+  await control.createAlias({ ...alias, description: '', additionalVersionWeights: {} });
+  assert.deepEqual(Object.keys((await settings()).urls), [''], 'nor does a new one have it');
   await control.setUrl(hello, undefined);
   await control.setEventInvoke(hello, undefined);
   const { urls, eventInvoke } = await settings();

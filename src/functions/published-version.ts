@@ -59,7 +59,14 @@ export async function publishVersion(
   of: FunctionRef,
   options: PublishOptions,
 ): Promise<FunctionRecord> {
-  return await keepVersion(deps, of, options, checkSettled);
+  return await keepVersion(deps, of, options, (latest) => {
+    checkSettled(latest);
+    if (latest.state !== 'Failed') return;
+    throw new FunctionBadConfigError(
+      of.name,
+      'its code could not be had; give it other code first',
+    );
+  });
 }
 
 /**
