@@ -9,9 +9,8 @@
  */
 
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, writeSync } from 'node:fs';
-import type { Duplex } from 'node:stream';
+import { Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 
 import { present } from '../base/index.ts';
@@ -24,6 +23,7 @@ import {
   type LimitSteps,
 } from './builtin-steps.ts';
 import { detectCgroups, limitingOptions, type Cgroup } from './cgroups.ts';
+import { childEnd, prepareToReap } from './child-reaper.ts';
 import { SandboxStartError } from './errors.ts';
 import {
   launchProgram,
@@ -43,11 +43,15 @@ import type {
 import { blockMetadata } from './metadata-filter.ts';
 import { pidsMax } from './oci-config.ts';
 import { openFilesMax } from './open-files-max.ts';
-import { processExit } from './process-exit.ts';
-import type { ProcessExit } from './sandbox.ts';
 import { compileSeccomp } from './seccomp-filter.ts';
 import { seccompProfile } from './seccomp-profile.ts';
-import { errnoName, openExecutableMemory, withPidNamespace } from './syscalls.ts';
+import {
+  errnoName,
+  openExecutableMemory,
+  socketPair,
+  spawnProgram,
+  withPidNamespace,
+} from './syscalls.ts';
 import { x64SyscallNumber } from './x64-syscalls.ts';
 
 const seccompFilter = compileSeccomp(seccompProfile('x64'), x64SyscallNumber);
@@ -188,11 +192,8 @@ export async function joinSandbox(
   }
 }
 
-interface Child {
-  /** Undefined if it could not be started. */
-  readonly pid: number | undefined;
-  readonly ended: Promise<ProcessExit>;
-  readonly status: Duplex;
+interface Child extends LaunchedProcess {
+  readonly status: Socket;
 }
 
 interface ChildOptions {
@@ -203,27 +204,25 @@ interface ChildOptions {
 }
 
 /** Starts what `bytes` are the executable of. */
-function startChild(bytes: Uint8Array, options: ChildOptions): Child {
-  const { given, outputFd, pidNamespaceFd } = options;
+function startChild(bytes: Uint8Array, { given, outputFd, pidNamespaceFd }: ChildOptions): Child {
+  prepareToReap();
+  const [ownFd, childFd] = socketPair();
   const programFd = openExecutableMemory('thaw-launch');
-  let child: ChildProcess;
+  const inputFd = openSync('/dev/null', 'r');
   try {
     writeSync(programFd, bytes);
-    child = withPidNamespace(pidNamespaceFd, () =>
-      spawn(`/proc/${process.pid}/fd/${programFd}`, [], {
-        stdio: ['ignore', outputFd, outputFd, 'pipe', ...given.list],
-      }),
-    );
+    const fds = [inputFd, outputFd, outputFd, childFd, ...given.list];
+    const path = `/proc/${process.pid}/fd/${programFd}`;
+    const pid = withPidNamespace(pidNamespaceFd, () => spawnProgram(path, fds));
+    const status = new Socket({ fd: ownFd, readable: true, writable: true });
+    status.on('error', () => {}); // it may end at any moment, and says why before
+    return { pid, ended: childEnd(pid), status };
+  } catch (thrown) {
+    closeSync(ownFd);
+    throw thrown;
   } finally {
-    closeSync(programFd);
+    for (const fd of [childFd, programFd, inputFd]) closeSync(fd);
   }
-  const ended = new Promise<ProcessExit>((resolve) => {
-    child.once('error', () => resolve({}));
-    child.once('exit', (code, signal) => resolve(processExit(code, signal)));
-  });
-  const status = child.stdio[statusFd] as Duplex;
-  status.on('error', () => {}); // it may end at any moment, and says why before
-  return { pid: child.pid, ended, status };
 }
 
 /** Resolves once the program has replaced the steps that would write to the status pipe. */
@@ -233,7 +232,6 @@ async function untilStarted(
   failureOf: (report: Uint8Array) => StepFailure | undefined,
 ): Promise<LaunchedProcess> {
   const report = await buffer(status).catch(() => new Uint8Array());
-  if (pid === undefined) throw new SandboxStartError(id, 'builtin', 'no process could be started');
   if (report.byteLength === 0) return { pid, ended };
   await ended;
   const { step, errno } = present(failureOf(report), 'step that failed');

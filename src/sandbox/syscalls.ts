@@ -14,6 +14,7 @@ import { SystemCallError } from './errors.ts';
 /** Source of the numbers: the kernel's uapi headers; the same on x86-64 and arm64. */
 export const CLONE_NEWNET = 0x4000_0000;
 const CLONE_NEWPID = 0x2000_0000;
+const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_NETLINK = 16;
 const NETLINK_ROUTE = 0;
@@ -65,6 +66,14 @@ const bpfAttach = koffi.struct('thaw_bpf_attach', {
   attach_flags: 'uint32_t',
 });
 
+/** More than any C library's posix_spawnattr_t and posix_spawn_file_actions_t take. */
+const spawnStructMaxBytes = 512;
+const signalSetSizeBytes = 128;
+const POSIX_SPAWN_SETSIGDEF = 4;
+const POSIX_SPAWN_SETSIGMASK = 8;
+/** Not much below the lowest limit on open files that is usual, 1,024. */
+const passingFd = 900;
+
 const library = koffi.load(null);
 const calls = {
   unshare: library.func('int unshare(int flags)'),
@@ -89,6 +98,23 @@ const calls = {
   ),
   closeRange: library.func('long syscall(long number, long first, long last, long flags)'),
   pipe2: library.func('int pipe2(_Out_ int *fds, int flags)'),
+  socketpair: library.func('int socketpair(int domain, int type, int protocol, _Out_ int *fds)'),
+  attributesInit: library.func('int posix_spawnattr_init(uint8_t *attributes)'),
+  attributesDefaults: library.func(
+    'int posix_spawnattr_setsigdefault(uint8_t *attributes, const uint8_t *signals)',
+  ),
+  attributesMask: library.func(
+    'int posix_spawnattr_setsigmask(uint8_t *attributes, const uint8_t *signals)',
+  ),
+  attributesFlags: library.func('int posix_spawnattr_setflags(uint8_t *attributes, short flags)'),
+  actionsInit: library.func('int posix_spawn_file_actions_init(uint8_t *actions)'),
+  actionsDup: library.func(
+    'int posix_spawn_file_actions_adddup2(uint8_t *actions, int fd, int as)',
+  ),
+  actionsDestroy: library.func('int posix_spawn_file_actions_destroy(uint8_t *actions)'),
+  spawn: library.func(
+    'int posix_spawn(_Out_ int *pid, const char *path, const uint8_t *actions, const uint8_t *attributes, const char **args, const char **environment)',
+  ),
   prctl: library.func('int prctl(int option, unsigned long a, long b, long c, long d)'),
   waitpid: library.func('int waitpid(int pid, _Out_ int *status, int options)'),
   mount: library.func(
@@ -208,6 +234,40 @@ export function openInRoot(
     return checked('openat2', SYS_OPENAT2, rootFd, path, how, OPEN_HOW_SIZE_BYTES);
   } finally {
     closeSync(rootFd);
+  }
+}
+
+/** Two ends of a connection, each for reading and writing, that no child inherits unless given. */
+export function socketPair(): readonly [number, number] {
+  const fds = [0, 0];
+  checked('socketpair', AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds);
+  return [fds[0] ?? -1, fds[1] ?? -1];
+}
+
+/**
+ * Starts a program as a child of this thread, with no arguments, no environment, no signal ignored
+ * or blocked, and `fds` as its descriptors from 0 on; the caller reaps it. Unlike Node's `spawn` it
+ * does not copy this process's page tables first, during which nothing else of it would go on: that
+ * takes 2 ms of a small process and 60 ms of a large one on a busy machine.
+ */
+export function spawnProgram(path: string, fds: readonly number[]): number {
+  const attributes = Buffer.alloc(spawnStructMaxBytes);
+  const actions = Buffer.alloc(spawnStructMaxBytes);
+  calls.attributesInit(attributes);
+  calls.attributesDefaults(attributes, Buffer.alloc(signalSetSizeBytes, 0xff));
+  calls.attributesMask(attributes, Buffer.alloc(signalSetSizeBytes));
+  calls.attributesFlags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+  calls.actionsInit(actions);
+  try {
+    // By way of numbers that nothing has, lest one that is still wanted is overwritten.
+    for (const [index, fd] of fds.entries()) calls.actionsDup(actions, fd, passingFd + index);
+    for (const [index] of fds.entries()) calls.actionsDup(actions, passingFd + index, index);
+    const pid = [0];
+    const errno = calls.spawn(pid, path, actions, attributes, ['thaw', null], [null]) as number;
+    if (errno !== 0) throw new SystemCallError('posix_spawn', errnoName(errno));
+    return pid[0] ?? -1;
+  } finally {
+    calls.actionsDestroy(actions);
   }
 }
 
