@@ -21,38 +21,48 @@ const timerfdSettime = library.func(
 // Node's own warns of descriptors that it has not opened.
 const close = library.func('int close(int fd)');
 
+/** It fires so often in any case: a thread that is ended while it waits waits for the timer. */
+const atLeastEverySeconds = 1n;
+
 export class PreciseTimer {
   readonly #fd: number;
+  readonly #closed = Promise.withResolvers<void>();
   readonly #spec = Buffer.alloc(specBytes);
   readonly #expirations = Buffer.alloc(8);
   readonly #fire: () => void;
   #isClosed = false;
 
-  /** `fire` is called once after each `set` whose time has passed. */
+  /** `fire` is called once after each `set` whose time has passed, and sometimes without. */
   constructor(fire: () => void) {
     this.#fire = fire;
     this.#fd = Number(timerfdCreate(CLOCK_MONOTONIC, TFD_CLOEXEC));
     if (this.#fd < 0) throw new Error('Cannot make a timerfd');
+    this.#spec.writeBigInt64LE(atLeastEverySeconds, 0);
+    this.set(0);
     this.#wait();
   }
 
   /** In place of what was set before. */
   set(waitMs: number): void {
+    if (this.#isClosed) return;
     const nanoseconds = Math.max(Math.round(waitMs * 1e6), 1); // 0 would disarm it
     this.#spec.writeBigInt64LE(BigInt(Math.floor(nanoseconds / 1e9)), 16);
     this.#spec.writeBigInt64LE(BigInt(nanoseconds % 1e9), 24);
     timerfdSettime(this.#fd, 0, this.#spec, null);
   }
 
-  close(): void {
+  /** Resolves when nothing waits for it any longer. */
+  async close(): Promise<void> {
+    this.set(0);
     this.#isClosed = true;
-    this.set(0); // so that the thread that reads gets away
+    await this.#closed.promise;
   }
 
   #wait(): void {
     read(this.#fd, this.#expirations, 0, 8, null, () => {
       if (this.#isClosed) {
         close(this.#fd);
+        this.#closed.resolve();
         return;
       }
       this.#wait();

@@ -133,11 +133,7 @@ class Link {
     });
   }
 
-  obey(command: LinkCommand): LatencySnapshot | number | undefined {
-    if (command.do === 'close') {
-      this.#close();
-      return undefined;
-    }
+  obey(command: Exclude<LinkCommand, { do: 'close' }>): LatencySnapshot | number | undefined {
     if (command.do === 'processor time') {
       const { user, system } = process.threadCpuUsage();
       return (user + system) / 1000;
@@ -161,8 +157,8 @@ class Link {
     return undefined;
   }
 
-  #close(): void {
-    this.#timer.close();
+  async close(): Promise<void> {
+    await this.#timer.close();
     for (const { server, sockets } of this.#targets.values()) {
       server.close();
       for (const socket of sockets) socket.destroy();
@@ -244,8 +240,11 @@ comeFirst();
 const { shape, targets } = workerData as LinkThreadData;
 const link = new Link(shape);
 main.on('message', (command: LinkCommand) => {
-  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-  main.postMessage(link.obey(command));
+  void (async () => {
+    const answer = command.do === 'close' ? await link.close() : link.obey(command);
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+    main.postMessage(answer);
+  })();
 });
 // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
 main.postMessage(await link.listen(targets));
