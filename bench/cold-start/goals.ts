@@ -70,6 +70,14 @@ export const goals: readonly Goal[] = [
     ratio: (of) => defined(of.addedMs('thaw-origin') / of.addedMs('thaw-zone')),
   },
   {
+    title: 'zone warm, from 10 MB up: image / zip',
+    most: 1,
+    ratio: (of) => {
+      const isLarge = (of.app.packages?.mb ?? 0) >= 10;
+      return isLarge ? defined(of.p50Ms('thaw-zone') / of.p50Ms('zip-zone')) : undefined;
+    },
+  },
+  {
     title: 'zone warm, not imported: first response / without packages',
     most: 1.05,
     ratio: (of) => {
