@@ -6,6 +6,7 @@ export type * from './function-calls.ts';
 export * from './lambda/http-server.ts';
 export * from './lambda/local-callers.ts';
 export type { LambdaFunctions } from './lambda/operation.ts';
+export type { AnsweredRequests, ApiRequests } from './lambda/request-counts.ts';
 export * from './local-worker.ts';
 export * from './registry-images.ts';
 export * from './sigv4/access-keys.ts';

@@ -18,6 +18,7 @@ import {
 } from '../cache/index.ts';
 import { sealChunk } from '../chunk/index.ts';
 import type { StartLimitsSnapshot } from '../functions/index.ts';
+import type { ApiRequests } from './lambda/request-counts.ts';
 import { workerMetrics } from './worker-metrics.ts';
 import { PrometheusText } from './prometheus-text.ts';
 
@@ -66,6 +67,11 @@ const starts: StartLimitsSnapshot = {
   },
 };
 
+const requests: ApiRequests = {
+  inFlight: 1,
+  answered: [{ operation: 'Invoke', status: 200, count: 3 }],
+};
+
 /** Of a worker with every tier, one of whose chunks was loaded from the origin. */
 async function statusOfAllTiers(t: TestContext): Promise<CacheStatus> {
   const path = await mkdtemp(join(tmpdir(), 'thaw-metrics-'));
@@ -102,7 +108,8 @@ test(
   'metrics are what another parser of them expects, and what docs/metrics.md lists',
   { skip },
   async (t) => {
-    const families = parse(workerMetrics({ caches: await statusOfAllTiers(t), starts }));
+    const state = { caches: await statusOfAllTiers(t), starts, requests };
+    const families = parse(workerMetrics(state));
     const described = families.map(({ type, samples }) => {
       const [name = '', labels = {}] = samples.at(-1) ?? [];
       const base = type === 'histogram' ? name.replace(/_(count|sum|bucket)$/, '') : name;

@@ -11,6 +11,7 @@ import type {
   ZoneStatus,
 } from '../cache/index.ts';
 import type { StartLimitsSnapshot } from '../functions/index.ts';
+import type { ApiRequests } from './lambda/request-counts.ts';
 import { PrometheusText, type Sample } from './prometheus-text.ts';
 
 /** Tiers as metrics name them. */
@@ -27,10 +28,12 @@ export interface WorkerState {
   readonly caches: CacheStatus | undefined;
   /** Undefined: no function was used yet. */
   readonly starts: StartLimitsSnapshot | undefined;
+  /** Undefined: it speaks no API. */
+  readonly requests?: ApiRequests | undefined;
 }
 
-/** Metrics of a worker's caches and starts; of one whose agent does not run, that and no caches. */
-export function workerMetrics({ caches, starts }: WorkerState): string {
+/** Metrics of a worker's caches, starts and API; of one whose agent does not run, that and no caches. */
+export function workerMetrics({ caches, starts, requests }: WorkerState): string {
   const text = new PrometheusText().gauge(
     'thaw_agent_up',
     'Whether the agent that serves reads runs: it does while images are open',
@@ -45,7 +48,22 @@ export function workerMetrics({ caches, starts }: WorkerState): string {
     if (caches.zone.state === 'on') addZone(text, caches.zone);
   }
   if (starts !== undefined) addStarts(text, starts);
+  if (requests !== undefined) addRequests(text, requests);
   return text.toString();
+}
+
+function addRequests(text: PrometheusText, { answered, inFlight }: ApiRequests): void {
+  text
+    .counter(
+      'thaw_api_requests_total',
+      'Requests to the API, by operation and by the status of their answer',
+      answered.map(({ operation, status, count }) => {
+        return { labels: { operation, status: String(status) }, value: count };
+      }),
+    )
+    .gauge('thaw_api_requests_in_flight', 'Requests to the API that are being answered', [
+      { value: inFlight },
+    ]);
 }
 
 function addStarts(text: PrometheusText, starts: StartLimitsSnapshot): void {

@@ -3,7 +3,13 @@
 import { mkdir } from 'node:fs/promises';
 import { once } from 'node:events';
 
-import { workerMetrics, serveWorker, type Worker } from '../api/index.ts';
+import {
+  workerMetrics,
+  serveWorker,
+  type ApiRequests,
+  type LambdaApiServer,
+  type Worker,
+} from '../api/index.ts';
 import { errorMessage, serveText, type Log, type TextPages } from '../base/index.ts';
 import { createWorker, type ServedWorker } from './compose.ts';
 import { checkRunDir, parseListenAddress, pathsOf, type Config } from './config.ts';
@@ -18,10 +24,12 @@ export async function runServer(context: CliContext, flags: ApiFlags = {}): Prom
   const { serveSocket } = pathsOf(config);
   await mkdir(config.runDir, { recursive: true, mode: 0o700 });
   await using worker = await createWorker(config, log, { agentLife: 'lasting' });
-  const pages = { '/metrics': async () => metricsOf(worker, log) };
+  let server: LambdaApiServer | undefined; // which comes last
+  const pages = { '/metrics': async () => metricsOf(worker, server?.requests(), log) };
   await using _server = await serveWorker(worker, serveSocket, { stopNow: secondSignal, pages });
   await using _metrics = await serveMetrics(config, pages);
   await using api = await serveApi({ worker, config, log, stopNow: secondSignal, ...flags });
+  server = api;
   log.info('serving', { socket: serveSocket, root: config.root, api: api?.url });
   const refreshing = refreshRuntimes(worker, log);
   const takingUp = takeUpWork(worker, log);
@@ -51,10 +59,14 @@ async function refreshRuntimes({ runtimes }: ServedWorker, log: Log): Promise<vo
   }
 }
 
-async function metricsOf(worker: Worker, log: Log): Promise<string> {
+async function metricsOf(
+  worker: Worker,
+  requests: ApiRequests | undefined,
+  log: Log,
+): Promise<string> {
   try {
     const [caches, starts] = await Promise.all([worker.cacheStatus(), worker.startLimits()]);
-    return workerMetrics({ caches, starts });
+    return workerMetrics({ caches, starts, requests });
   } catch (thrown) {
     log.warn('Cannot tell metrics', { reason: errorMessage(thrown) });
     throw thrown;

@@ -106,6 +106,20 @@ test('health is told to everybody', async (t) => {
   assert.deepEqual([reply.status, reply.body], [200, 'ok\n']);
 });
 
+test('answers are counted by operation and status', async (t) => {
+  const server = await serve(t, echo);
+  await call(server, invocations, '{}');
+  await call(server, invocations, '{}');
+  await call(server, 'GET /nothing');
+  assert.deepEqual(server.requests(), {
+    inFlight: 0,
+    answered: [
+      { operation: 'Invoke', status: 200, count: 2 },
+      { operation: 'unknown', status: 404, count: 1 },
+    ],
+  });
+});
+
 test('what calls no operation is told so', async (t) => {
   const server = await serve(t, {});
   for (const target of ['GET /', 'PATCH /2015-03-31/functions', 'GET /2015-03-31/functions/%zz']) {

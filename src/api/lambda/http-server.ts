@@ -32,6 +32,7 @@ import { LambdaError, errorBody, errorHeaders } from './lambda-error.ts';
 import type { Answer, Call, LambdaFunctions } from './operation.ts';
 import { operations } from './operations.ts';
 import { BodyBudget, ClientGoneError, requestBody, type RequestBody } from './read-body.ts';
+import { RequestCounts, type ApiRequests } from './request-counts.ts';
 import { createRouteTable, type Route } from './route-table.ts';
 
 /** Bounds on what clients may take. */
@@ -73,6 +74,8 @@ export interface LambdaApiOptions {
 export interface LambdaApiServer extends AsyncDisposable {
   /** `http://HOST:PORT` */
   readonly url: string;
+  /** Since it began. */
+  requests(): ApiRequests;
   /** Takes no further requests and waits for those under way. */
   close(): Promise<void>;
 }
@@ -106,7 +109,12 @@ export async function serveLambdaApi(options: LambdaApiOptions): Promise<LambdaA
     await api.stop(server);
     options.stopNow?.removeEventListener('abort', cutOff);
   };
-  return { url: urlOf(server, options), close, [Symbol.asyncDispose]: close };
+  return {
+    url: urlOf(server, options),
+    requests: () => api.counts.snapshot(),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
 }
 
 function createServer(tls: LambdaApiOptions['tls'], limits: LambdaApiLimits): Server {
@@ -143,6 +151,7 @@ interface Exchange {
 const noSubject = { arn: '', functionName: '', isAlias: false };
 
 class LambdaApi {
+  readonly counts = new RequestCounts();
   readonly #options: LambdaApiOptions;
   readonly #limits: LambdaApiLimits;
   readonly #budget: BodyBudget;
@@ -186,6 +195,7 @@ class LambdaApi {
       operation: 'unknown',
       subject: noSubject,
     };
+    this.counts.begin();
     response.on('error', () => {}); // a client that is gone is told of by the stream that is written
     if (this.#isStopping) response.setHeader('connection', 'close');
     try {
@@ -193,6 +203,8 @@ class LambdaApi {
     } catch (thrown) {
       await this.#sendError(exchange, thrown);
     }
+    // Of a function's own answer the status could be anything between 200 and 599.
+    this.counts.end(exchange.operation, response.statusCode);
     this.#options.log.debug('API request', {
       requestId: exchange.requestId,
       operation: exchange.operation,
