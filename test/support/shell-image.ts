@@ -36,7 +36,7 @@ export async function writeShellImage(
     base.push({ path: `bin/${name}`, type: 'symlink', linkTarget: 'busybox' });
   }
   const app: TarBuilderEntry[] = [{ path: 'app/main', mode: 0o755, content: script }];
-  for (const [path, content] of Object.entries(files)) app.push({ path, content });
+  for (const [path, content] of Object.entries(files)) app.push({ path, content, mode: 0o755 });
   await writeOciLayout(dir, {
     layers: [{ tar: buildTar(base) }, { tar: buildTar(app) }],
     config: { Entrypoint: ['/bin/sh', '/app/main'], WorkingDir: '/app', Env: ['PATH=/bin'] },
