@@ -3,8 +3,8 @@
  * them depends on the dialect: no auto-increment, no collation (names are sorted here), no `LIKE` on what a caller
  * wrote, bytes as base64.
  *
- * A transaction that changes something must exclude others that do: `begin immediate` on SQLite; on
- * PostgreSQL the keys and foreign keys refuse what the checks before them could miss.
+ * A transaction that changes something must exclude others that do, as it writes what it made of what it read: `begin
+ * immediate` on SQLite; PostgreSQL's have to be serializable, and begun again where it refuses one.
  */
 
 import type { Kysely } from 'kysely';
