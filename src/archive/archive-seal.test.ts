@@ -6,9 +6,17 @@ import { test } from 'node:test';
 
 import fc from 'fast-check';
 
-import { errorCode } from '../base/index.ts';
+import { errorCode, present } from '../base/index.ts';
 import { archiveHeader } from './archive-layout.ts';
-import { frameArchive, openRange, readFrame, sealArchive } from './archive-seal.ts';
+import {
+  frameArchive,
+  openRange,
+  piecesOf,
+  readFrame,
+  sealArchive,
+  sealedBytesOf,
+  sealedRange,
+} from './archive-seal.ts';
 import type { ArchiveRef } from './code-archives.ts';
 
 const of: ArchiveRef = { tenant: 'a', rootId: 'root', archiveId: 'f'.repeat(64) };
@@ -46,6 +54,26 @@ test('openRange gives any range of what was sealed, over any number of segments'
       assert.ok(Buffer.from(opened).equals(plain.subarray(from, to)));
     }),
     { numRuns: 50 },
+  );
+});
+
+test('pieces hold all sealed bytes once, and whole segments, of archives of any size', () => {
+  const bytes = fc.nat(40 * 2 ** 20);
+  fc.assert(
+    fc.property(bytes, bytes, bytes, (headBytes, listsBytes, zipBytes) => {
+      const lengths = { headBytes, listsBytes, zipBytes };
+      const { frame, front } = frameArchive(of, Buffer.alloc(60), lengths);
+      const pieces = piecesOf(frame);
+      assert.equal(pieces[0]?.from, 0);
+      assert.equal(pieces.at(-1)?.to, sealedBytesOf(frame));
+      for (const [number, { from, to }] of pieces.entries()) {
+        assert.ok(from < to);
+        if (number > 0) assert.equal(from, pieces[number - 1]?.to);
+        if (number > 0) assert.equal((from - front.byteLength) % (256 * 1024 + 16), 0);
+      }
+      const plain = { from: 0, to: headBytes + listsBytes };
+      assert.ok(sealedRange(frame, plain).to <= present(pieces[0], 'first piece').to);
+    }),
   );
 });
 

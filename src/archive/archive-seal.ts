@@ -1,6 +1,7 @@
 /**
  * An archive under a data key of its own, in segments that open one by one: threads unpack an archive's parts at the same time,
- * and each opens the segments that its part lies in. Bytes: `docs/formats/archive.md`.
+ * and each opens the segments that its part lies in. Runs of segments are objects of the store: pieces. Bytes:
+ * `docs/formats/archive.md`.
  *
  * Invariants: the key seals one archive and nothing else, so a segment's number is its nonce. Tenant, root, archive id and
  * header (with all lengths) are associated data of every segment: none opens in another's place, and none can be left out.
@@ -16,6 +17,11 @@ import { ArchiveCorruptError } from './errors.ts';
 
 const tagSizeBytes = 16;
 const segmentSizeBytes = 256 * 1024;
+/** The first piece has head and lists, and so many segments more. */
+const firstPieceSegments = 16;
+const pieceSegments = 32;
+/** Far more than there is. */
+const lengthMaxBytes = 2 ** 31;
 /** Source: components of the key service, at most 512. */
 const wrappedKeyMaxBytes = 512;
 
@@ -31,8 +37,7 @@ export interface ArchiveLengths {
 
 /** Where an archive's segments lie; crosses threads. */
 export interface SealedFrame extends ArchiveLengths {
-  readonly segmentSizeBytes: number;
-  /** Of the first segment in the object. */
+  /** Of the first segment. */
   readonly offset: number;
   /** 32 bytes that stand for all that segments are bound to. */
   readonly binding: Uint8Array;
@@ -53,11 +58,43 @@ function plainBytesOf({ headBytes, listsBytes, zipBytes }: ArchiveLengths): numb
 }
 
 function segmentCountOf(frame: SealedFrame): number {
-  return Math.ceil(plainBytesOf(frame) / frame.segmentSizeBytes);
+  return Math.ceil(plainBytesOf(frame) / segmentSizeBytes);
 }
 
-function sealedBytesOf(frame: SealedFrame): number {
+/** Of all pieces together. */
+export function sealedBytesOf(frame: SealedFrame): number {
   return frame.offset + plainBytesOf(frame) + segmentCountOf(frame) * tagSizeBytes;
+}
+
+/** Where a segment begins, or the last one ends. */
+function offsetOf(frame: SealedFrame, segment: number): number {
+  const offset = frame.offset + segment * (segmentSizeBytes + tagSizeBytes);
+  return Math.min(offset, sealedBytesOf(frame));
+}
+
+/** A range of bytes, the end left out. */
+export interface ByteRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The objects that hold an archive, in order: together the sealed bytes, each all of its segments. */
+export function piecesOf(frame: SealedFrame): readonly ByteRange[] {
+  const { headBytes, listsBytes } = frame;
+  const count = segmentCountOf(frame);
+  const first = Math.ceil((headBytes + listsBytes) / segmentSizeBytes) + firstPieceSegments;
+  const pieces = [{ from: 0, to: offsetOf(frame, first) }];
+  for (let segment = first; segment < count; segment += pieceSegments) {
+    const [from, to] = [offsetOf(frame, segment), offsetOf(frame, segment + pieceSegments)];
+    pieces.push({ from, to });
+  }
+  return pieces;
+}
+
+/** Where the segments lie that hold what was sealed in `range`. */
+export function sealedRange(frame: SealedFrame, { from, to }: ByteRange): ByteRange {
+  const [first, end] = [Math.floor(from / segmentSizeBytes), Math.ceil(to / segmentSizeBytes)];
+  return { from: offsetOf(frame, first), to: offsetOf(frame, end) };
 }
 
 /** Header and wrapped key, and where the rest goes. */
@@ -78,17 +115,17 @@ export function frameArchive(
   });
   const front = Buffer.concat([header, wrapped]);
   const binding = bindingOf(of, front);
-  const frame = { ...lengths, segmentSizeBytes, offset: front.byteLength, binding };
+  const frame = { ...lengths, offset: front.byteLength, binding };
   return { front, frame };
 }
 
-/** The opposite: where the segments of a stored archive are, and its wrapped key. Throws `ERR_ARCHIVE_CORRUPT`. */
+/** The opposite, from the first piece: where all lies, and the wrapped key. Throws `ERR_ARCHIVE_CORRUPT`. */
 export function readFrame(
   of: ArchiveRef,
-  sealed: Uint8Array,
+  piece: Uint8Array,
 ): { readonly wrapped: Uint8Array; readonly frame: SealedFrame } {
-  if (sealed.byteLength < archiveHeader.sizeBytes) throw new ArchiveCorruptError('it is cut short');
-  const fields = archiveHeader.decode(sealed);
+  if (piece.byteLength < archiveHeader.sizeBytes) throw new ArchiveCorruptError('it is cut short');
+  const fields = archiveHeader.decode(piece);
   if (!archiveMagic.equals(fields.magic)) {
     throw new ArchiveCorruptError('it does not start with its magic');
   }
@@ -97,21 +134,27 @@ export function readFrame(
   }
   const wrappedBytes = fields.wrapped_key_length;
   const offset = archiveHeader.sizeBytes + wrappedBytes;
-  if (wrappedBytes > wrappedKeyMaxBytes || fields.zip_length > 2n ** 40n) {
+  const lengths = [fields.head_length, fields.lists_length, Number(fields.zip_length)];
+  const areLengths = wrappedBytes <= wrappedKeyMaxBytes && fields.segment_size === segmentSizeBytes;
+  if (!areLengths || lengths.some((length) => length > lengthMaxBytes)) {
     throw new ArchiveCorruptError('its header has lengths that cannot be');
   }
   const frame: SealedFrame = {
     headBytes: fields.head_length,
     listsBytes: fields.lists_length,
     zipBytes: toSafeNumber(fields.zip_length, 'zip length'),
-    segmentSizeBytes: Math.max(fields.segment_size, 1),
     offset,
-    binding: bindingOf(of, sealed.subarray(0, offset)),
+    binding: bindingOf(of, piece.subarray(0, offset)),
   };
-  if (sealed.byteLength !== sealedBytesOf(frame)) {
-    throw new ArchiveCorruptError(`it has ${sealed.byteLength} bytes, not ${sealedBytesOf(frame)}`);
-  }
-  return { wrapped: sealed.slice(archiveHeader.sizeBytes, offset), frame };
+  checkPiece(piece, piecesOf(frame)[0]);
+  return { wrapped: piece.slice(archiveHeader.sizeBytes, offset), frame };
+}
+
+/** Throws `ERR_ARCHIVE_CORRUPT` unless it is as long as it should be. */
+export function checkPiece(piece: Uint8Array, range: ByteRange | undefined): void {
+  const length = range === undefined ? 0 : range.to - range.from;
+  if (piece.byteLength === length) return;
+  throw new ArchiveCorruptError(`a piece of it has ${piece.byteLength} bytes, not ${length}`);
 }
 
 function nonceOf(segment: number): Buffer {
@@ -120,7 +163,7 @@ function nonceOf(segment: number): Buffer {
   return nonce;
 }
 
-/** The whole object: `front`, then the segments of `parts` one after the other. */
+/** All pieces in one: `front`, then the segments of `parts` one after the other. */
 export function sealArchive(
   parts: readonly Uint8Array[],
   key: Uint8Array,
@@ -130,10 +173,10 @@ export function sealArchive(
   sealed.set(front);
   const plain = Buffer.concat(parts);
   for (let segment = 0, at = frame.offset; segment < segmentCountOf(frame); segment += 1) {
-    const from = segment * frame.segmentSizeBytes;
+    const from = segment * segmentSizeBytes;
     const cipher = createCipheriv('aes-256-gcm', key, nonceOf(segment));
     cipher.setAAD(frame.binding);
-    const bytes = cipher.update(plain.subarray(from, from + frame.segmentSizeBytes));
+    const bytes = cipher.update(plain.subarray(from, from + segmentSizeBytes));
     cipher.final();
     sealed.set(bytes, at);
     sealed.set(cipher.getAuthTag(), at + bytes.byteLength);
@@ -150,9 +193,9 @@ export function openRange(
   sealed: Uint8Array,
   key: Uint8Array,
   frame: SealedFrame,
-  { from, to }: { readonly from: number; readonly to: number },
+  { from, to }: ByteRange,
 ): Uint8Array {
-  const { segmentSizeBytes: size, offset } = frame;
+  const size = segmentSizeBytes;
   if (from < 0 || from > to || to > plainBytesOf(frame)) {
     throw new ArchiveCorruptError('a part of it lies past its end');
   }
@@ -160,7 +203,7 @@ export function openRange(
   const end = Math.ceil(to / size);
   const plain = Buffer.allocUnsafeSlow(Math.min(end * size, plainBytesOf(frame)) - first * size);
   for (let segment = first; segment < end; segment += 1) {
-    const at = offset + segment * (size + tagSizeBytes);
+    const at = offsetOf(frame, segment);
     const length = Math.min(size, plainBytesOf(frame) - segment * size);
     const decipher = createDecipheriv('aes-256-gcm', key, nonceOf(segment), {
       authTagLength: tagSizeBytes,

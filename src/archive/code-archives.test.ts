@@ -19,6 +19,7 @@ import fc from 'fast-check';
 
 import { createLog, programPath, runCommand } from '../base/index.ts';
 import { openLocalKeyring } from '../keys/index.ts';
+import type { ObjectStore } from '../store/index.ts';
 import { countingStore } from '../store/testing/counting-store.ts';
 import { memoryStore } from '../store/testing/memory-store.ts';
 import { createCodeArchives, type CodeArchivesOptions } from './local-code-archives.ts';
@@ -162,6 +163,77 @@ test('an archive that is gone, or was changed in the store, is told of and leave
   await store.delete(name);
   await store.putIfAbsent(name, bytes);
   await assert.rejects(archives.unpack(of), { code: 'ERR_ARCHIVE_CORRUPT' });
+  await archives[Symbol.asyncDispose]();
+  assert.deepEqual(await readdir(directory), []);
+});
+
+/** An archive of four pieces. */
+const large = makeZip(
+  Array.from({ length: 24 }, (_, index) => ({
+    name: `file-${index}`,
+    content: randomBytes(2 ** 20),
+    isStored: true,
+  })),
+);
+
+test('a large archive is several objects, whole in whatever order they come, and all removed', async (t) => {
+  const inner = memoryStore();
+  const gates = [1, 2, 3].map(() => Promise.withResolvers<void>());
+  const store: ObjectStore = {
+    ...inner,
+    capabilities: inner.capabilities,
+    putIfAbsent: (name, bytes) => inner.putIfAbsent(name, bytes),
+    delete: (name) => inner.delete(name),
+    list: (prefix) => inner.list(prefix),
+    get: async (name) => {
+      await gates[Number(name.split('.')[1] ?? 0) - 1]?.promise;
+      return await inner.get(name);
+    },
+  };
+  const { archives } = await setUp(t, { store });
+  const of = { tenant: 'default', ...(await archives.accept('default', large)) };
+  const unpacking = archives.unpack(of);
+  for (const gate of gates.toReversed()) {
+    await new Promise(setImmediate);
+    gate.resolve();
+  }
+  await using lease = await unpacking;
+  assert.equal((await filesIn(lease.path)).length, 24);
+  const start = large.indexOf('file-23') + 'file-23'.length;
+  const content = await readFile(join(lease.path, 'file-23'));
+  assert.ok(content.equals(large.subarray(start, start + 2 ** 20)));
+  assert.ok(large.equals(await archives.read(of)));
+  const names = async (): Promise<string[]> => {
+    const found: string[] = [];
+    for await (const { name } of inner.list('')) found.push(name.replace(of.archiveId, 'ID'));
+    return found;
+  };
+  const first = 'root/archives/ID';
+  assert.deepEqual(await names(), [first, `${first}.1`, `${first}.2`, `${first}.3`]);
+  await archives.remove(of);
+  assert.deepEqual(await names(), []);
+});
+
+test('a piece that is gone, cut short or changed is told of, and leaves nothing', async (t) => {
+  const { archives, store, directory } = await setUp(t);
+  const spoilt: readonly (readonly [(piece: Buffer) => Buffer | undefined, string])[] = [
+    [() => undefined, 'ERR_ARCHIVE_MISSING'],
+    [(piece) => piece.subarray(1), 'ERR_ARCHIVE_CORRUPT'],
+    [
+      (piece) => Buffer.from(piece.map((byte, at) => (at === 999 ? byte ^ 1 : byte))),
+      'ERR_ARCHIVE_CORRUPT',
+    ],
+  ];
+  for (const [spoil, code] of spoilt) {
+    const of = { tenant: 'default', ...(await archives.accept('default', large)) };
+    const name = `root/archives/${of.archiveId}.2`;
+    const bytes = spoil(Buffer.from((await store.get(name)) ?? []));
+    await store.delete(name);
+    if (bytes !== undefined) await store.putIfAbsent(name, bytes);
+    await assert.rejects(archives.unpack(of), { code });
+    await assert.rejects(archives.read(of), { code });
+    await archives.remove(of);
+  }
   await archives[Symbol.asyncDispose]();
   assert.deepEqual(await readdir(directory), []);
 });

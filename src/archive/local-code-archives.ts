@@ -9,9 +9,15 @@ import { randomBytes } from 'node:crypto';
 
 import { Semaphore, type Log } from '../base/index.ts';
 import type { KeyService } from '../keys/index.ts';
-import { archiveObjectName, type ObjectStore } from '../store/index.ts';
+import type { ObjectStore } from '../store/index.ts';
 import { decodeHead, type PlanHead } from './archive-plan.ts';
-import { archiveKeyContext, frameArchive, openRange, readFrame } from './archive-seal.ts';
+import {
+  deleteArchive,
+  fetchArchive,
+  storeArchive,
+  type FetchedArchive,
+} from './archive-objects.ts';
+import { archiveKeyContext, frameArchive, openRange } from './archive-seal.ts';
 import { ArchiveThreads } from './archive-threads.ts';
 import type {
   ArchiveFacts,
@@ -22,7 +28,7 @@ import type {
   UnpackOptions,
 } from './code-archives.ts';
 import { CodeSpace, type CodePlace } from './code-space.ts';
-import { ArchiveMissingError, ArchiveTooLargeError } from './errors.ts';
+import { ArchiveTooLargeError } from './errors.ts';
 import { zipSizeMaxBytes } from './limits.ts';
 import type { OpenableArchive } from './unpack-part.ts';
 
@@ -62,8 +68,8 @@ interface Copy {
   leases: number;
 }
 
-/** A sealed archive whose head was opened. */
-interface OpenedArchive extends OpenableArchive {
+/** A sealed archive whose head was opened, the rest being on its way. */
+interface OpenedArchive extends OpenableArchive, Pick<FetchedArchive, 'arrived'> {
   readonly head: PlanHead;
 }
 
@@ -120,15 +126,16 @@ class LocalCodeArchives implements CodeArchives {
   }
 
   async read(of: ArchiveRef): Promise<Uint8Array> {
-    return await this.#opened(of, async ({ sealed, frame, key }) => {
+    return await this.#opened(of, async ({ sealed, frame, key, arrived }) => {
       const from = frame.headBytes + frame.listsBytes;
       const range = { from, to: from + frame.zipBytes };
+      await arrived(range);
       return await this.#threads.run('open', { sealed, frame, key, range });
     });
   }
 
-  async remove({ rootId, archiveId }: ArchiveRef): Promise<void> {
-    await this.#options.store.delete(archiveObjectName(rootId, archiveId));
+  async remove(of: ArchiveRef): Promise<void> {
+    await deleteArchive(this.#options.store, of);
   }
 
   /** Directories still in use are removed as well: whoever closes has ended those who use them. */
@@ -155,7 +162,7 @@ class LocalCodeArchives implements CodeArchives {
       };
       const framed = frameArchive(of, wrapped, lengths);
       const sealed = await this.#threads.run('seal', { parts: [head, lists, zip], key, ...framed });
-      await store.putIfAbsent(archiveObjectName(rootId, of.archiveId), sealed);
+      await storeArchive(store, of, { sealed, frame: framed.frame });
     } finally {
       key.fill(0);
     }
@@ -184,10 +191,11 @@ class LocalCodeArchives implements CodeArchives {
 
   async #unpackCopy(of: ArchiveRef): Promise<CodePlace> {
     this.#space.prepare();
-    return await this.#opened(of, async ({ head, ...archive }) => {
-      const place = await this.#space.take(of.archiveId.slice(0, 16), head.diskBytes);
+    return await this.#opened(of, async (archive) => {
+      const { diskBytes } = archive.head;
+      const place = await this.#space.take(of.archiveId.slice(0, 16), diskBytes);
       try {
-        await this.#unpackInto(place.path, head, archive);
+        await this.#unpackInto(place.path, archive);
         return place;
       } catch (thrown) {
         this.#space.giveBack(place);
@@ -197,10 +205,13 @@ class LocalCodeArchives implements CodeArchives {
   }
 
   /** All parts have ended, well or not, when it has. */
-  async #unpackInto(directory: string, head: PlanHead, archive: OpenableArchive): Promise<void> {
-    const parts = head.parts.map((part) =>
-      this.#threads.run('unpack', { ...archive, part, directory }),
-    );
+  async #unpackInto(directory: string, archive: OpenedArchive): Promise<void> {
+    const { head, arrived, sealed, frame, key } = archive;
+    const zipFrom = frame.headBytes + frame.listsBytes;
+    const parts = head.parts.map(async (part) => {
+      await arrived({ from: zipFrom + part.from, to: zipFrom + part.to });
+      await this.#threads.run('unpack', { sealed, frame, key, part, directory });
+    });
     const failed = (await Promise.allSettled(parts)).find(({ status }) => status === 'rejected');
     if (failed?.status === 'rejected') throw failed.reason;
     const { directories, links } = head;
@@ -208,17 +219,15 @@ class LocalCodeArchives implements CodeArchives {
     await this.#threads.run('finish', { directories, links, directory });
   }
 
-  /** Downloads an archive and has its key for as long as `work` takes. */
+  /** Has an archive's key for as long as `work` takes, and the archive as it comes. */
   async #opened<T>(of: ArchiveRef, work: (archive: OpenedArchive) => Promise<T>): Promise<T> {
-    const name = archiveObjectName(of.rootId, of.archiveId);
-    const stored = await this.#options.store.get(name);
-    if (stored === undefined) throw new ArchiveMissingError(name);
-    const { wrapped, frame } = readFrame(of, stored);
-    const sealed = shared(stored);
-    const key = await this.#options.keys.unwrapDataKey(of.tenant, wrapped, archiveKeyContext(of));
+    const { store, keys } = this.#options;
+    await using fetched = await fetchArchive(store, of);
+    const { sealed, frame, wrapped, arrived } = fetched;
+    const key = await keys.unwrapDataKey(of.tenant, wrapped, archiveKeyContext(of));
     try {
       const head = decodeHead(openRange(sealed, key, frame, { from: 0, to: frame.headBytes }));
-      return await work({ sealed, frame, key, head });
+      return await work({ sealed, frame, key, head, arrived });
     } finally {
       key.fill(0);
     }

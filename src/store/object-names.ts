@@ -29,9 +29,9 @@ export function layerRecordObjectName(rootId: string, name: string): string {
   return `${rootId}/layers/${name}`;
 }
 
-/** `archiveId`: 64 hex digits, see the archive room. */
-export function archiveObjectName(rootId: string, archiveId: string): string {
-  return `${rootId}/archives/${archiveId}`;
+/** `archiveId`: 64 hex digits, see the archive room. `piece`: the first is 0, and the only one that has the name alone. */
+export function archiveObjectName(rootId: string, archiveId: string, piece = 0): string {
+  return `${rootId}/archives/${archiveId}${piece === 0 ? '' : `.${piece}`}`;
 }
 
 /** The rule that `name`, of `parts`, breaks; undefined if it breaks none. */
