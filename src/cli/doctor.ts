@@ -5,7 +5,7 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 
 import { errorCode, errorMessage, present, programPath } from '../base/index.ts';
-import { probeSandboxRuntimes } from '../sandbox/index.ts';
+import { probeSandboxFeatures, probeSandboxRuntimes } from '../sandbox/index.ts';
 import { pathsOf, type Config } from './config.ts';
 import { openBucket } from './open-store.ts';
 
@@ -31,7 +31,12 @@ export interface Diagnosis {
 
 /** Everything, with what else was found, as `thaw doctor` shows it. Starts a few programs to see whether they work. */
 export async function diagnose(root: string, more: readonly Finding[] = []): Promise<Diagnosis> {
-  const findings = [...(await findingsOnMachine(root)), ...more, ...(await sandboxRuntimes())];
+  const findings = [
+    ...(await findingsOnMachine(root)),
+    ...more,
+    ...(await sandboxRuntimes()),
+    ...sandboxFeatures(),
+  ];
   const lacks = (...uses: readonly Finding['neededFor'][]): boolean =>
     findings.some(({ health, neededFor }) => health === 'missing' && uses.includes(neededFor));
   return {
@@ -183,6 +188,17 @@ async function sandboxRuntimes(): Promise<readonly Finding[]> {
     health: usable ? (isolation === 'full' ? 'ok' : 'reduced') : unusable,
     detail: usable ? `${version ?? ''} isolation ${isolation}`.trim() : 'cannot be used',
     remedy: reason ?? '',
+    neededFor: 'functions',
+  }));
+}
+
+/** None is needed by all functions. */
+function sandboxFeatures(): readonly Finding[] {
+  return probeSandboxFeatures().map(({ name, isThere, detail, remedy }) => ({
+    name: `sandbox: ${name}`,
+    health: isThere ? 'ok' : 'reduced',
+    detail,
+    remedy,
     neededFor: 'functions',
   }));
 }

@@ -11,6 +11,7 @@
 import assert from 'node:assert/strict';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { arch } from 'node:os';
 import { buffer } from 'node:stream/consumers';
 
 import { present } from '../base/index.ts';
@@ -172,6 +173,9 @@ export async function joinSandbox(
   { id, pid, cgroup }: JoinedSandbox,
   process: LaunchProcess,
 ): Promise<LaunchedProcess> {
+  if (arch() !== 'x64') {
+    throw new SandboxStartError(id, 'builtin', 'further processes need x86-64, or runc');
+  }
   using given = new GivenFds();
   let pidNamespaceFd: number | undefined;
   try {

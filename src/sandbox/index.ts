@@ -4,6 +4,11 @@ export * from './sandbox.ts';
 export { createSandboxFactory, type SandboxFactoryOptions } from './factory.ts';
 export { runtimeApiAddress } from './create-sandbox.ts';
 export { sweepSandboxes } from './sandbox-directories.ts';
-export { probeSandboxRuntimes, type SandboxRuntimeProbe } from './probe.ts';
+export {
+  probeSandboxFeatures,
+  probeSandboxRuntimes,
+  type SandboxFeature,
+  type SandboxRuntimeProbe,
+} from './probe.ts';
 export { InvocationBrokenError } from './errors.ts';
 export { nodeRuntimeBootstrapPath } from './node-runtime.ts';

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 
 import { detectCgroups } from './cgroups.ts';
 import { createSandboxFactory } from './factory.ts';
-import { probeSandboxRuntimes } from './probe.ts';
+import { probeSandboxFeatures, probeSandboxRuntimes } from './probe.ts';
 
 test('probeSandboxRuntimes says of each runtime that it is usable, or why not', async () => {
   const probes = await probeSandboxRuntimes();
@@ -43,5 +43,17 @@ test('createSandboxFactory refuses a runtime that is not usable, with the reason
   } finally {
     process.env['PATH'] = path;
     await rm(stateDir, { recursive: true });
+  }
+});
+
+test('probeSandboxFeatures says of what is missing how to get it', () => {
+  const path = process.env['PATH'];
+  try {
+    process.env['PATH'] = '/nowhere';
+    const features = probeSandboxFeatures();
+    for (const { name, isThere, remedy } of features) assert.equal(isThere, remedy === '', name);
+    assert.match(features.find(({ name }) => name === 'nat')?.remedy ?? '', /nftables/);
+  } finally {
+    process.env['PATH'] = path;
   }
 });

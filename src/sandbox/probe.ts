@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 
 import { errorMessage, programPath, runCommand } from '../base/index.ts';
-import { detectCgroups, missingControllers, type CgroupLayout } from './cgroups.ts';
+import { canFreeze, detectCgroups, missingControllers, type CgroupLayout } from './cgroups.ts';
 import type { SandboxFactory } from './sandbox.ts';
 import { utilLinuxIsolation, utilLinuxPrograms } from './util-linux-launcher.ts';
 
@@ -104,4 +104,41 @@ async function probeUtilLinux(layout: CgroupLayout): Promise<SandboxRuntimeProbe
   const reason = commonObstacle(layout);
   if (reason !== undefined) return { ...unusable, version, reason };
   return { ...unusable, usable: true, version };
+}
+
+/** What sandboxes here can do or not, whichever runtime starts them. */
+export interface SandboxFeature {
+  readonly name: string;
+  readonly isThere: boolean;
+  /** What that means. */
+  readonly detail: string;
+  /** How to get it; empty where it is there. */
+  readonly remedy: string;
+}
+
+/** Looks at the machine, starts nothing. */
+export function probeSandboxFeatures(): readonly SandboxFeature[] {
+  const layout = detectCgroups();
+  const [isFreezable, nft] = [canFreeze(layout), programPath('nft')];
+  const hasUnified = layout.hierarchies.some(({ version }) => version === 2);
+  return [
+    {
+      name: 'freezer',
+      isThere: isFreezable,
+      detail: isFreezable ? 'in the kernel' : 'functions run on between invokes',
+      remedy: isFreezable ? '' : 'mount cgroup2, or the freezer of version 1',
+    },
+    {
+      name: 'nat',
+      isThere: nft !== undefined,
+      detail: nft ?? 'functions cannot have the network "nat"',
+      remedy: nft === undefined ? 'install the package "nftables"' : '',
+    },
+    {
+      name: 'metadata filter',
+      isThere: hasUnified,
+      detail: hasUnified ? 'cgroup2' : 'functions in the network "host" reach metadata services',
+      remedy: hasUnified ? '' : 'mount cgroup2',
+    },
+  ];
 }
