@@ -235,7 +235,6 @@ suite('zip functions', { skip, timeout: 240_000 }, () => {
   });
 
   test('a changed configuration starts the same code from nothing', async () => {
-    const counts: unknown[] = [];
     for (const round of ['1', '2']) {
       await server.client.send(
         new UpdateFunctionConfigurationCommand({
@@ -243,13 +242,12 @@ suite('zip functions', { skip, timeout: 240_000 }, () => {
           Environment: { Variables: { ROUND: round } },
         }),
       );
-      counts.push(await server.invoke('node'), await server.invoke('node'));
+      assert.deepEqual(await server.invoke('node'), { count: 1, value: 'one' });
+      // Another instance may serve the next one, while the first is not yet done with its answer.
+      for (let count = 1; count === 1;) {
+        ({ count } = (await server.invoke('node')) as { readonly count: number });
+      }
     }
-    const [cold, warm] = [
-      { count: 1, value: 'one' },
-      { count: 2, value: 'one' },
-    ];
-    assert.deepEqual(counts, [cold, warm, cold, warm]);
   });
 
   test('a version keeps its code; what no version names any longer goes from the store', async () => {
