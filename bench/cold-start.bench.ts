@@ -144,7 +144,9 @@ async function prepareAll({ appIds }: Selection): Promise<void> {
   const directory = await mkdtemp('/var/tmp/thaw-cold-');
   made.defer(() => rm(directory, { recursive: true, force: true }));
   const setting = made.use(await openSetting(directory));
+  stopOnSignal();
   for (const app of apps.filter(({ id }) => appIds.includes(id))) {
+    if (isStopping) return;
     progress(`preparing ${app.id}`);
     await AppUnderTest.prepare(setting, app, ['stargz', 'stargz-optimised']);
     if (isPossible(app, 'zip')) await appArchive(app);

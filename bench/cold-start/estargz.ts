@@ -36,13 +36,17 @@ interface EstargzLayer extends WrittenLayer {
 const watchSeconds = 8;
 const recordMaxMs = 120_000;
 
-/** Records a start of the image that containerd can pull as `reference`. */
+/**
+ * Records a start of the image that containerd can pull as `reference`. Another version of the app's own few files, in the highest layer,
+ * makes no other record.
+ */
 export async function recordStart(
-  { app, digest, layers }: AppImage,
+  { app, layers }: AppImage,
   reference: string,
   containerd: Containerd,
 ): Promise<StartRecord> {
-  return await once(`record-${app.id}`, keyOf(digest), async () => {
+  const lower = layers.slice(0, -1).map(({ digest }) => digest);
+  return await once(`record-${app.id}`, keyOf(JSON.stringify(app), ...lower), async () => {
     await containerd.pull(reference, 'overlayfs');
     await using work = await workDirectory();
     const log = join(work.path, 'record');

@@ -147,17 +147,18 @@ async function writeNodeFiles({ packages }: App, task: string): Promise<void> {
   await writeFile(join(task, 'package.json'), JSON.stringify({ private: true, dependencies }));
 }
 
+/** Of the app's own source. */
 async function appKey(app: App): Promise<string> {
   const source = join(programsDirectory, app.program);
   const files = (await readdir(source)).toSorted();
   const texts = await Promise.all(files.map((file) => readFile(join(source, file))));
-  if (app.program === 'node') texts.push(await readFile(nodeRuntimeBootstrapPath));
   const names = packagesUpTo(app.packages?.mb ?? 0).join(' ');
   return keyOf(JSON.stringify(app), names, ...texts);
 }
 
 async function appLayer(app: App): Promise<WrittenLayer> {
-  return await layer(`app-${app.id}`, await appKey(app), async (tar) => {
+  const runtime = app.program === 'node' ? await readFile(nodeRuntimeBootstrapPath) : '';
+  return await layer(`app-${app.id}`, keyOf(await appKey(app), runtime), async (tar) => {
     await using root = await workDirectory();
     await writeAppFiles(app, root.path);
     const names = (await readdir(root.path)).toSorted();

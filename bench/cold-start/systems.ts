@@ -4,11 +4,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
+import { present } from '../../src/base/index.ts';
 import type { ShapedLink } from '../support/shaped-link.ts';
-import type { App } from './apps.ts';
+import { apps, type App } from './apps.ts';
 import type { BenchRegistry } from './bench-registry.ts';
 import type { Containerd, Snapshotter } from './containerd.ts';
-import { estargzImage, recordStart, type Form } from './estargz.ts';
+import { estargzImage, recordStart, type Form, type StartRecord } from './estargz.ts';
 import { FirstInvocation } from './first-invocation.ts';
 import { appImage, type AppImage } from './make-images.ts';
 import { startByRunc } from './runc.ts';
@@ -133,12 +134,28 @@ export class AppUnderTest {
   }
 
   async #pushEstargz(form: Form): Promise<void> {
-    const { cold } = this.#setting;
-    const record =
-      form === 'optimised'
-        ? await recordStart(this.#image, this.#directReference('plain'), cold)
-        : undefined;
+    const record = form === 'optimised' ? await this.#record() : undefined;
     await this.#push(form, await estargzImage(this.#image, form, record));
+  }
+
+  /**
+   * What a start of Node reads of the layers that all of its functions have is the same for all, and only those that import
+   * their packages read of them: so each layer is converted once.
+   */
+  async #record(): Promise<StartRecord> {
+    const { packages, layers } = this.app;
+    const record = async (): Promise<StartRecord> =>
+      await recordStart(this.#image, this.#directReference('plain'), this.#setting.cold);
+    if (packages === undefined || packages.mb === 0) return await record();
+    const simplest = present(
+      apps.find((app) => app.packages?.mb === 0),
+      'a Node function without packages',
+    );
+    const without = await AppUnderTest.prepare(this.#setting, simplest, []);
+    const shared = await without.#record();
+    const above = layers.length;
+    const own = packages.isImported ? (await record()).slice(above) : [[], ...shared.slice(above)];
+    return [...shared.slice(0, above), ...own];
   }
 
   async #warm(): Promise<void> {
