@@ -318,6 +318,32 @@ test('a second cache on the directory is refused, until the first is closed', as
   await (await openAt(directory.path)).close();
 });
 
+test('what is offered is written in the first pause between reads, and before it only what would not fit', async () => {
+  await using directory = await makeDirectory();
+  const time = new VirtualTime();
+  await using cache = await openAt(directory.path, {
+    clock: time,
+    timers: time,
+    queueMaxBytes: 8 * blockSizeBytes,
+  });
+  await cache.settled();
+  const chunks = Array.from({ length: 7 }, (_, seed) => namedChunk(seed, blockSizeBytes));
+  for (const { name, ciphertext } of chunks.slice(0, 6)) cache.offer(name, ciphertext);
+  for (let read = 0; read < 20; read += 1) {
+    await time.pass(200);
+    assert.equal(await get(cache, namedChunk(99, blockSizeBytes)), undefined);
+  }
+  assert.equal(cache.status().writes, 0);
+  const [, , , , , , last = namedChunk(0, 0)] = chunks;
+  cache.offer(last.name, last.ciphertext); // more than three quarters
+  while (cache.status().writes === 0) await new Promise(setImmediate);
+  await time.pass(200);
+  assert.equal(cache.status().writes, 1);
+  await time.pass(50);
+  while (cache.status().writes < 7) await new Promise(setImmediate);
+  for (const chunk of chunks) assertSame(await get(cache, chunk), chunk);
+});
+
 test('a directory that cannot be made is told at once', async () => {
   await using directory = await makeDirectory();
   await writeFile(join(directory.path, 'file'), '');
@@ -341,10 +367,13 @@ test('offers beyond the queue are dropped and counted, and so are chunks longer 
 
 test('what is offered while all is dropped is not kept, so that dropping ends under load', async () => {
   await using directory = await makeDirectory();
-  await using cache = await openAt(directory.path, { sizeMaxBytes: 4 * blockSizeBytes });
+  await using cache = await openAt(directory.path, {
+    sizeMaxBytes: 4 * blockSizeBytes,
+    queueMaxBytes: blockSizeBytes,
+  });
   const [one, two] = [namedChunk(1, blockSizeBytes), namedChunk(2, blockSizeBytes)];
   await cache.settled();
-  cache.offer(one.name, one.ciphertext); // the writer is at work, and dropping waits for him
+  cache.offer(one.name, one.ciphertext); // a full queue waits for no pause: the writer is at work, and dropping waits for him
   const dropping = cache.drop();
   cache.offer(two.name, two.ciphertext);
   await dropping;

@@ -3,7 +3,8 @@
  * nothing that it reads: a file of the wrong length is found here, wrong bytes by whoever verifies the chunk, and calls `forget`.
  *
  * - Files are the truth: what is there is found by listing them, in the background; until that is done, `get` asks the file system.
- * - One writer works through a bounded queue. Room is made before a file is written, so that the files never exceed the limit.
+ * - One writer works through a bounded queue, in the pauses between the worker's reads: to write a chunk takes as much processor time as to
+ *   load one, and no reader is the better for it now. Room is made before a file is written, so that the files never exceed the limit.
  * - Whatever the disk says, readers go on: a write that failed stops writing for a while, a file that cannot be read is a miss or
  *   `ERR_CACHE_TIER_UNAVAILABLE`, and where reads hang, the disk is not asked.
  *
@@ -40,7 +41,10 @@ export interface DiskCacheOptions {
   /** For the chunks' files; more than 0. The 256 directories, the history (48 bytes a chunk) and the inodes come on top. */
   readonly sizeMaxBytes: number;
   readonly tryLock: TryLock;
-  /** Chunks that wait to be written, in bytes; beyond it, they are dropped. Default 32 MiB. */
+  /**
+   * Chunks that wait to be written, in bytes; beyond it, they are dropped, and from three quarters of it on written at once.
+   * Default 96 MiB, which holds what the start of a Node function reads.
+   */
   readonly queueMaxBytes?: number;
   readonly log?: Log;
   readonly clock?: Clock;
@@ -101,6 +105,11 @@ const filesAheadAtATime = 2;
 const stalledAfterMs = 1000;
 const suspensionMs = 30_000;
 const closeWaitMaxMs = 5000;
+const queueDefaultMaxBytes = 96 * mebibyte;
+/** Of the queue's bytes; more do not wait for a pause. */
+const patientShare = 0.75;
+/** Without a read or an offer: the reads of a start come closer together. */
+const pauseMs = 250;
 const historySaveIntervalMs = 5 * 60 * 1000;
 /** Hedging: after three times the p99 of late, or so long where nothing is known. */
 const hedge = { windowMs: 10_000, countMin: 100, defaultMs: 50, minMs: 10, maxMs: 200 };
@@ -127,6 +136,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   readonly #queue = new Map<DiskChunkKey, Queued>();
   readonly #latency = new LatencyHistogram();
   readonly #recent: RecentLatency;
+  readonly #queueMaxBytes: number;
   #directory: DiskCacheDirectory;
   #isClosed = false;
   #dropsUnderWay = 0;
@@ -135,6 +145,12 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   #isGone = false;
   /** The writer at work; the only one to write and evict. */
   #writer: Promise<void> | undefined;
+  /** When a read or an offer came last. */
+  #busyAtMs = -Infinity;
+  /** Callers who wait for the writer's end. */
+  #hurried = 0;
+  /** Set while the writer waits for a pause: ends that. */
+  #endPatience: () => void = () => {};
   #suspension: { readonly code: string; readonly untilMs: number } | undefined;
   #stopSaving: () => void = () => {};
   #saving: Promise<void> = Promise.resolve();
@@ -163,6 +179,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     this.#log = options.log ?? silentLog;
     this.#clock = options.clock ?? systemClock;
     this.#directory = directory;
+    this.#queueMaxBytes = options.queueMaxBytes ?? queueDefaultMaxBytes;
     this.#recent = new RecentLatency(hedge.windowMs, () => this.#clock.monotonicMs());
     this.#chunkCountMax = 1024 + Math.floor(sizeMaxBytes / meanFileSizeMinBytes);
     this.#policy = new LruK({
@@ -175,6 +192,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
 
   async get(chunk: ChunkName, request: TierRequest): Promise<Uint8Array | undefined> {
     request.signal.throwIfAborted();
+    this.#busyAtMs = this.#clock.monotonicMs();
     const key = diskChunkKey(chunk);
     if (this.#isClosed || (this.#isIndexed && !this.#policy.has(key))) {
       this.#counters.misses += 1;
@@ -210,13 +228,14 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     assert(byteLength === chunk.storedLengthBytes, 'A chunk of another length was offered');
     if (this.#isClosed || this.#dropsUnderWay > 0) return;
     if (this.#queue.has(key) || this.#policy.has(key)) return;
-    const { sizeMaxBytes, queueMaxBytes = 32 * mebibyte } = this.#options;
-    if (byteLength > sizeMaxBytes) this.#dropped.tooLong += 1;
+    this.#busyAtMs = this.#clock.monotonicMs();
+    if (byteLength > this.#options.sizeMaxBytes) this.#dropped.tooLong += 1;
     else if (this.#isSuspended()) this.#dropped.suspended += 1;
-    else if (this.#queuedBytes + byteLength > queueMaxBytes) this.#dropped.queueFull += 1;
+    else if (this.#queuedBytes + byteLength > this.#queueMaxBytes) this.#dropped.queueFull += 1;
     else {
       this.#queue.set(key, { ciphertext });
       this.#queuedBytes += byteLength;
+      if (!this.#canWait()) this.#endPatience();
       this.#work();
     }
   }
@@ -253,9 +272,12 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     };
   }
 
-  /** Resolves when the files have been listed and all that was offered is written or dropped. */
+  /** Resolves when the files have been listed and all that was offered is written or dropped, which waits for no pause. */
   async settled(): Promise<void> {
+    this.#hurried += 1;
+    this.#endPatience();
     while (this.#writer !== undefined) await this.#writer;
+    this.#hurried -= 1;
   }
 
   /**
@@ -400,11 +422,29 @@ export class DiskCache implements CacheTier, AsyncDisposable {
       for (;;) {
         const [next] = this.#queue;
         if (next === undefined) return;
-        await this.#writeOne(...next);
+        if (this.#canWait()) await this.#patience();
+        else await this.#writeOne(...next);
       }
     } catch (thrown) {
       this.#suspend(thrown);
     }
+  }
+
+  /** True while the worker reads, unless much waits already or somebody waits for the writer. */
+  #canWait(): boolean {
+    if (this.#hurried > 0 || this.#queuedBytes > this.#queueMaxBytes * patientShare) return false;
+    return this.#clock.monotonicMs() < this.#busyAtMs + pauseMs;
+  }
+
+  /** Resolves when the pause may have come, or there is no time to wait for it. */
+  async #patience(): Promise<void> {
+    const ended = Promise.withResolvers<void>();
+    const leftMs = this.#busyAtMs + pauseMs - this.#clock.monotonicMs();
+    const cancel = (this.#options.timers ?? systemTimers).after(leftMs, ended.resolve);
+    this.#endPatience = ended.resolve;
+    await ended.promise;
+    this.#endPatience = () => {};
+    cancel();
   }
 
   async #writeOne(key: DiskChunkKey, queued: Queued): Promise<void> {
