@@ -27,7 +27,7 @@ import type {
 /** Parts of the time to end: the runtime's, as in Lambda, and what the first extension has at least, which is told last. */
 const [runtimeShare, lastShare] = [0.3, 0.25] as const;
 /** Within this time everything has ended after process 1 has. */
-const deathOfAllMs = 100;
+const deathOfAllMs = 1000;
 
 export interface ExtendedParts {
   readonly spec: SandboxSpec;

@@ -7,11 +7,11 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rename, rm } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
-import { errorMessage, runCommand } from '../base/index.ts';
+import { errorMessage, programPath, runCommand } from '../base/index.ts';
 import { createSandboxFactory } from './factory.ts';
 import type { InvocationOutcome } from './runtime-api-contract.ts';
 import type { Sandbox } from './sandbox.ts';
@@ -24,14 +24,20 @@ const program = join(cache, 'bin/lambda-adapter');
 /** Builds it where it is not yet; says what it would need where that fails. */
 async function install(): Promise<string | false> {
   if (existsSync(program)) return false;
-  const inHome = join(homedir(), '.cargo/bin/cargo');
-  const cargo = existsSync(inHome) ? inHome : 'cargo';
-  const found = await runCommand(cargo, ['--version']).catch(() => undefined);
-  if (found === undefined) return 'is judged by the Lambda Web Adapter only where cargo is at hand';
+  const cargo = programPath('cargo');
+  if (cargo === undefined) return 'needs cargo-web, to build the Lambda Web Adapter';
   const directory = await mkdtemp(`${cache}-`);
   try {
-    const args = ['install', 'lambda_web_adapter', '--version', version, '--root', directory];
-    const quick = { LTO: 'false', CODEGEN_UNITS: '16', OPT_LEVEL: '1', PANIC: 'unwind' };
+    const args = [
+      'install',
+      'lambda_web_adapter',
+      '--version',
+      version,
+      '--locked',
+      '--root',
+      directory,
+    ];
+    const quick = { LTO: 'false', CODEGEN_UNITS: '256', OPT_LEVEL: '0', PANIC: 'unwind' };
     const profile = Object.entries(quick).map(([key, value]) => [
       `CARGO_PROFILE_RELEASE_${key}`,
       value,
