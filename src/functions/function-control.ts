@@ -102,6 +102,8 @@ export interface FunctionControl {
    */
   create(request: CreateFunctionRequest): Promise<FunctionDescription>;
   find(of: FunctionRef): Promise<FunctionDescription>;
+  /** The zip archive as it was uploaded; undefined for an image. Throws `ERR_ARCHIVE_*`, `ERR_STORE_*`, `ERR_KEYS_*`. */
+  readArchive(of: FunctionRef): Promise<Uint8Array | undefined>;
   /** `$LATEST` of each, in byte order of names. */
   list(tenant: string, page: PageRequest): Promise<Page<FunctionRecord>>;
   listVersions(of: FunctionRef, page: PageRequest): Promise<Page<FunctionRecord>>;

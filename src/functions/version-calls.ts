@@ -14,6 +14,7 @@ type VersionCalls = Pick<
   FunctionControl,
   | 'create'
   | 'find'
+  | 'readArchive'
   | 'list'
   | 'listVersions'
   | 'updateCode'
@@ -27,6 +28,11 @@ export function versionCalls(deps: RegistryDependencies): VersionCalls {
   return {
     create: async (request) => await createFunction(deps, request),
     find: async (of) => await find(deps, of),
+    readArchive: async (of) => {
+      const { tenant, code } = (await find(deps, of)).record;
+      if (code.packageType === 'Image') return undefined;
+      return await deps.archives?.read({ tenant, ...code });
+    },
     list: async (tenant, page) => {
       checkTenantName(tenant);
       return await catalog.listFunctions(tenant, page);

@@ -245,6 +245,12 @@ suite("Lambda's API on real sandboxes", { skip, timeout: 180_000 }, () => {
     } as const;
     await client.send(new sdk.CreateFunctionCommand({ FunctionName, ...code, Role }));
     await sdk.waitUntilFunctionActiveV2({ client, maxWaitTime: 60, minDelay: 1 }, { FunctionName });
+    const { Code } = await client.send(new sdk.GetFunctionCommand({ FunctionName }));
+    const downloaded = await fetch(Code?.Location ?? '');
+    assert.equal(downloaded.headers.get('content-type'), 'application/zip');
+    assert.deepEqual(Buffer.from(await downloaded.arrayBuffer()), ZipFile);
+    const changed = await fetch(`${Code?.Location}x`);
+    assert.equal(changed.status, 403);
     const { FunctionUrl = '' } = await client.send(
       new sdk.CreateFunctionUrlConfigCommand({
         FunctionName,

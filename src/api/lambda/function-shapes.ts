@@ -61,17 +61,17 @@ export function configuration(scope: ArnScope, record: FunctionRecord, qualifier
   };
 }
 
-/** The answer of GetFunction. */
+/** The answer of GetFunction. `codeUrl`: of its zip archive. */
 export function functionAnswer(
   scope: ArnScope,
   { record, settings }: FunctionDescription,
-  qualifier?: string,
+  { qualifier, codeUrl }: { readonly qualifier: string | undefined; readonly codeUrl: string },
 ): object {
   const { reservedConcurrency } = settings;
   const tags = tagsShown(record, settings);
   return defined({
     Configuration: configuration(scope, record, qualifier),
-    Code: codeLocation(record),
+    Code: codeLocation(record, codeUrl),
     Tags: Object.keys(tags).length === 0 ? undefined : tags,
     Concurrency:
       reservedConcurrency === undefined
@@ -92,9 +92,9 @@ function imageConfigResponse({
   return { ImageConfig: defined(parts) };
 }
 
-/** Without a place to download from: an image is where its owner has it, an archive is sealed in the store. */
-function codeLocation({ code }: FunctionRecord): object {
-  if (code.packageType === 'Zip') return { RepositoryType: 'S3' };
+/** An image is where its owner has it. */
+function codeLocation({ code }: FunctionRecord, codeUrl: string): object {
+  if (code.packageType === 'Zip') return { RepositoryType: 'S3', Location: codeUrl };
   const { imageUri, manifestId } = code;
   return defined({ RepositoryType: 'ECR', ImageUri: imageUri, ResolvedImageUri: manifestId });
 }

@@ -85,7 +85,10 @@ async function createFunction(call: Call): Promise<Answer> {
 
 async function getFunction(call: Call): Promise<Answer> {
   const of = functionOf(call);
-  return ok(functionAnswer(call.scope, await call.functions.find(of), of.qualifier));
+  const description = await call.functions.find(of);
+  const { tenant, name, version } = description.record;
+  const codeUrl = call.codeUrlOf({ tenant, name, qualifier: version });
+  return ok(functionAnswer(call.scope, description, { qualifier: of.qualifier, codeUrl }));
 }
 
 async function getFunctionConfiguration(call: Call): Promise<Answer> {

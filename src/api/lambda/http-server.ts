@@ -25,13 +25,20 @@ import {
   type Log,
 } from '../../base/index.ts';
 import type { Authenticator } from '../sigv4/authenticator.ts';
+import { CodeLinks, codePrefix } from './code-links.ts';
 import { errorReply, invokeBodyMaxBytes, type ErrorSubject } from './error-reply.ts';
 import { functionArn, type ArnScope } from './function-name.ts';
 import { answerUrl, parseUrlPath, urlPrefix } from './function-url.ts';
 import { LambdaError, errorBody, errorHeaders } from './lambda-error.ts';
 import type { Answer, Call, LambdaFunctions } from './operation.ts';
 import { operations } from './operations.ts';
-import { BodyBudget, ClientGoneError, requestBody, type RequestBody } from './read-body.ts';
+import {
+  BodyBudget,
+  ClientGoneError,
+  requestBody,
+  tooManyBytes,
+  type RequestBody,
+} from './read-body.ts';
 import { RequestCounts, type ApiRequests } from './request-counts.ts';
 import { createRouteTable, type Route } from './route-table.ts';
 
@@ -156,6 +163,7 @@ class LambdaApi {
   readonly #limits: LambdaApiLimits;
   readonly #budget: BodyBudget;
   readonly #clock: Clock;
+  readonly #links = new CodeLinks();
   readonly #routes = createRouteTable(operations);
   readonly #underWay = new Set<Promise<void>>();
   #isStopping = false;
@@ -219,6 +227,9 @@ class LambdaApi {
     if (path === '/health' && request.method === 'GET')
       return { status: 200, bytes: Buffer.from('ok\n') };
     if (path.startsWith(urlPrefix)) return await this.#callUrl(exchange);
+    if (path.startsWith(codePrefix) && request.method === 'GET') {
+      return await this.#downloadCode(exchange);
+    }
     const route = this.#routes.find(request.method ?? '', path);
     if (route === undefined) {
       throw new LambdaError(
@@ -259,6 +270,22 @@ class LambdaApi {
     } finally {
       body.release();
     }
+  }
+
+  /** Counted as a body: an archive is held whole while it is sent. */
+  async #downloadCode(exchange: Exchange): Promise<Answer> {
+    exchange.operation = 'DownloadCode';
+    const of = this.#links.find(exchange.path, this.#clock.nowMs());
+    if (of === undefined) throw new LambdaError('AccessDeniedException', 'Request has expired');
+    exchange.tenant = of.tenant;
+    exchange.subject = { ...noSubject, arn: functionArn(this.#scopeOf(of.tenant), of) };
+    const functions = await this.#options.functions();
+    const { codeSizeBytes } = (await functions.find(of)).record;
+    if (!this.#budget.take(codeSizeBytes)) throw tooManyBytes();
+    exchange.response.once('close', () => this.#budget.giveBack(codeSizeBytes));
+    const bytes = await functions.readArchive(of);
+    if (bytes === undefined) throw new LambdaError('AccessDeniedException', 'Request has expired');
+    return { status: 200, headers: { 'content-type': 'application/zip' }, bytes };
   }
 
   async #callUrl(exchange: Exchange): Promise<Answer> {
@@ -318,12 +345,16 @@ class LambdaApi {
     return { region, accountId: accountIdOf(tenant) };
   }
 
-  #urlsOf(request: IncomingMessage, tenant: string): Pick<Call, 'urlBase' | 'urlSuffix'> {
+  #urlsOf(
+    request: IncomingMessage,
+    tenant: string,
+  ): Pick<Call, 'urlBase' | 'urlSuffix' | 'codeUrlOf'> {
     const { tls, defaultTenant } = this.#options;
-    const host = headerOf(request, 'host') ?? '';
+    const origin = `${tls === undefined ? 'http' : 'https'}://${headerOf(request, 'host') ?? ''}`;
     return {
-      urlBase: `${tls === undefined ? 'http' : 'https'}://${host}${urlPrefix}`,
+      urlBase: origin + urlPrefix,
       urlSuffix: tenant === defaultTenant ? '' : `@${tenant}`,
+      codeUrlOf: (of) => origin + this.#links.pathOf(of, this.#clock.nowMs()),
     };
   }
 

@@ -46,6 +46,8 @@ export interface Call {
   readonly urlBase: string;
   /** What this tenant's function URLs end in: empty for the default tenant. */
   readonly urlSuffix: string;
+  /** Where the code of a zip function can be downloaded from, for a while. */
+  readonly codeUrlOf: (version: Required<FunctionRef>) => string;
   /** Says what the call is about where its path does not, for the words of errors. */
   readonly isAbout: (of: FunctionName) => void;
 }

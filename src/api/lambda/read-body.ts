@@ -51,12 +51,7 @@ export function requestBody(request: IncomingMessage, limits: BodyLimits): Reque
   let heldBytes = 0;
   let reading: Promise<Buffer> | undefined;
   const hold = (sizeBytes: number): void => {
-    if (!limits.budget.take(sizeBytes)) {
-      throw new LambdaError('TooManyRequestsException', 'Rate Exceeded.', {
-        reason: 'CallerRateLimitExceeded',
-        retryAfterSeconds: 1,
-      });
-    }
+    if (!limits.budget.take(sizeBytes)) throw tooManyBytes();
     heldBytes += sizeBytes;
   };
   return {
@@ -67,6 +62,14 @@ export function requestBody(request: IncomingMessage, limits: BodyLimits): Reque
       heldBytes = 0;
     },
   };
+}
+
+/** All that may be held is held. */
+export function tooManyBytes(): LambdaError {
+  return new LambdaError('TooManyRequestsException', 'Rate Exceeded.', {
+    reason: 'CallerRateLimitExceeded',
+    retryAfterSeconds: 1,
+  });
 }
 
 /** Nothing is read of a body that says itself that it is too long. What is not read, Node reads and throws away. */
