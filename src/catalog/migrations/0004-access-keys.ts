@@ -1,4 +1,4 @@
-/** Access keys, each of one tenant. */
+/** Access keys, each of one tenant; and the tenant `default`, whom commands mean that name none, so that he can be given one. */
 
 import type { Kysely } from 'kysely';
 
@@ -13,4 +13,9 @@ export async function up(db: Kysely<CatalogTables>): Promise<void> {
     .addColumn('created_at_ms', 'bigint', (column) => column.notNull())
     .execute();
   await db.schema.createIndex('access_keys_by_tenant').on('access_keys').column('tenant').execute();
+  await db
+    .insertInto('tenants')
+    .values({ name: 'default', created_at_ms: Date.now() })
+    .onConflict((conflict) => conflict.column('name').doNothing())
+    .execute();
 }
