@@ -7,11 +7,12 @@ import type { PublishDependencies } from '../publish/index.ts';
 import { registryImages } from './registry-images.ts';
 
 /** Only looks at references. */
-const { isReference } = registryImages({
+const images = registryImages({
   publish: {} as PublishDependencies,
   plainHttpHosts: [],
   loginsOf: () => ({ from: 'nowhere' }),
 });
+const isReference = (imageUri: string): boolean => images.isReference(imageUri);
 
 test('what names a host and an image on it is an image of a registry', () => {
   const digest = `sha256:${'a'.repeat(64)}`;
