@@ -5,8 +5,12 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import { get } from 'node:https';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { suite, test } from 'node:test';
 
 import * as sdk from '@aws-sdk/client-lambda';
@@ -16,6 +20,7 @@ import { makeZip } from '../../src/archive/testing/make-zip.ts';
 import { programPath } from '../../src/base/index.ts';
 import { exitStatuses } from '../../src/cli/exit-status.ts';
 import { missingHere } from '../../src/device/testing/worker-fixture.ts';
+import { makeCertificate } from '../support/certificate.ts';
 import { needsPrograms } from '../support/programs.ts';
 import { registryMissing, startRegistry } from '../support/registry.ts';
 import { accessKeyOf, serveApiOf, type AccessKey } from '../support/served-api.ts';
@@ -313,6 +318,26 @@ suite("Lambda's API on real sandboxes", { skip, timeout: 180_000 }, () => {
       assert.equal(next.status, 429);
     }
   });
+
+  test(
+    'it speaks TLS by the certificate of the configuration, and says what is in the way of listening',
+    { skip: needsPrograms('openssl') },
+    async (t) => {
+      const thaw = await thawFor(t);
+      const { certificate, certificatePath } = await makeCertificate(thaw.root);
+      const config = join(thaw.root, 'config.toml');
+      const keyPath = join(thaw.root, 'key.pem');
+      await writeFile(config, `[api]\ncert_file = "${certificatePath}"\nkey_file = "${keyPath}"\n`);
+      await using api = await serveApiOf(thaw, '--config', config);
+      const request = get(new URL('/health', api.url), { ca: certificate });
+      const [response] = (await once(request, 'response')) as [IncomingMessage];
+      assert.deepEqual([response.statusCode, await text(response)], [200, 'ok\n']);
+      const other = await thawFor(t);
+      const taken = await other.run('serve', '--listen', new URL(api.url).host);
+      assert.equal(taken.status, exitStatuses.environment.status);
+      assert.match(taken.stderr, /EADDRINUSE.*change "api.listen", or give --listen/);
+    },
+  );
 
   test('without authentication whoever is on this machine is the default tenant', async (t) => {
     const thaw = await thawFor(t);

@@ -6,7 +6,7 @@ import {
   fieldsOf,
   noContent,
   ok,
-  unqualifiedFunctionOf,
+  wholeFunctionOf,
   type Answer,
   type Call,
   type Operation,
@@ -30,16 +30,16 @@ async function putConcurrency(call: Call): Promise<Answer> {
         'constraint: Member must have value greater than or equal to 0',
     );
   }
-  await call.functions.setReservedConcurrency(unqualifiedFunctionOf(call), reserved);
+  await call.functions.setReservedConcurrency(wholeFunctionOf(call), reserved);
   return ok({ ReservedConcurrentExecutions: reserved });
 }
 
 async function getConcurrency(call: Call): Promise<Answer> {
-  const { settings } = await call.functions.find(unqualifiedFunctionOf(call));
+  const { settings } = await call.functions.find(wholeFunctionOf(call));
   return ok(defined({ ReservedConcurrentExecutions: settings.reservedConcurrency }));
 }
 
 async function deleteConcurrency(call: Call): Promise<Answer> {
-  await call.functions.setReservedConcurrency(unqualifiedFunctionOf(call), undefined);
+  await call.functions.setReservedConcurrency(wholeFunctionOf(call), undefined);
   return noContent;
 }

@@ -1,6 +1,6 @@
 /** Functions themselves: made, read, listed, changed, removed. */
 
-import { defined } from '../../base/index.ts';
+import { defined, errorCode } from '../../base/index.ts';
 import type { FunctionRecord, Page, PageRequest } from '../../catalog/index.ts';
 import { parseFunctionName } from './function-name.ts';
 import { configuration, configurationInList, functionAnswer } from './function-shapes.ts';
@@ -121,7 +121,9 @@ async function listAllVersions(
     const [record] = page.items;
     if (record === undefined) return { items };
     const of = { tenant, name: record.name };
-    const versions = await functions.listVersions(of, from(versionMarker, itemsMax - items.length));
+    const versions = await functions
+      .listVersions(of, from(versionMarker, itemsMax - items.length))
+      .catch(noneIfGone);
     items.push(...versions.items);
     if (versions.nextMarker !== undefined) {
       return { items, nextMarker: `${functionMarker}:${versions.nextMarker}` };
@@ -131,6 +133,12 @@ async function listAllVersions(
     versionMarker = '';
     if (items.length >= itemsMax) return { items, nextMarker: `${functionMarker}:` };
   }
+}
+
+/** A function that is removed while it is listed has no versions. */
+function noneIfGone(thrown: unknown): Page<FunctionRecord> {
+  if (errorCode(thrown) !== 'ERR_FUNCTION_NOT_FOUND') throw thrown;
+  return { items: [] };
 }
 
 function from(marker: string, itemsMax: number): PageRequest {

@@ -3,6 +3,7 @@
 import type { Readable } from 'node:stream';
 
 import { errorCode } from '../../base/index.ts';
+import { latestVersion } from '../../catalog/index.ts';
 import type {
   FunctionControl,
   FunctionDescription,
@@ -71,21 +72,15 @@ export function functionOf(call: Call): FunctionRef {
   return { tenant: call.tenant, ...named };
 }
 
-/** As `wholeFunctionOf`, for operations that refuse to be called of a version or an alias. */
-export function unqualifiedFunctionOf(call: Call): FunctionRef {
+/** For operations that are about the function: `$LATEST` is it, a version or an alias is not. */
+export function wholeFunctionOf(call: Call): FunctionRef {
   const { qualifier, ...of } = functionOf(call);
-  if (qualifier === undefined) return of;
+  if (qualifier === undefined || qualifier === latestVersion) return of;
   throw new LambdaError(
     'InvalidParameterValueException',
     'This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. ' +
       'Please specify either a function name or an unqualified function ARN.',
   );
-}
-
-/** As `functionOf`, for operations that are about the function whatever its version. */
-export function wholeFunctionOf(call: Call): FunctionRef {
-  const { name } = parseFunctionName(label(call, 'FunctionName'), call.scope);
-  return { tenant: call.tenant, name };
 }
 
 /** The function, where operations have words of their own for one that is not there. */

@@ -196,6 +196,8 @@ suite('functions', () => {
       /Revision Id provided does not match the latest/,
     ]);
     assert.equal((await update({ Environment: { Variables: {} } })).Environment, undefined);
+    await update({ FunctionName: `${arn}:$LATEST`, MemorySize: 128 });
+    await refused(update({ FunctionName: `${arn}:1` }), ['InvalidParameterValueException', 400]);
     await sdk.waitUntilFunctionUpdatedV2(
       { client, maxWaitTime: 10, minDelay: 1 },
       { FunctionName },
