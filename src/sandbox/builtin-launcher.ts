@@ -9,7 +9,7 @@
  */
 
 import assert from 'node:assert/strict';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, statSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { arch } from 'node:os';
 import { buffer } from 'node:stream/consumers';
@@ -21,6 +21,7 @@ import {
   placeSteps,
   sandboxSteps,
   statusFd,
+  type HiddenKinds,
   type LimitSteps,
 } from './builtin-steps.ts';
 import { detectCgroups, limitingOptions, type Cgroup } from './cgroups.ts';
@@ -42,7 +43,7 @@ import type {
   PreparedLaunch,
 } from './launcher.ts';
 import { blockMetadata } from './metadata-filter.ts';
-import { pidsMax } from './oci-config.ts';
+import { maskedPaths, pidsMax } from './oci-config.ts';
 import { openFilesMax } from './open-files-max.ts';
 import { compileSeccomp } from './seccomp-filter.ts';
 import { seccompProfile } from './seccomp-profile.ts';
@@ -129,6 +130,7 @@ class PreparedProcess implements PreparedLaunch {
     const cgroup = this.#cgroup;
     cgroup.setLimits({ ...spec, pidsMax });
     const steps = sandboxSteps({
+      hiddenKinds: hiddenKindsHere(),
       process,
       seccompFilter,
       hostname: spec.id,
@@ -150,6 +152,17 @@ class PreparedProcess implements PreparedLaunch {
       spawn: (further) => joinSandbox({ id: spec.id, pid, cgroup }, further),
     };
   }
+}
+
+/** The host's own /proc and /sys have the same. */
+function hiddenKindsHere(): HiddenKinds {
+  return new Map(
+    maskedPaths.flatMap((path) => {
+      const stats = statSync(path, { throwIfNoEntry: false });
+      if (stats === undefined) return [];
+      return [[path, stats.isDirectory() ? 'directory' : 'file'] as const];
+    }),
+  );
 }
 
 /** False where there is no control group of version 2, which alone can filter what is sent. */

@@ -124,7 +124,11 @@ export interface ProcessSteps {
   readonly seccompFilter: Uint8Array;
 }
 
+/** Of the paths to hide those that are known, which are the same for all sandboxes of a machine. */
+export type HiddenKinds = ReadonlyMap<string, 'file' | 'directory'>;
+
 export interface SandboxSteps extends ProcessSteps {
+  readonly hiddenKinds: HiddenKinds;
   readonly hostname: string;
   readonly tmpSizeBytes: number;
   readonly rootPath: string;
@@ -168,7 +172,7 @@ export function sandboxSteps(wanted: SandboxSteps): readonly Step[] {
     step('umask', [0]),
     ...kernelFilesystems(wanted.cgroupOptions),
     ...deviceFiles(),
-    ...hiddenFiles(),
+    ...hiddenFiles(wanted.hiddenKinds),
     mount('tmpfs', '/tmp', MS_NOSUID | MS_NODEV, `mode=1777,size=${wanted.tmpSizeBytes}`),
     ...[...wanted.binds.keys()].map((target, index) =>
       attach(rootFd + 1 + index, target, MOVE_MOUNT_T_SYMLINKS),
@@ -273,18 +277,32 @@ function deviceFiles(): readonly Step[] {
   ];
 }
 
-/** What is not there needs no hiding; of the two ways to hide, a file and a directory take one each. */
-function hiddenFiles(): readonly Step[] {
+/**
+ * What is not there needs no hiding. A mount that fails costs the kernel a grace period, several
+ * milliseconds: so `kindOf` tells beforehand whether a file or a directory is to be hidden, and
+ * only what is unknown is tried both ways. A kind that turns out to be another fails the start.
+ */
+function hiddenFiles(kindOf: HiddenKinds): readonly Step[] {
   return [
     ...readonlyPaths.flatMap((path) => [
       step('mount', [path, path, 0, MS_BIND | MS_REC, 0], [ENOENT]),
       step('mount', [0, path, 0, MS_BIND | MS_REMOUNT | MS_RDONLY | closed, 0], [ENOENT]),
     ]),
-    ...maskedPaths.flatMap((path) => [
-      step('mount', ['/dev/null', path, 0, MS_BIND, 0], [ENOENT, ENOTDIR]),
-      step('mount', ['tmpfs', path, 'tmpfs', closed | MS_RDONLY, ''], [ENOENT, ENOTDIR]),
-    ]),
+    ...maskedPaths.flatMap((path) => {
+      const kind = kindOf.get(path);
+      if (kind === 'file') return [hideFile(path, [ENOENT])];
+      if (kind === 'directory') return [hideDirectory(path, [ENOENT])];
+      return [hideFile(path, [ENOENT, ENOTDIR]), hideDirectory(path, [ENOENT, ENOTDIR])];
+    }),
   ];
+}
+
+function hideFile(path: string, mayFailWith: readonly number[]): Step {
+  return step('mount', ['/dev/null', path, 0, MS_BIND, 0], mayFailWith);
+}
+
+function hideDirectory(path: string, mayFailWith: readonly number[]): Step {
+  return step('mount', ['tmpfs', path, 'tmpfs', closed | MS_RDONLY, ''], mayFailWith);
 }
 
 /** From all that root may do down to what the program may. */
