@@ -16,6 +16,7 @@ import {
   type QueuedEvent,
 } from '../catalog/index.ts';
 
+/** How many events wait and run. */
 export interface EventLimits {
   /** Waiting and running. Default 10,000. */
   readonly eventsPerTenantMax: number;

@@ -28,6 +28,7 @@ import {
   FunctionWebError,
 } from './errors.ts';
 import { EventQueue, type EventLimits } from './event-queue.ts';
+import { defaultLimits, eventLimits, type FunctionLimits } from './function-limits.ts';
 import type { FunctionRef } from './function-control.ts';
 import {
   FunctionInstance,
@@ -44,7 +45,6 @@ import type {
   InvokeRequest,
   InvokeResult,
   StreamedResult,
-  StreamEnd,
   WebRequest,
   WebResponse,
 } from './function-runs.ts';
@@ -62,23 +62,8 @@ import {
   type ColdStartLimits,
   type StartLimitsSnapshot,
 } from './start-gate.ts';
+import { brokenOff, streamEnd } from './stream-end.ts';
 import { WebServerRuntime } from './web-server-runtime.ts';
-
-export interface FunctionLimits {
-  /** Of all functions together, those that are just being ended included. Default 100. */
-  readonly instancesMax: number;
-  /** Invokes of one function at a time that has no concurrency reserved. Default 50. */
-  readonly instancesPerFunctionMax: number;
-  /** An instance that has served nothing for this long is ended. Default 600,000. */
-  readonly idleTimeoutMs: number;
-  /**
-   * How long a runtime may take to ask for its first event, before it is tried again within the function's timeout; and, unless
-   * that timeout is longer, a root to open. Default 10,000.
-   */
-  readonly initTimeoutMs: number;
-  /** A function's log takes up to twice this. Default 10 MiB. */
-  readonly logFileSizeMaxBytes: number;
-}
 
 export interface FunctionRunnerOptions {
   readonly catalog: Catalog;
@@ -110,29 +95,9 @@ export interface FunctionRunnerOptions {
   readonly random?: () => number;
 }
 
-const defaultLimits: FunctionLimits = {
-  instancesMax: 100,
-  instancesPerFunctionMax: 50,
-  idleTimeoutMs: 600_000,
-  initTimeoutMs: 10_000,
-  logFileSizeMaxBytes: 10 * 1024 * 1024,
-};
 const defaultHost: FunctionHost = { region: 'local', accountIdOf: () => '000000000000' };
-const eventsPerTenantDefaultMax = 10_000;
-const eventInvokesDefaultMax = 16;
 /** Of an asynchronous invoke. Source: Lambda quotas, until October 2025. */
 const eventPayloadSizeMaxBytes = 256 * 1024;
-
-function eventLimits(chosen: Partial<EventLimits>, instancesMax: number): EventLimits {
-  const half = Math.max(1, Math.floor(instancesMax / 2));
-  const eventInvokesMax = chosen.eventInvokesMax ?? Math.min(half, eventInvokesDefaultMax);
-  const share = Math.max(1, Math.floor((eventInvokesMax * 3) / 4));
-  return {
-    eventsPerTenantMax: chosen.eventsPerTenantMax ?? eventsPerTenantDefaultMax,
-    eventInvokesMax,
-    eventInvokesPerTenantMax: chosen.eventInvokesPerTenantMax ?? share,
-  };
-}
 
 interface NamedFunction {
   readonly tenant: string;
@@ -169,40 +134,6 @@ interface RunDone<T> extends Pick<InvokeResult, 'coldStart' | 'logTail' | 'reads
   readonly isReusable: boolean;
   readonly leftMs: number;
   readonly timelineMs: Partial<Record<InvokePhase, number>>;
-}
-
-function streamEnd({ outcome, logTail, record }: RunDone<unknown>, requestId: string): StreamEnd {
-  const tail = logTail === undefined ? {} : { logTail };
-  if ('value' in outcome) return tail;
-  const payload = failurePayload(outcome.failure, { ...record, requestId });
-  return { functionError: 'Unhandled', ...errorWords(payload), ...tail };
-}
-
-/** What the error object says, as far as it is one. */
-function errorWords(payload: Uint8Array): Pick<StreamEnd, 'errorType' | 'errorMessage'> {
-  const told = parsedObject(payload);
-  return Object.fromEntries(
-    (['errorType', 'errorMessage'] as const).flatMap((key) =>
-      typeof told[key] === 'string' ? [[key, told[key]]] : [],
-    ),
-  );
-}
-
-function parsedObject(payload: Uint8Array): Record<string, unknown> {
-  try {
-    return { ...(JSON.parse(Buffer.from(payload).toString()) as object) };
-  } catch {
-    return {};
-  }
-}
-
-/** It was cut off from our side. */
-function brokenOff(thrown: unknown): StreamEnd {
-  return {
-    functionError: 'Unhandled',
-    errorType: 'Sandbox.Failure',
-    errorMessage: errorMessage(thrown),
-  };
 }
 
 /**
@@ -304,7 +235,7 @@ export class FunctionRunner implements FunctionRuns {
     const head = Promise.withResolvers<StreamHead>();
     const work = streamedAnswer(head.resolve);
     const { record, done } = await this.#begin({ ...request, payload, requestId, work });
-    const ended = done.then((result) => streamEnd(result, requestId), brokenOff);
+    const ended = done.then((result) => streamEnd({ ...result, requestId }), brokenOff);
     const nothing = done.then(() => ({ body: wholeBody(Buffer.alloc(0)) }));
     const first = await Promise.race([head.promise, nothing]);
     return { ...first, requestId, executedVersion: record.version, ended };
@@ -372,16 +303,16 @@ export class FunctionRunner implements FunctionRuns {
   async initialise(of: FunctionRef): Promise<void> {
     const ticket = this.#pool.enter({ ...of, functionId: functionIdOf(of) });
     const { version, image } = await this.#findFor(ticket, of);
-    const initialised = await this.#pool.use(ticket, {
+    await this.#pool.use(ticket, {
       ...this.#serving(version, image),
       isAlwaysCold: true,
       serve: async (instance, coldStart) => {
         using _inFlight = coldStart;
         const { failure } = await instance.start();
-        return { value: failure === undefined, rested: Promise.resolve(false) };
+        if (failure === undefined) await this.#deps.mounts.startEnded(image);
+        return { value: undefined, rested: Promise.resolve(false) };
       },
     });
-    if (initialised) await this.#deps.mounts.startEnded(image);
   }
 
   async logs(tenant: string, name: string, maxBytes: number): Promise<Uint8Array> {
