@@ -52,7 +52,7 @@ export class ArchiveCorruptError extends ThawError {
   }
 }
 
-/** No place for another unpacked archive. */
+/** No place for another unpacked archive: a limit of this worker, told as Lambda tells of one. */
 export class ArchiveNoSpaceError extends ThawError {
   constructor(problem: string, cause?: unknown) {
     super({
@@ -60,6 +60,12 @@ export class ArchiveNoSpaceError extends ThawError {
       fault: 'environment',
       message: `Cannot unpack a function's code: ${problem}`,
       retryable: true,
+      details: {
+        httpStatus: 429,
+        lambdaError: 'TooManyRequestsException',
+        reason: 'ConcurrentInvocationLimitExceeded',
+        retryAfterSeconds: 1,
+      },
       cause,
     });
   }
