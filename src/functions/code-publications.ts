@@ -141,20 +141,21 @@ export class CodePublications {
     const [first] = records;
     if (first === undefined) return;
     try {
-      const image = await this.#places.run(first.tenant, () => this.#publish(first, signal));
-      for (const record of records) await this.#settle(record, image);
+      const publishing = () => this.#patiently(signal, () => this.#publish(first, signal));
+      const image = await this.#places.run(first.tenant, publishing);
+      for (const record of records) await this.#settle(record, image, signal);
     } catch (thrown) {
       if (signal.aborted) return;
-      this.#warn(first, thrown);
-      for (const record of records) await this.#fail(record, thrown);
+      for (const record of records) await this.#fail(record, thrown, signal);
     }
   }
 
-  async #publish(record: FunctionRecord, signal: AbortSignal): Promise<ImageRecord> {
+  /** Does it again where what failed may pass. */
+  async #patiently<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt += 1) {
       try {
         signal.throwIfAborted();
-        return await this.#publishOnce(record, signal);
+        return await work();
       } catch (thrown) {
         const delayMs = retryDelaysMs[attempt];
         const isPassing = thrown instanceof ThawError && thrown.retryable;
@@ -164,7 +165,7 @@ export class CodePublications {
     }
   }
 
-  async #publishOnce(record: FunctionRecord, signal: AbortSignal): Promise<ImageRecord> {
+  async #publish(record: FunctionRecord, signal: AbortSignal): Promise<ImageRecord> {
     const { images, runtimes } = this.#deps;
     const { tenant, name, code, nextImageUri } = record;
     if (code.packageType === 'Zip') {
@@ -190,20 +191,24 @@ export class CodePublications {
     });
   }
 
-  async #settle(record: FunctionRecord, image: ImageRecord): Promise<void> {
+  async #settle(record: FunctionRecord, image: ImageRecord, signal: AbortSignal): Promise<void> {
     try {
-      await this.#deps.checkStart(record, image);
-      await this.#change(record, (now) => activated(now, image));
+      await this.#patiently(signal, async () => {
+        await this.#deps.checkStart(record, image);
+        await this.#change(record, (now) => activated(now, image));
+      });
     } catch (thrown) {
-      await this.#fail(record, thrown);
+      if (!signal.aborted) await this.#fail(record, thrown, signal);
     }
   }
 
-  async #fail(record: FunctionRecord, thrown: unknown): Promise<void> {
+  async #fail(record: FunctionRecord, thrown: unknown, signal: AbortSignal): Promise<void> {
+    this.#warn(record, thrown);
+    const reason = reasonOf(thrown);
     try {
-      await this.#change(record, (now) => failed(now, reasonOf(thrown)));
+      await this.#patiently(signal, () => this.#change(record, (now) => failed(now, reason)));
     } catch (alsoThrown) {
-      this.#warn(record, alsoThrown); // it waits for the next server
+      if (!signal.aborted) this.#warn(record, alsoThrown); // it waits for the next server
     }
   }
 

@@ -166,6 +166,18 @@ test('a registry that does not answer is asked again before the function fails',
   assert.equal((await latest(fixture)).state, 'Active');
 });
 
+test('a store that does not answer keeps a published image waiting, and does not fail the function', async () => {
+  await using fixture = await openRegistryFixture();
+  await fixture.create({ code: fromRegistry });
+  fixture.startFailures.push(ociError('ERR_STORE_UNAVAILABLE', 'environment', true));
+  await only(fixture).succeed();
+  const settled = fixture.publications.settled();
+  await fixture.time.pass(1000);
+  await settled;
+  assert.equal((await latest(fixture)).state, 'Active');
+  assert.deepEqual(fixture.warnings, []);
+});
+
 test('an image without a command fails the function unless it is given one', async () => {
   await using fixture = await openRegistryFixture();
   fixture.withoutCommand.add('debian').add('app');

@@ -40,6 +40,8 @@ export interface RegistryFixture extends AsyncDisposable {
   /** Runtimes that have their image. */
   readonly runtimes: Set<string>;
   readonly warnings: readonly string[];
+  /** Thrown, one after the other, instead of looking whether a function could be started. */
+  readonly startFailures: Error[];
   /** Images whose name is in it have nothing to run. */
   readonly withoutCommand: Set<string>;
   create(fields?: Partial<CreateFunctionRequest>): ReturnType<FunctionControl['create']>;
@@ -110,6 +112,7 @@ export async function openRegistryFixture(
   const runtimes = new Set<string>();
   const withoutCommand = new Set<string>();
   const cleared: string[] = [];
+  const startFailures: Error[] = [];
   const warnings: string[] = [];
   const shared = {
     catalog,
@@ -125,6 +128,8 @@ export async function openRegistryFixture(
       { name, command }: { name: string; command?: readonly string[] },
       image: ImageRecord,
     ) => {
+      const failure = startFailures.shift();
+      if (failure !== undefined) throw failure;
       if (withoutCommand.has(image.name) && command === undefined)
         throw new FunctionNoCommandError(name);
     },
@@ -154,6 +159,7 @@ export async function openRegistryFixture(
     runtimes,
     warnings,
     withoutCommand,
+    startFailures,
     get control() {
       return made.control;
     },
