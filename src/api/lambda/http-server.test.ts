@@ -206,6 +206,33 @@ test('a client that sends no more of its body is refused, one that hangs up forg
   assert.deepEqual(server.logged, []);
 });
 
+test('clients that hang up at any moment leave nothing held and nothing under way', async (t) => {
+  const running = Promise.withResolvers<void>();
+  const server = await serve(
+    t,
+    {
+      invoke: async (request) => {
+        await running.promise;
+        return await (echo.invoke ?? assert.fail())(request);
+      },
+    },
+    { limits: { bodiesMaxBytes: 50_000 } },
+  );
+  const body = ' '.repeat(1000);
+  const whole = `POST /2015-03-31/functions/hello/invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n${body}`;
+  for (let times = 0; times < 40; times += 1) {
+    const socket = await connected(server.port);
+    socket.write(whole.slice(0, Math.ceil((whole.length * (times % 20)) / 19)));
+    if (times % 2 === 0) await new Promise((resolve) => setImmediate(resolve));
+    socket.destroy();
+  }
+  running.resolve();
+  while (server.requests().inFlight > 0) await new Promise((resolve) => setImmediate(resolve));
+  const all = await call(server, invocations, Buffer.alloc(50_000, 0x20));
+  assert.equal(all.status, 200, 'what the others held is given back');
+  assert.deepEqual(server.logged, []);
+});
+
 test('headers without end, and requests that are none, are cut off', async (t) => {
   const server = await serve(t, echo);
   const endless = await connected(server.port);

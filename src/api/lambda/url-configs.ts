@@ -46,7 +46,7 @@ async function createUrl(call: Call): Promise<Answer> {
     );
   }
   const url = await call.functions.setUrl(of, { invokeMode: 'BUFFERED', ...asked });
-  return created(shapeOf(call, of, url));
+  return created(shapeOfNew(call, of, url));
 }
 
 async function getUrl(call: Call): Promise<Answer> {
@@ -117,6 +117,12 @@ function urlRequest(fields: JsonFields): Partial<Pick<FunctionUrl, 'authType' | 
 
 function shapeOf(call: Call, of: FunctionRef, url: FunctionUrl | undefined): object {
   if (url === undefined) throw notThere();
+  const LastModifiedTime = new Date(url.updatedAtMs).toISOString();
+  return { ...shapeOfNew(call, of, url), LastModifiedTime };
+}
+
+function shapeOfNew(call: Call, of: FunctionRef, url: FunctionUrl | undefined): object {
+  if (url === undefined) throw notThere();
   const alias = of.qualifier === undefined ? '' : `:${of.qualifier}`;
   return {
     FunctionUrl: `${call.urlBase}${of.name}${alias}${call.urlSuffix}/`,
@@ -124,7 +130,6 @@ function shapeOf(call: Call, of: FunctionRef, url: FunctionUrl | undefined): obj
     AuthType: url.authType,
     InvokeMode: url.invokeMode,
     CreationTime: new Date(url.createdAtMs).toISOString(),
-    LastModifiedTime: new Date(url.updatedAtMs).toISOString(),
   };
 }
 

@@ -26,6 +26,7 @@ import {
 import type { ImageDocument } from '../../../publish/index.ts';
 import { noAuthentication } from '../../sigv4/authenticator.ts';
 import { serveLambdaApi, type LambdaApiOptions } from '../http-server.ts';
+import { checkAnswers } from './model-check.ts';
 
 /** Time that passes by itself. */
 class RealTime extends VirtualTime {
@@ -160,6 +161,7 @@ export async function openApi(
       maxAttempts: 1,
       ...config,
     });
+    checkAnswers(client);
     resources.defer(async () => client.destroy());
     return client;
   };
