@@ -133,12 +133,11 @@ export class ExtendedSandbox implements Sandbox {
   async #untilExited(): Promise<SandboxExit> {
     const { inner } = this.#parts;
     const end = await Promise.race([this.#runtimeExited.promise, inner.exited]);
+    // What was killed may have been so by the kernel, for want of memory: that is known when all have ended.
+    if (end.signal === 'SIGKILL') await inner.kill();
+    const outOfMemory = end.signal === 'SIGKILL' && (await inner.exited).outOfMemory;
     await nextTurn();
-    if ('outOfMemory' in end) return end;
-    if (end.signal !== 'SIGKILL') return { ...end, outOfMemory: false };
-    // It may have been the kernel, for want of memory: that is known when all have ended.
-    await inner.kill();
-    return { ...end, outOfMemory: (await inner.exited).outOfMemory };
+    return { ...end, outOfMemory };
   }
 
   /** First the runtime, then the extensions, the one that is process 1 last. */
