@@ -8,6 +8,7 @@ import { connect, type Socket } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { test, type TestContext } from 'node:test';
 
@@ -241,6 +242,33 @@ test('headers without end, and requests that are none, are cut off', async (t) =
   const nonsense = await connected(server.port);
   nonsense.write('\u0016\u0003\u0001 what is this\r\n\r\n');
   assert.match(String((await once(nonsense, 'data'))[0]), /^HTTP\/1\.1 400 /);
+});
+
+test('a client that does not take its answer is given up', async (t) => {
+  const server = await serve(
+    t,
+    {
+      invokeStreaming: async () => ({
+        requestId: 'the-id',
+        executedVersion: '$LATEST',
+        body: Readable.from(
+          (function* () {
+            for (;;) yield Buffer.alloc(65_536);
+          })(),
+        ),
+        ended: Promise.resolve({}),
+      }),
+    },
+    { limits: { silenceTimeoutMs: 100 } },
+  );
+  const path = '/2021-11-15/functions/hello/response-streaming-invocations';
+  const socket = await connected(server.port);
+  socket.pause();
+  socket.write(`POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n`);
+  while (server.requests().answered.length === 0) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  socket.destroy();
 });
 
 test('no more connections are kept than are allowed', async (t) => {

@@ -56,6 +56,11 @@ export interface LambdaApiLimits {
   readonly requestTimeoutMs: number;
   /** Between requests of a connection. Default 60,000. */
   readonly keepAliveTimeoutMs: number;
+  /**
+   * Of a connection over which nothing goes, in either direction: longer than any invoke, so that it is the client who has
+   * stopped. Default 1,000,000.
+   */
+  readonly silenceTimeoutMs: number;
 }
 
 export interface LambdaApiOptions {
@@ -94,6 +99,7 @@ const defaultLimits: LambdaApiLimits = {
   headersTimeoutMs: 20_000,
   requestTimeoutMs: 300_000,
   keepAliveTimeoutMs: 60_000,
+  silenceTimeoutMs: 1_000_000,
 };
 
 const bodyMaxBytesDefault = 2 ** 20;
@@ -135,6 +141,7 @@ function createServer(tls: LambdaApiOptions['tls'], limits: LambdaApiLimits): Se
       ? createHttpServer(settings)
       : createHttpsServer({ ...settings, cert: tls.certificate, key: tls.key });
   server.maxConnections = limits.connectionsMax;
+  server.timeout = limits.silenceTimeoutMs;
   return server;
 }
 
