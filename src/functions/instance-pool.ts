@@ -114,6 +114,12 @@ export interface ServeRequest<Instance, T> {
 /** How long an invoke waits for an instance that settles, before it starts another. */
 const settleWaitMs = 10;
 
+/** One invoke's, from when it first waits. */
+interface Patience extends Disposable {
+  readonly over: Promise<void>;
+  readonly isOver: boolean;
+}
+
 interface Claim<Instance> {
   readonly slot: Slot<Instance>;
   readonly coldStart?: ColdStart;
@@ -214,25 +220,26 @@ export class InstancePool<Instance extends PoolInstance> {
 
   async #claim<T>(ticket: Ticket, request: ServeRequest<Instance, T>): Promise<Claim<Instance>> {
     using waiting = new DisposableStack();
+    using coldStarts = new DisposableStack();
     let coldStart: ColdStart | undefined;
-    let hasWaited = request.isAlwaysCold === true;
+    let patience: Patience | undefined;
     for (;;) {
       if (ticket.stopReason !== undefined) throw ticket.stopReason;
       const idle = this.#findIdle(ticket.functionId, request);
-      if (idle === undefined && !hasWaited) {
-        hasWaited = true;
-        const settling = this.#findSettling(ticket.functionId, request);
-        if (settling !== undefined) {
-          await this.#released(settling);
+      const settling = idle === undefined ? this.#findSettling(ticket.functionId, request) : [];
+      if (settling.length > 0) {
+        patience ??= waiting.use(this.#beginPatience());
+        if (!patience.isOver) {
+          await Promise.race([patience.over, ...settling.map(({ released }) => released.promise)]);
           continue;
         }
       }
       this.#checkConcurrency(ticket, request.concurrency);
       if (idle !== undefined) return { slot: this.#take(idle, request.concurrency) };
-      coldStart ??= waiting.use(this.#options.starts.enter(ticket));
+      coldStart ??= coldStarts.use(this.#options.starts.enter(ticket));
       if (this.#slots.size < this.#options.instancesMax) {
         const slot = this.#open(ticket, request);
-        waiting.move(); // in flight until it is ready
+        coldStarts.move(); // in flight until it is ready
         return { slot, coldStart };
       }
       await this.#makeRoom(ticket.functionId);
@@ -252,11 +259,13 @@ export class InstancePool<Instance extends PoolInstance> {
     return own.findLast((slot) => slot.revision === revision);
   }
 
+  /** Those that an invoke of this version may soon have. */
   #findSettling<T>(
     functionId: string,
-    { version, revision }: ServeRequest<Instance, T>,
-  ): Slot<Instance> | undefined {
-    return [...this.#slots].find(
+    { version, revision, isAlwaysCold }: ServeRequest<Instance, T>,
+  ): Slot<Instance>[] {
+    if (isAlwaysCold === true) return [];
+    return [...this.#slots].filter(
       (slot) =>
         slot.functionId === functionId &&
         slot.version === version &&
@@ -266,12 +275,14 @@ export class InstancePool<Instance extends PoolInstance> {
     );
   }
 
-  /** Resolves when the instance is busy no longer, but does not wait long. */
-  async #released(slot: Slot<Instance>): Promise<void> {
-    const waited = Promise.withResolvers<void>();
-    const cancel = this.#options.timers.after(settleWaitMs, waited.resolve);
-    await Promise.race([slot.released.promise, waited.promise]);
-    cancel();
+  #beginPatience(): Patience {
+    const over = Promise.withResolvers<void>();
+    const cancel = this.#options.timers.after(settleWaitMs, () => {
+      patience.isOver = true;
+      over.resolve();
+    });
+    const patience = { over: over.promise, isOver: false, [Symbol.dispose]: cancel };
+    return patience;
   }
 
   /** Ends the instance that is idle longest; resolves when any has ended. */
