@@ -1,5 +1,5 @@
 /**
- * AWS's own Node runtime client runs handlers unchanged in a sandbox. It compiles when it is
+ * AWS's own Node runtime client runs handlers unchanged in a sandbox, streaming ones too. It compiles when it is
  * installed (about a minute), so it is kept in the temporary directory by version.
  */
 
@@ -11,8 +11,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { errorMessage, runCommand } from '../base/index.ts';
+import { InvocationBrokenError } from './errors.ts';
 import { createSandboxFactory } from './factory.ts';
 import { probeSandboxRuntimes } from './probe.ts';
+import type { Invocation, InvocationOutcome } from './runtime-api-contract.ts';
 import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './testing/test-root.ts';
 
 const version = '4.0.2';
@@ -43,80 +45,124 @@ async function install(): Promise<string | false> {
 const runtime = (await probeSandboxRuntimes()).find((probe) => probe.usable)?.runtime;
 const skip = cannotRunSandboxes !== false ? cannotRunSandboxes : await install();
 
+const handlers = `
+export const handler = async (event, context) => {
+  if (event.fail) throw new RangeError('as asked');
+  return { event, id: context.awsRequestId, arn: context.invokedFunctionArn, left: context.getRemainingTimeInMillis() > 0 };
+};
+export const streaming = awslambda.streamifyResponse(async (event, stream) => {
+  const http = awslambda.HttpResponseStream.from(stream, { statusCode: 203 });
+  http.write('one ');
+  http.write('two');
+  if (event.fail) throw new RangeError('as asked');
+  http.end();
+  await new Promise((resolve) => http.once('finish', resolve));
+});
+`;
+
+/** A sandbox in which AWS's client serves `handler`, and a way to invoke it that ends with the sandbox. */
+async function serve(
+  handler: string,
+  work: (
+    invoke: (event: object, more?: Partial<Invocation>) => Promise<InvocationOutcome>,
+  ) => Promise<void>,
+): Promise<void> {
+  await using root = await buildTestRoot({
+    node: true,
+    programs: [join(cache, nativePart)],
+    files: { '/var/task/app.mjs': handlers },
+    copies: { '/opt/ric/node_modules': join(cache, 'node_modules') },
+  });
+  const stateDir = await mkdtemp(join(tmpdir(), 'thaw-ric-'));
+  const factory = await createSandboxFactory({ stateDir, runtime: runtime ?? 'auto' });
+  const spec = {
+    id: `ric-${process.pid}`,
+    rootPath: root.path,
+    args: [nodeInRoot, '/opt/ric/node_modules/aws-lambda-ric/index.mjs', handler],
+    env: {
+      _HANDLER: handler,
+      LAMBDA_TASK_ROOT: '/var/task',
+      AWS_LAMBDA_FUNCTION_NAME: 'f',
+      AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
+      AWS_LAMBDA_LOG_GROUP_NAME: '/aws/lambda/f',
+      AWS_LAMBDA_LOG_STREAM_NAME: 'stream',
+      AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '512',
+    },
+    workingDir: '/var/task',
+    user: '1000:1000',
+    memoryBytes: 512 * 1024 * 1024,
+    tmpSizeBytes: 1024 * 1024,
+    cpus: 2,
+  };
+  let log = '';
+  {
+    await using sandbox = await factory.create(
+      spec,
+      (data) => (log += Buffer.from(data).toString()),
+    );
+    const ended = sandbox.exited.then((exit) => assert.fail(`${JSON.stringify(exit)} ${log}`));
+    ended.catch(() => {}); // it ends when all is done, too
+    const { runtimeApi } = sandbox;
+    assert.deepEqual(await Promise.race([runtimeApi.ready, ended]), {});
+    await work(async (event, more = {}) => {
+      await Promise.race([runtimeApi.settled(), ended]);
+      const payload = Buffer.from(JSON.stringify(event));
+      const plain = { requestId: 'r', deadlineMs: Date.now() + 30_000, functionArn: 'arn:f' };
+      const invocation = { ...plain, payload, ...more };
+      const outcome = runtimeApi.invoke(invocation, AbortSignal.timeout(30_000));
+      return await Promise.race([outcome, ended]);
+    });
+  }
+  await rm(stateDir, { recursive: true });
+}
+
+function valueOf(outcome: InvocationOutcome): Record<string, unknown> {
+  assert(outcome.kind !== 'stream');
+  return JSON.parse(Buffer.from(outcome.payload).toString()) as Record<string, unknown>;
+}
+
 test(
   'aws-lambda-ric serves a handler unchanged, cold, warm and failing',
   { skip, timeout: 120_000 },
   async () => {
-    await using root = await buildTestRoot({
-      node: true,
-      programs: [join(cache, nativePart)],
-      files: {
-        '/var/task/app.mjs': `export const handler = async (event, context) => {
-        if (event.fail) throw new RangeError('as asked');
-        return { event, id: context.awsRequestId, arn: context.invokedFunctionArn, left: context.getRemainingTimeInMillis() > 0 };
-      };`,
-      },
-      copies: { '/opt/ric/node_modules': join(cache, 'node_modules') },
-    });
-    const stateDir = await mkdtemp(join(tmpdir(), 'thaw-ric-'));
-    const factory = await createSandboxFactory({ stateDir, runtime: runtime ?? 'auto' });
-    let log = '';
-    {
-      await using sandbox = await factory.create(
-        {
-          id: `ric-${process.pid}`,
-          rootPath: root.path,
-          args: [nodeInRoot, '/opt/ric/node_modules/aws-lambda-ric/index.mjs', 'app.handler'],
-          env: {
-            _HANDLER: 'app.handler',
-            LAMBDA_TASK_ROOT: '/var/task',
-            AWS_LAMBDA_FUNCTION_NAME: 'f',
-            AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
-            AWS_LAMBDA_LOG_GROUP_NAME: '/aws/lambda/f',
-            AWS_LAMBDA_LOG_STREAM_NAME: 'stream',
-            AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '512',
-          },
-          workingDir: '/var/task',
-          user: '1000:1000',
-          memoryBytes: 512 * 1024 * 1024,
-          tmpSizeBytes: 1024 * 1024,
-          cpus: 2,
-        },
-        (data) => (log += Buffer.from(data).toString()),
-      );
-      const ended = sandbox.exited.then((exit) => assert.fail(`${JSON.stringify(exit)} ${log}`));
-      ended.catch(() => {}); // it ends when all is done, too
-      assert.deepEqual(await Promise.race([sandbox.runtimeApi.ready, ended]), {});
-      const invoke = async (requestId: string, event: object) => {
-        const payload = Buffer.from(JSON.stringify(event));
-        const deadlineMs = Date.now() + 30_000;
-        const outcome = sandbox.runtimeApi.invoke(
-          { requestId, payload, deadlineMs, functionArn: 'arn:f' },
-          AbortSignal.timeout(30_000),
-        );
-        const answered = await Promise.race([outcome, ended]);
-        assert(answered.kind !== 'stream');
-        const { payload: answer, ...rest } = answered;
-        return {
-          ...rest,
-          value: JSON.parse(Buffer.from(answer).toString()) as Record<string, unknown>,
-        };
-      };
-      for (const id of ['cold', 'warm']) {
-        const { kind, value } = await invoke(id, { a: 'ü' });
-        assert.deepEqual(
-          [kind, value],
-          ['response', { event: { a: 'ü' }, id, arn: 'arn:f', left: true }],
-        );
+    await serve('app.handler', async (invoke) => {
+      for (const requestId of ['cold', 'warm']) {
+        const outcome = await invoke({ a: 'ü' }, { requestId });
+        const value = { event: { a: 'ü' }, id: requestId, arn: 'arn:f', left: true };
+        assert.deepEqual([outcome.kind, valueOf(outcome)], ['response', value]);
       }
-      const failed = await invoke('failing', { fail: true });
-      assert(failed.kind === 'error');
-      assert.deepEqual(
-        [failed.value['errorType'], failed.value['errorMessage']],
-        ['RangeError', 'as asked'],
+      const failed = await invoke({ fail: true });
+      const { errorType, errorMessage } = valueOf(failed);
+      assert.deepEqual([failed.kind, errorType, errorMessage], ['error', 'RangeError', 'as asked']);
+      assert.equal((await invoke({})).kind, 'response');
+    });
+  },
+);
+
+test(
+  'aws-lambda-ric streams a response, and an error after a part of it',
+  { skip, timeout: 120_000 },
+  async () => {
+    await serve('app.streaming', async (invoke) => {
+      const body = `{"statusCode":203}${'\0'.repeat(8)}one two`;
+      const whole = await invoke({}, { streams: true });
+      assert(whole.kind === 'stream');
+      assert.equal(whole.contentType, 'application/vnd.awslambda.http-integration-response');
+      assert.equal(Buffer.concat(await whole.body.toArray()).toString(), body);
+      const broken = await invoke({ fail: true }, { streams: true });
+      assert(broken.kind === 'stream');
+      let text = '';
+      await assert.rejects(
+        async () => {
+          for await (const part of broken.body) text += String(part);
+        },
+        (thrown) =>
+          thrown instanceof InvocationBrokenError && thrown.failure.errorType === 'RangeError',
       );
-      assert.equal((await invoke('again', {})).kind, 'response');
-    }
-    await rm(stateDir, { recursive: true });
+      assert.equal(text, body);
+      const gathered = await invoke({});
+      assert(gathered.kind === 'response');
+      assert.equal(Buffer.from(gathered.payload).toString(), body);
+    });
   },
 );
