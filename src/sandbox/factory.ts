@@ -59,7 +59,8 @@ export async function createSandboxFactory(
   const count = options.readyCount ?? 0;
   const ready = new ReadyPlaces({ count, make: () => makePlaceAhead(maker), log });
   void ready.fill();
-  const networks = new SandboxNetworks(log);
+  const networks = new SandboxNetworks(stateDir, log);
+  await networks.sweep();
   const workshop = { ...maker, ready, networks, shutDownMs, log };
   return {
     runtime: launcher.runtime,

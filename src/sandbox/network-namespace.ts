@@ -10,7 +10,14 @@
 import { closeSync, openSync } from 'node:fs';
 
 import { present } from '../base/index.ts';
-import { bringLoopbackUp, CLONE_NEWNET, listenOnLoopback, setns, unshare } from './syscalls.ts';
+import {
+  bringLoopbackUp,
+  CLONE_NEWNET,
+  listenOnLoopback,
+  returnTo,
+  setns,
+  unshare,
+} from './syscalls.ts';
 
 export interface NetworkNamespace {
   /** An open descriptor of the namespace, until `close`. */
@@ -73,22 +80,9 @@ function elsewhere<T>(leave: () => void, work: () => T): T {
     try {
       return work();
     } finally {
-      returnTo(ownFd);
+      returnTo(ownFd, CLONE_NEWNET);
     }
   } finally {
     closeSync(ownFd);
-  }
-}
-
-/**
- * A thread that stayed in the sandbox's network would talk to nobody ever after: ending is the
- * lesser harm.
- */
-function returnTo(ownFd: number): void {
-  try {
-    setns(ownFd, CLONE_NEWNET);
-  } catch (thrown) {
-    process.stderr.write(`Cannot leave a sandbox's network namespace: ${String(thrown)}\n`);
-    process.abort();
   }
 }

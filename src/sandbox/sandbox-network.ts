@@ -1,7 +1,10 @@
 /** The networks that sandboxes can have, and what a sandbox must know about its own. */
 
-import type { Log } from '../base/index.ts';
-import { openNat, type Nat } from './nat.ts';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { errorMessage, type Log } from '../base/index.ts';
+import { openNat, sweepNat, type Nat } from './nat.ts';
 import { hostResolvConf } from './name-servers.ts';
 import type { NetworkNamespace } from './network-namespace.ts';
 import type { SandboxNetwork } from './sandbox.ts';
@@ -17,10 +20,25 @@ const noNameServers = '# There are no name servers: a sandbox has no network but
 /** Rules for the way out are made when the first sandbox needs it, and go with this. */
 export class SandboxNetworks implements AsyncDisposable {
   readonly #log: Log;
+  /** There once a worker of this state directory has made rules. */
+  readonly #marker: string;
   #nat: Promise<Nat> | undefined;
 
-  constructor(log: Log) {
+  constructor(stateDir: string, log: Log) {
     this.#log = log;
+    this.#marker = join(stateDir, 'nat-used');
+  }
+
+  /** Removes the rules of workers that were killed. */
+  async sweep(): Promise<void> {
+    if (!existsSync(this.#marker)) return;
+    try {
+      await sweepNat(this.#log);
+    } catch (thrown) {
+      this.#log.warn('Cannot look for network rules of workers that are gone', {
+        error: errorMessage(thrown),
+      });
+    }
   }
 
   /** The text of /etc/resolv.conf. Throws `ERR_SANDBOX_NETWORK`. */
@@ -35,6 +53,7 @@ export class SandboxNetworks implements AsyncDisposable {
   }
 
   #openNat(): Promise<Nat> {
+    writeFileSync(this.#marker, '');
     this.#nat ??= openNat(this.#log).catch((thrown: unknown) => {
       this.#nat = undefined; // what was missing may be there at the next start
       throw thrown;

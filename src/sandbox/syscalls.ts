@@ -352,10 +352,23 @@ export function withPidNamespace<T>(namespaceFd: number | undefined, work: () =>
     try {
       return work();
     } finally {
-      setns(ownFd, CLONE_NEWPID);
+      returnTo(ownFd, CLONE_NEWPID);
     }
   } finally {
     closeSync(ownFd);
+  }
+}
+
+/**
+ * Goes back into this thread's own namespace. A thread that stayed in a sandbox's could start no
+ * thread, or talk to nobody, ever after: ending is the lesser harm.
+ */
+export function returnTo(ownFd: number, type: number): void {
+  try {
+    setns(ownFd, type);
+  } catch (thrown) {
+    process.stderr.write(`Cannot leave a sandbox's namespace: ${String(thrown)}\n`);
+    process.abort();
   }
 }
 
