@@ -12,8 +12,8 @@ export interface FirstReadTimes {
 /** A read long after the base counts as one of half an hour after it. */
 const timeMax = 2 ** 31 - 1;
 
-/** The monotonic clock; unlike `performance.now()` it has one origin in all threads. */
-function nowUs(): number {
+/** Microseconds on the monotonic clock; unlike `performance.now()` it has one origin in all threads. */
+export function nowUs(): number {
   const [seconds, nanoseconds] = process.hrtime();
   return seconds * 1e6 + Math.floor(nanoseconds / 1000);
 }

@@ -38,7 +38,8 @@ import {
   S_IFREG,
 } from './fuse-protocol.ts';
 import type { FuseWorkerData, MessageFromWorker, MessageToWorker } from './fuse-worker.ts';
-import type { ImageReader } from './image-reader.ts';
+import type { AnswerRead, ImageReader } from './image-reader.ts';
+import { nowUs } from './first-reads.ts';
 import type { OpenImage, ServedImage } from './served-image.ts';
 
 export interface FuseServerOptions {
@@ -152,12 +153,13 @@ export class FuseServer {
     for (const worker of this.#workers) worker.postMessage(message);
   }
 
-  async #serve({ head, read, bytes }: MessageFromWorker): Promise<void> {
+  async #serve({ head, read, takenAtUs = nowUs(), bytes }: MessageFromWorker): Promise<void> {
     const { fuseFd, reader, log } = this.#options;
     const image = this.#images.get(head.nodeId);
     try {
       if (read !== undefined && image !== undefined) {
-        await reader.read(image, read, (error, parts) => reply(fuseFd, head, error, parts));
+        const answer: AnswerRead = (error, parts) => reply(fuseFd, head, error, parts);
+        await reader.read(image, read, answer, (nowUs() - takenAtUs) / 1000);
         return;
       }
       const answer =

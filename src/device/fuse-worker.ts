@@ -17,7 +17,7 @@ import {
   type ReadRequest,
   type RequestHead,
 } from './fuse-channel.ts';
-import { noteRead, type FirstReadTimes } from './first-reads.ts';
+import { noteRead, nowUs, type FirstReadTimes } from './first-reads.ts';
 import { FuseOpcode } from './fuse-protocol.ts';
 import { spansOf, zeros } from './read-spans.ts';
 
@@ -44,6 +44,8 @@ export type MessageToWorker =
 export interface MessageFromWorker {
   readonly head: RequestHead;
   readonly read?: ReadRequest;
+  /** Of a READ: when the thread took it, on the clock of all threads. */
+  readonly takenAtUs?: number;
   readonly bytes?: Uint8Array;
 }
 
@@ -77,7 +79,7 @@ class FuseWorker {
     read: ReadRequest | undefined,
   ): void {
     if (read !== undefined) {
-      port.postMessage({ head, read } satisfies MessageFromWorker);
+      port.postMessage({ head, read, takenAtUs: nowUs() } satisfies MessageFromWorker);
       return;
     }
     const bytes = this.#buffer.bytes.slice(0, head.lengthBytes);

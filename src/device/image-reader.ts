@@ -70,9 +70,14 @@ export class ImageReader {
     this.#view = new SlabView(options.slab.memory);
   }
 
-  /** Reads and answers, once; never throws. */
-  async read(image: ServedImage, request: ReadRequest, answer: AnswerRead): Promise<void> {
-    const startedAtMs = performance.now();
+  /** Reads and answers, once; never throws. `sinceMs`: how long ago the read was taken. */
+  async read(
+    image: ServedImage,
+    request: ReadRequest,
+    answer: AnswerRead,
+    sinceMs = 0,
+  ): Promise<void> {
+    const startedAtMs = performance.now() - sinceMs;
     const endsAtMs = startedAtMs + this.#options.readDeadlineMs;
     const held = { pinned: [], loaded: [] };
     const reading: Reading = { startedAtMs, endsAtMs, ...held, endWait: undefined };

@@ -62,7 +62,9 @@ function imageOf(
 function setUp(slots: number, atATime: number) {
   const slab = new ChunkSlab({ memoryBytes: slots * slotSizeBytes, slotSizeBytes });
   const loader = new HeldLoader();
-  const prefetcher = new Prefetcher({ loader, slab, atATime, deadlineMs: 1000, log: silentLog });
+  const clock = { nowMs: () => 0, monotonicMs: () => 0 }; // no load is slower than another
+  const limits = { atATime, deadlineMs: 1000 };
+  const prefetcher = new Prefetcher({ loader, slab, ...limits, clock, log: silentLog });
   return { slab, loader, prefetcher };
 }
 

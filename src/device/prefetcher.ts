@@ -6,17 +6,20 @@
  * images that are being started take turns. What goes wrong is counted, and never stops a start.
  */
 
-import { errorMessage, type Log } from '../base/index.ts';
+import { errorMessage, systemClock, type Clock, type Log } from '../base/index.ts';
 import type { ChunkLoader, ChunkRef, ChunkSlab, SlabTable, Tier } from '../cache/index.ts';
 import type { FirstReads } from './first-reads.ts';
+import { InFlightLimit } from './in-flight-limit.ts';
 
 export interface PrefetcherOptions {
   readonly loader: ChunkLoader;
   readonly slab: ChunkSlab;
   /** For one chunk. */
   readonly deadlineMs: number;
-  /** Default 16. */
+  /** At most; how many are worth it is found out. Default 16. */
   readonly atATime?: number;
+  /** Default: the system's. */
+  readonly clock?: Clock;
   readonly log: Log;
 }
 
@@ -80,7 +83,8 @@ export class PrefetchRun {
 
 export class Prefetcher {
   readonly #options: PrefetcherOptions;
-  readonly #atATime: number;
+  readonly #clock: Clock;
+  readonly #limit: InFlightLimit;
   readonly #unreadMax: number;
   /** That may have more to load, the one whose turn is next first. */
   #runs: PrefetchRun[] = [];
@@ -91,7 +95,8 @@ export class Prefetcher {
 
   constructor(options: PrefetcherOptions) {
     this.#options = options;
-    this.#atATime = options.atATime ?? atATimeDefault;
+    this.#clock = options.clock ?? systemClock;
+    this.#limit = new InFlightLimit(options.atATime ?? atATimeDefault);
     this.#unreadMax = Math.max(1, Math.floor(options.slab.memory.slotCount * slabShare));
   }
 
@@ -113,7 +118,7 @@ export class Prefetcher {
   }
 
   #fill(): void {
-    while (this.#underWay < this.#atATime) {
+    while (this.#underWay < this.#limit.count) {
       const [run] = this.#runs;
       if (run === undefined) return;
       if (!this.#hasRoom()) {
@@ -157,9 +162,11 @@ export class Prefetcher {
       return;
     }
     this.#underWay += 1;
+    const startedMs = this.#clock.monotonicMs();
     try {
       const loaded = await loader.load(chunk, { deadlineMs, priority: 'prefetch' });
       const { plaintext, tier } = loaded;
+      this.#limit.record(tier, this.#clock.monotonicMs() - startedMs);
       const isKept = !run.isStopped && slab.insert(identity, plaintext);
       loaded.done();
       if (!isKept) return;
