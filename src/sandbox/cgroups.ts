@@ -42,6 +42,8 @@ export interface CgroupLimits {
 /** The period of the CPU bandwidth controller, in microseconds: the kernel's default. */
 export const cpuPeriodUs = 100_000;
 const removeTimeoutMs = 10_000;
+const freezeAttemptMs = 100;
+const freezePauseMs = 10;
 
 /** The layout of this machine as this process sees it. */
 export function detectCgroups(
@@ -190,17 +192,33 @@ export class Cgroup {
   /**
    * Stops everything in the group. Resolves once the kernel says that it has, or when `thaw`,
    * another `freeze` or the group's end overtakes it; at once where the kernel cannot.
+   *
+   * In version 1 a process that is about to become another program may never stop: it waits for
+   * threads of its own to die, which have stopped before they could. So what has not stopped after
+   * a while is let go on for a moment, and stopped again.
    */
   async freeze(): Promise<void> {
     this.#freezes += 1;
     const own = this.#freezes;
-    if (!this.#writeFreezer('FROZEN', '1')) return;
-    // Neither version tells anybody unasked; what runs elsewhere stops within microseconds.
-    for (let waitMs = 0; own === this.#freezes; waitMs = Math.min(waitMs * 2 + 1, 20)) {
-      if (this.#isFrozenOrGone()) return;
+    while (own === this.#freezes) {
+      if (!this.#writeFreezer('FROZEN', '1')) return;
+      if (await this.#frozenWithin(freezeAttemptMs, () => own === this.#freezes)) return;
+      if (own !== this.#freezes) return;
+      this.#writeFreezer('THAWED', '0');
+      await delay(freezePauseMs);
+    }
+  }
+
+  /** Neither version tells anybody unasked; what runs elsewhere stops within microseconds. */
+  async #frozenWithin(limitMs: number, isWanted: () => boolean): Promise<boolean> {
+    const giveUpAt = performance.now() + limitMs;
+    for (let waitMs = 0; isWanted(); waitMs = Math.min(waitMs * 2 + 1, 20)) {
+      if (this.#isFrozenOrGone()) return true;
+      if (performance.now() > giveUpAt) return false;
       if (waitMs === 0) await nextTurn();
       else await delay(waitMs);
     }
+    return false;
   }
 
   /** Lets what was frozen go on; nothing where it was not, or is gone. */

@@ -338,6 +338,15 @@ for (const { runtime, isolation } of usable) {
       assert.deepEqual(leftovers(stateDir), []);
     });
 
+    test('a sandbox can be frozen from its first moment on', async () => {
+      // What starts it has threads, and may just be becoming the program: see Cgroup.freeze.
+      for (let round = 0; round < 8; round += 1) {
+        await using sandbox = await factory.create(specOf('exec sleep 1000'), () => {});
+        await sandbox.freeze();
+        assert.deepEqual(frozenStates(sandbox.id), ['frozen']);
+      }
+    });
+
     test('memoryPeakBytes tells what was used at most', async () => {
       await using sandbox = await start('dd if=/dev/zero of=/dev/null bs=20M count=1');
       const peakBytes = present(await sandbox.memoryPeakBytes(), 'peak');
