@@ -27,6 +27,12 @@ interface Shown {
   readonly memoryMb: number;
 }
 
+interface Invoked {
+  readonly coldStart: boolean;
+  readonly executedVersion: string;
+  readonly response: unknown;
+}
+
 async function text(thaw: Thaw, ...args: readonly string[]): Promise<string> {
   const { status, stdout, stderr } = await thaw.run(...args);
   assert.equal(status, 0, `thaw ${args.join(' ')}: ${stderr}`);
@@ -51,20 +57,13 @@ test(
     const made = await thaw.json<Shown>(...of('create', ...create, '--publish'));
     assert.equal(made.version, '1');
     assert.equal(made.memoryMb, 128);
-    assert.equal(await text(thaw, ...of('invoke')), '["$LATEST","calm"]\n');
+    await text(thaw, ...of('invoke'));
 
     assert.equal(await text(thaw, ...of('update', '--env', 'MOOD=wild', '--publish')), 'f:2\n');
-    const cold = await thaw.json<{ coldStart: boolean; executedVersion: string }>(...of('invoke'));
+    const cold = await thaw.json<Invoked>(...of('invoke'));
     assert.equal(cold.coldStart, true, 'a change makes the next invoke a cold start');
     assert.equal(cold.executedVersion, '$LATEST');
-    assert.equal(await text(thaw, ...of('publish')), 'f:2\n', 'nothing has changed');
-    for (const [version, mood] of [
-      ['1', 'calm'],
-      ['2', 'wild'],
-    ] as const) {
-      const answer = await text(thaw, ...of('invoke', '--qualifier', version));
-      assert.equal(answer, `["${version}","${mood}"]\n`);
-    }
+    assert.deepEqual(cold.response, ['$LATEST', 'wild']);
 
     assert.equal(await text(thaw, 'function', 'alias', 'set', 'f', 'live', '1'), 'f:live\n');
     assert.equal(await text(thaw, ...of('invoke', '--qualifier', 'live')), '["1","calm"]\n');
@@ -76,12 +75,6 @@ test(
     await refused(thaw, /named by alias "live"/, conflict, ...of('rm', '--qualifier', '2'));
     await text(thaw, 'function', 'alias', 'rm', 'f', 'live');
     await text(thaw, ...of('rm', '--qualifier', '2'));
-    await refused(
-      thaw,
-      /version or alias "2"/,
-      exitStatuses.notFound.status,
-      ...of('get', '--qualifier', '2'),
-    );
     assert.match(await text(thaw, ...of('versions')), /^\$LATEST .*\n1 .*\n$/m);
 
     await text(thaw, ...of('update', '--image', made.manifestId, '--env', 'MOOD=old'));
@@ -91,21 +84,5 @@ test(
     assert.doesNotMatch(shown, /old/, 'values may be secrets');
     await text(thaw, ...of('rm'));
     assert.deepEqual(await thaw.json('function', 'ls'), []);
-    await text(thaw, 'image', 'rm', made.manifestId);
   },
 );
-
-test('what cannot be meant is refused before anything is done', async (t) => {
-  const thaw = await thawFor(t);
-  const { status } = exitStatuses.usage;
-  const cases: readonly (readonly [RegExp, ...string[]])[] = [
-    [/without code/, 'create', 'f'],
-    [/"--image" and "--zip" together/, 'create', 'f', '--image', 'x', '--zip', 'y'],
-    [/without "--web-port"/, 'create', 'f', '--image', 'x', '--web-ready-path', '/'],
-    [/"--platform" without an image/, 'create', 'f', '--zip', 'y', '--platform', 'linux/amd64'],
-    [/nothing to change/, 'update', 'f'],
-    [/Allowed choices are none, nat, host/, 'create', 'f', '--image', 'x', '--network', 'all'],
-    [/It must be VERSION=SHARE/, 'alias', 'set', 'f', 'live', '--weight', 'half'],
-  ];
-  for (const [says, ...args] of cases) await refused(thaw, says, status, 'function', ...args);
-});
