@@ -4,7 +4,7 @@
  */
 
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -90,6 +90,8 @@ describe('networks of sandboxes', { skip, timeout: 120_000 }, () => {
   let hostServer: Server;
   let hostPort: number;
   let count = 0;
+  const forwardingPath = '/proc/sys/net/ipv4/ip_forward';
+  const forwarding = readFileSync(forwardingPath, 'utf8');
 
   before(async () => {
     root = await buildTestRoot({ files: { '/etc/resolv.conf': '' } });
@@ -99,6 +101,7 @@ describe('networks of sandboxes', { skip, timeout: 120_000 }, () => {
     hostPort = await listen(hostServer);
   });
   after(async () => {
+    writeFileSync(forwardingPath, forwarding);
     await close(hostServer);
     await outside[Symbol.asyncDispose]();
     await root[Symbol.asyncDispose]();
