@@ -4,6 +4,7 @@ export { workerMetrics } from './worker-metrics.ts';
 export * from './errors.ts';
 export type * from './function-calls.ts';
 export * from './lambda/http-server.ts';
+export type { LambdaApiLimits, LambdaApiOptions } from './lambda/lambda-api.ts';
 export * from './lambda/local-callers.ts';
 export type { LambdaFunctions } from './lambda/operation.ts';
 export type { AnsweredRequests, ApiRequests } from './lambda/request-counts.ts';

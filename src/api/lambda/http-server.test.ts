@@ -16,7 +16,8 @@ import { createLog } from '../../base/index.ts';
 import { makeCertificate } from '../../../test/support/certificate.ts';
 import { needsPrograms } from '../../../test/support/programs.ts';
 import { noAuthentication } from '../sigv4/authenticator.ts';
-import { serveLambdaApi, type LambdaApiOptions, type LambdaApiServer } from './http-server.ts';
+import { serveLambdaApi, type LambdaApiServer } from './http-server.ts';
+import type { LambdaApiOptions } from './lambda-api.ts';
 import type { LambdaFunctions } from './operation.ts';
 
 interface ServedApi extends LambdaApiServer {
@@ -112,6 +113,7 @@ test('answers are counted by operation and status', async (t) => {
   await call(server, invocations, '{}');
   await call(server, invocations, '{}');
   await call(server, 'GET /nothing');
+  while (server.requests().inFlight > 0) await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(server.requests(), {
     inFlight: 0,
     answered: [
@@ -327,6 +329,28 @@ test('a server that stops answers what it has begun and takes no more', async (t
   result.resolve();
   assert.equal((await underWay).body, '"late"');
   await closed;
+});
+
+test('a server that stops hands over the whole of a long answer', async (t) => {
+  const body = Buffer.alloc(6_000_000, 0x20);
+  const server = await serve(t, {
+    invoke: async (request) => ({
+      ...(await (echo.invoke ?? assert.fail())(request)),
+      payload: body,
+    }),
+  });
+  const socket = await connected(server.port);
+  socket.pause();
+  socket.write(
+    'POST /2015-03-31/functions/hello/invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n',
+  );
+  while (server.requests().inFlight === 0) await new Promise((resolve) => setImmediate(resolve));
+  const closed = server.close();
+  let sizeBytes = 0;
+  socket.on('data', (part: Buffer) => (sizeBytes += part.byteLength)).resume();
+  await once(socket, 'close');
+  await closed;
+  assert.ok(sizeBytes > body.byteLength, `only ${sizeBytes} bytes came`);
 });
 
 test('a server that is told to stop at once cuts off what it has begun', async (t) => {

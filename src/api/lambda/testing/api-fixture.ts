@@ -25,7 +25,8 @@ import {
 } from '../../../functions/testing/simulated-worker.ts';
 import type { ImageDocument } from '../../../publish/index.ts';
 import { noAuthentication } from '../../sigv4/authenticator.ts';
-import { serveLambdaApi, type LambdaApiOptions } from '../http-server.ts';
+import { serveLambdaApi } from '../http-server.ts';
+import type { LambdaApiOptions } from '../lambda-api.ts';
 import { checkAnswers } from './model-check.ts';
 
 /** Time that passes by itself. */
