@@ -7,6 +7,7 @@
  */
 
 import { rm } from 'node:fs/promises';
+import { posix } from 'node:path';
 
 import { errorMessage, present, type Log } from '../base/index.ts';
 import { canLimitSwap } from './cgroups.ts';
@@ -48,10 +49,12 @@ export interface Workshop extends PlaceMaker {
 /** Throws what `SandboxFactory.create` does. */
 export async function createSandbox(
   workshop: Workshop,
-  spec: SandboxSpec,
+  asked: SandboxSpec,
   output: (data: Uint8Array) => void,
 ): Promise<Sandbox> {
-  checkSpec(spec);
+  checkSpec(asked);
+  // An image says where it works: `..` must not lead out of what is made for it on the host.
+  const spec = { ...asked, workingDir: posix.normalize(asked.workingDir) };
   const { network = 'none' } = spec;
   const extensions = spec.startsExtensions === false ? [] : externalExtensions(spec.rootPath);
   await using made = new AsyncDisposableStack();

@@ -3,6 +3,8 @@
 import { chmod, chown, mkdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
+import { assert } from '../base/index.ts';
+import { isBelow } from './inside-path.ts';
 import { statInRoot } from './root-files.ts';
 import { detachMount, mountReadOnlyOverlay } from './syscalls.ts';
 
@@ -51,6 +53,7 @@ async function makeWithParents(imageRoot: string, skeleton: string, path: string
  */
 async function makeLike(imageRoot: string, skeleton: string, path: string): Promise<void> {
   const target = join(skeleton, path);
+  assert(isBelow(target, skeleton), `"${path}" leads out of a sandbox's root`);
   await mkdir(target, { recursive: true });
   await chmod(target, 0o755); // whatever the umask
   const stats = statInRoot(imageRoot, path);

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -116,6 +116,19 @@ for (const { runtime, isolation } of usable) {
       await up.promise;
       return sandbox;
     };
+
+    test('a working directory that leads up is made inside, and nothing outside', async () => {
+      const victim = join(stateDir, 'victim');
+      await mkdir(victim, { mode: 0o700 });
+      try {
+        const output = await said('pwd', { workingDir: '/../../../victim/made' });
+        assert.equal(output, '/victim/made');
+        assert.deepEqual(readdirSync(victim), []);
+        assert.equal(statSync(victim).mode & 0o777, 0o700);
+      } finally {
+        await rm(victim, { recursive: true });
+      }
+    });
 
     test('exited tells the status, after all output has come', async () => {
       const { output, ...exit } = await run('echo out; echo err >&2; exit 7');
