@@ -78,7 +78,7 @@ function progress(what: string): void {
 async function startOrigin(objectsDir: string): Promise<{ process: ChildProcess; port: number }> {
   const script = join(import.meta.dirname, 'start-profile/origin-server.ts');
   const server = spawn(process.execPath, [script, objectsDir], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
   const [line] = (await once(createInterface({ input: server.stdout }), 'line')) as [string];
   return { process: server, port: Number(line) };

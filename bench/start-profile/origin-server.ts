@@ -1,6 +1,6 @@
 /**
  * A process of its own that answers GET as S3 does, with the files of a directory, at the least cost: with a real server on the same
- * machine one would measure that. Prints its port. Argument: the directory.
+ * machine one would measure that. Prints its port, and ends with its standard input. Argument: the directory.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -22,3 +22,4 @@ const noSuchKey = '<Error><Code>NoSuchKey</Code></Error>';
 server.listen(0, '127.0.0.1', () => {
   process.stdout.write(`${(server.address() as AddressInfo).port}\n`);
 });
+process.stdin.resume().on('end', () => process.exit());
