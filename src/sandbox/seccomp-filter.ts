@@ -106,9 +106,6 @@ function conditionOf(
   next: Code,
 ): Code {
   const offset = argumentsOffset + 8 * index;
-  if (op === 'SCMP_CMP_NE') {
-    return conditionOf({ index, value, op: 'SCMP_CMP_EQ' }, next, then);
-  }
   const low = [
     { code: LOAD_WORD, k: offset },
     ...(op === 'SCMP_CMP_MASKED_EQ' ? [{ code: AND, k: value }] : []),

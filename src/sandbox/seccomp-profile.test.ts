@@ -66,6 +66,9 @@ const refused: Readonly<Record<string, string>> = {
 const answered: Readonly<Record<string, string>> = {
   clone3: '435, 0, 0', // ENOSYS, so that the C library falls back to clone
   socket_vsock: '41, 40, 1, 0',
+  socket_vsock_of_64_bits: '41, 0x100000028, 1, 0', // the kernel looks at 32 of them
+  socket_alg: '41, 38, 5, 0',
+  socket_unix: '41, 1, 1, 0',
   personality_query: '135, 0xffffffff',
   getpid: '39',
   membarrier: '324, 0, 0, 0',
@@ -102,6 +105,9 @@ test(
           ...expected,
           clone3: 'ENOSYS',
           socket_vsock: 'EPERM',
+          socket_vsock_of_64_bits: 'EPERM',
+          socket_alg: 'EPERM',
+          socket_unix: 'ok',
           personality_query: 'ok',
           getpid: 'ok',
           membarrier: 'ok',
@@ -143,9 +149,10 @@ async function answersOf(
 }
 
 test('seccompProfile names no system call twice', () => {
+  const byValue = ['personality', 'socket'];
   for (const arch of ['x64', 'arm64']) {
     const names = seccompProfile(arch).syscalls.flatMap((rule) => rule.names);
-    const twice = names.filter((name, at) => name !== 'personality' && names.indexOf(name) !== at);
+    const twice = names.filter((name, at) => names.indexOf(name) !== at && !byValue.includes(name));
     assert.deepEqual(twice, []);
   }
 });

@@ -18,7 +18,7 @@ export interface ArgumentRule {
   readonly index: number;
   readonly value: number;
   readonly valueTwo?: number;
-  readonly op: 'SCMP_CMP_EQ' | 'SCMP_CMP_NE' | 'SCMP_CMP_MASKED_EQ';
+  readonly op: 'SCMP_CMP_EQ' | 'SCMP_CMP_MASKED_EQ';
 }
 
 interface SyscallRule {
@@ -37,12 +37,19 @@ export interface SeccompProfile {
 
 const EPERM = 1;
 const ENOSYS = 38;
-const AF_VSOCK = 40;
 /**
  * The flags that make new namespaces: mount, cgroup, uts, ipc, user, pid, network (time is clone3's
  * alone).
  */
 const CLONE_NAMESPACES = 0x7e02_0000;
+
+/**
+ * The address families that programs need: AF_UNIX, AF_INET, AF_INET6, AF_NETLINK. Left out is, above all, AF_VSOCK: sockets
+ * towards the hypervisor are not those of a network namespace.
+ */
+const socketFamilies = [1, 2, 10, 16];
+/** Of an argument that the kernel takes as an int: it does not look at the rest. */
+const INT_MASK = 0xffff_ffff;
 
 /** By what programs need them for. */
 const allowed: Readonly<Record<string, string>> = {
@@ -118,12 +125,11 @@ export function seccompProfile(arch: string): SeccompProfile {
       },
       // Its flags lie in memory, where a filter cannot look; the C libraries fall back to clone on ENOSYS.
       { names: ['clone3'], action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS },
-      // Sockets towards the hypervisor are not those of a network namespace.
-      {
+      ...socketFamilies.map((family): SyscallRule => ({
         names: ['socket'],
         action: 'SCMP_ACT_ALLOW',
-        args: [{ index: 0, value: AF_VSOCK, op: 'SCMP_CMP_NE' }],
-      },
+        args: [{ index: 0, value: INT_MASK, valueTwo: family, op: 'SCMP_CMP_MASKED_EQ' }],
+      })),
       ...personalities.map((value): SyscallRule => ({
         names: ['personality'],
         action: 'SCMP_ACT_ALLOW',
