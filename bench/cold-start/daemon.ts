@@ -32,6 +32,7 @@ export class Daemon implements AsyncDisposable {
     const command = ['--pdeathsig', 'KILL', program, ...args];
     const child = spawn('setpriv', command, {
       stdio: ['ignore', log, log],
+      detached: true, // Ctrl-C is for us, who tidy up first
       ...(env !== undefined && { env }),
     });
     await once(child, 'spawn');

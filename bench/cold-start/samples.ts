@@ -13,7 +13,7 @@ export interface Sample extends Measured {
   readonly system: SystemId;
   /** ISO 8601. */
   readonly at: string;
-  /** What the link's thread took of one processor meanwhile, ms. */
+  /** What the link took of one processor meanwhile, ms. */
   readonly linkProcessorMs: number;
 }
 

@@ -157,7 +157,7 @@ export class ThawUnderTest implements AsyncDisposable {
     const { daemon, directory, servers } = this.#parts;
     if (pid === daemon.pid) return 'server';
     if (commandLine.includes(`"root":"${join(directory, 'state')}"`)) return 'agent';
-    if (pid === process.pid) return 'client and link';
+    if (pid === process.pid) return 'client';
     return servers.partOf(pid, commandLine);
   };
 

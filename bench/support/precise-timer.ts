@@ -1,6 +1,7 @@
 /**
  * A timer that is tens of microseconds off and costs nothing while it waits: the kernel's timerfd. Node's own are a millisecond or two
  * off, and waiting for sooner in turns of the event loop takes a whole processor.
+ * It lasts as long as its process.
  * Source: timerfd_create(2), linux/time.h.
  */
 
@@ -18,53 +19,31 @@ const timerfdCreate = library.func('int timerfd_create(int clock, int flags)');
 const timerfdSettime = library.func(
   'int timerfd_settime(int fd, int flags, const uint8_t *value, void *old)',
 );
-// Node's own warns of descriptors that it has not opened.
-const close = library.func('int close(int fd)');
-
-/** It fires so often in any case: a thread that is ended while it waits waits for the timer. */
-const atLeastEverySeconds = 1n;
 
 export class PreciseTimer {
   readonly #fd: number;
-  readonly #closed = Promise.withResolvers<void>();
   readonly #spec = Buffer.alloc(specBytes);
   readonly #expirations = Buffer.alloc(8);
   readonly #fire: () => void;
-  #isClosed = false;
 
-  /** `fire` is called once after each `set` whose time has passed, and sometimes without. */
+  /** `fire` is called once after each `set` whose time has passed. */
   constructor(fire: () => void) {
     this.#fire = fire;
     this.#fd = Number(timerfdCreate(CLOCK_MONOTONIC, TFD_CLOEXEC));
     if (this.#fd < 0) throw new Error('Cannot make a timerfd');
-    this.#spec.writeBigInt64LE(atLeastEverySeconds, 0);
-    this.set(0);
     this.#wait();
   }
 
   /** In place of what was set before. */
   set(waitMs: number): void {
-    if (this.#isClosed) return;
     const nanoseconds = Math.max(Math.round(waitMs * 1e6), 1); // 0 would disarm it
     this.#spec.writeBigInt64LE(BigInt(Math.floor(nanoseconds / 1e9)), 16);
     this.#spec.writeBigInt64LE(BigInt(nanoseconds % 1e9), 24);
     timerfdSettime(this.#fd, 0, this.#spec, null);
   }
 
-  /** Resolves when nothing waits for it any longer. */
-  async close(): Promise<void> {
-    this.set(0);
-    this.#isClosed = true;
-    await this.#closed.promise;
-  }
-
   #wait(): void {
     read(this.#fd, this.#expirations, 0, 8, null, () => {
-      if (this.#isClosed) {
-        close(this.#fd);
-        this.#closed.resolve();
-        return;
-      }
       this.#wait();
       this.#fire();
     });

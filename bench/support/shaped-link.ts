@@ -1,11 +1,12 @@
 /**
  * A shaped link between this process and servers: each server is reached through a port of the link, and all of them share its
- * bandwidth, one bucket a direction, and its delay, as a worker's one network card does. The link runs in a thread of its own, so
+ * bandwidth, one bucket a direction, and its delay, as a worker's one network card does. The link is a process of its own, so
  * that it and what is measured do not wait for each other's event loop.
  */
 
+import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
+import { fileURLToPath } from 'node:url';
 
 import { present, type LatencySnapshot } from '../../src/base/index.ts';
 import type { LinkShape } from './link-schedule.ts';
@@ -35,32 +36,35 @@ export type LinkCommand =
   | { readonly do: 'shape'; readonly shape: LinkShape }
   | { readonly do: 'fault'; readonly name: string; readonly fault: TargetFault }
   | { readonly do: 'lateness' }
-  | { readonly do: 'processor time' }
-  | { readonly do: 'close' };
+  | { readonly do: 'processor time' };
 
-export interface LinkThreadData {
+/** The first message to the link's process. */
+export interface LinkBeginning {
   readonly shape: LinkShape;
   readonly targets: readonly LinkTarget[];
 }
 
-/** Ports by name, once the thread listens. */
-export type LinkThreadPorts = Readonly<Record<string, number>>;
+/** Its answer: ports by name, once it listens. */
+export type LinkPorts = Readonly<Record<string, number>>;
+
+const program = fileURLToPath(new URL('./shaped-link-process.ts', import.meta.url));
 
 export class ShapedLink implements AsyncDisposable {
-  readonly #thread: Worker;
-  readonly #ports: LinkThreadPorts;
+  readonly #child: ChildProcess;
+  readonly #ports: LinkPorts;
 
-  private constructor(thread: Worker, ports: LinkThreadPorts) {
-    this.#thread = thread;
+  private constructor(child: ChildProcess, ports: LinkPorts) {
+    this.#child = child;
     this.#ports = ports;
   }
 
   /** To servers on 127.0.0.1. */
   static async open(shape: LinkShape, targets: readonly LinkTarget[]): Promise<ShapedLink> {
-    const workerData: LinkThreadData = { shape, targets };
-    const thread = new Worker(new URL('./shaped-link-thread.ts', import.meta.url), { workerData });
-    const [ports] = (await once(thread, 'message')) as [LinkThreadPorts];
-    return new ShapedLink(thread, ports);
+    const child = fork(program, { serialization: 'advanced' });
+    const beginning: LinkBeginning = { shape, targets };
+    child.send(beginning);
+    const [ports] = (await once(child, 'message')) as [LinkPorts];
+    return new ShapedLink(child, ports);
   }
 
   /** Where the target is reached through the link, on 127.0.0.1. */
@@ -83,20 +87,22 @@ export class ShapedLink implements AsyncDisposable {
     return (await this.#tell({ do: 'lateness' })) as LatencySnapshot;
   }
 
-  /** What the link's thread has taken so far, ms. */
+  /** What the link's process has taken of the processors so far, ms. */
   async processorMs(): Promise<number> {
     return (await this.#tell({ do: 'processor time' })) as number;
   }
 
+  /** What is on its way is lost. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#tell({ do: 'close' });
-    await this.#thread.terminate();
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await exited;
   }
 
   async #tell(command: LinkCommand): Promise<unknown> {
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-    this.#thread.postMessage(command);
-    const [answer] = (await once(this.#thread, 'message')) as [unknown];
+    const answered = once(this.#child, 'message');
+    this.#child.send(command);
+    const [answer] = (await answered) as [unknown];
     return answer;
   }
 }

@@ -1,23 +1,20 @@
-/** The thread of a shaped link: takes bytes off sockets, asks the schedules when they arrive, and puts them on others. */
+/** The process of a shaped link: takes bytes off sockets, asks the schedules when they arrive, and puts them on others. */
 
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { constants, setPriority } from 'node:os';
-import { parentPort, workerData } from 'node:worker_threads';
 
 import { LatencyHistogram, present, type LatencySnapshot } from '../../src/base/index.ts';
 import { LinkSchedule, type LinkShape, type Load } from './link-schedule.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { PreciseTimer } from './precise-timer.ts';
 import type {
+  LinkBeginning,
   LinkCommand,
+  LinkPorts,
   LinkTarget,
-  LinkThreadData,
-  LinkThreadPorts,
   TargetFault,
 } from './shaped-link.ts';
-
-const main = present(parentPort, 'parent thread');
 
 /** More than any of our links holds in flight: 10 Gbit/s for 2 ms are 2.5 MB. */
 const windowBytes = 16 * 2 ** 20;
@@ -89,7 +86,7 @@ class Link {
     this.#down = new LinkSchedule(shape);
   }
 
-  async listen(targets: readonly LinkTarget[]): Promise<LinkThreadPorts> {
+  async listen(targets: readonly LinkTarget[]): Promise<LinkPorts> {
     const ports: Record<string, number> = {};
     for (const of of targets) {
       const target = new Target(of, this);
@@ -133,9 +130,9 @@ class Link {
     });
   }
 
-  obey(command: Exclude<LinkCommand, { do: 'close' }>): LatencySnapshot | number | undefined {
+  obey(command: LinkCommand): LatencySnapshot | number | undefined {
     if (command.do === 'processor time') {
-      const { user, system } = process.threadCpuUsage();
+      const { user, system } = process.cpuUsage();
       return (user + system) / 1000;
     }
     if (command.do === 'lateness') {
@@ -155,14 +152,6 @@ class Link {
     }
     this.#turn();
     return undefined;
-  }
-
-  async close(): Promise<void> {
-    await this.#timer.close();
-    for (const { server, sockets } of this.#targets.values()) {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    }
   }
 
   #take(flow: Flow, load: Load): void {
@@ -227,7 +216,7 @@ class Link {
   }
 }
 
-/** A wire waits for no processor. Of this thread alone, as Linux counts priorities; without privilege it stays as it is. */
+/** A wire waits for no processor. Without privilege it stays as it is. */
 function comeFirst(): void {
   try {
     setPriority(constants.priority.PRIORITY_HIGHEST);
@@ -236,15 +225,15 @@ function comeFirst(): void {
   }
 }
 
+function tell(message: LinkPorts | LatencySnapshot | number | undefined): void {
+  process.send?.(message ?? null);
+}
+
 comeFirst();
-const { shape, targets } = workerData as LinkThreadData;
-const link = new Link(shape);
-main.on('message', (command: LinkCommand) => {
-  void (async () => {
-    const answer = command.do === 'close' ? await link.close() : link.obey(command);
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-    main.postMessage(answer);
-  })();
-});
-// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-main.postMessage(await link.listen(targets));
+// It ends when who began it is done, whatever signal the terminal sends to both.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {});
+process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+const [beginning] = (await once(process, 'message')) as [LinkBeginning];
+const link = new Link(beginning.shape);
+process.on('message', (command: LinkCommand) => tell(link.obey(command)));
+tell(await link.listen(beginning.targets));
