@@ -141,6 +141,20 @@ test('an answer that HTTP cannot carry, and a function that fails, are 502', asy
   assert.doesNotMatch(warnings.join(''), /ERR_INTERNAL/);
 });
 
+test('an answer is as long as its body, whatever the function says', async (t) => {
+  for (const invokeMode of ['BUFFERED', 'RESPONSE_STREAM'] as const) {
+    for (const claimed of ['2', '2000']) {
+      const head = { statusCode: 200, headers: { 'Content-Length': claimed } };
+      const { url } = await openUrls(t, () => ({ ...head, body: 'all of it' }), {
+        authType: 'NONE',
+        invokeMode,
+      });
+      const response = await fetch(`${url}/url/hello/`);
+      assert.match(await response.text(), /all of it/);
+    }
+  }
+});
+
 test('a stream is handed on, also where it is asked for of a function that answers whole', async (t) => {
   const { url } = await openUrls(t, () => 'all of it', {
     authType: 'NONE',

@@ -145,7 +145,7 @@ async function invokeEvent(url: UrlRequest): Promise<Answer> {
   }
   await checkEnd(ended);
   const response = urlResponseOf(Buffer.concat(parts), contentType);
-  return { ...headOf(response), bytes: response.body };
+  return { ...eventHeadOf(response), bytes: response.body };
 }
 
 async function streamEvent(url: UrlRequest): Promise<Answer> {
@@ -153,7 +153,7 @@ async function streamEvent(url: UrlRequest): Promise<Answer> {
   const payload = await eventOf(url);
   const result = await functions.invokeStreaming({ ...target.of, payload });
   const response = await splitUrlStream(await wholeStream(result), result.contentType);
-  return { ...headOf(response), stream: response.body };
+  return { ...eventHeadOf(response), stream: response.body };
 }
 
 /** The answer as it comes, broken off where the function fails. Throws where it fails before it has said anything. */
@@ -215,6 +215,15 @@ function headOf(response: {
     throw badGateway();
   }
   return { status, headers };
+}
+
+/**
+ * The same of an answer to an event, whose body says itself how long it is: the function's word for it would let the body go on
+ * as the answer to the connection's next request, or hold that answer back.
+ */
+function eventHeadOf(response: Parameters<typeof headOf>[0]): ReturnType<typeof headOf> {
+  const { 'content-length': _claimed, ...headers } = response.headers;
+  return headOf({ ...response, headers });
 }
 
 function endToEnd(headers: IncomingHttpHeaders | Headers): Headers {
