@@ -238,6 +238,24 @@ describe('a request is refused', () => {
     );
   });
 
+  test('when its URL leads elsewhere than the one that was signed, in other words', async () => {
+    await using fixture = await openFixture(clock);
+    const of = async (signedUrl: string, sentUrl: string): Promise<string> => {
+      const request = signed({ ...invocation, url: signedUrl }, fixture.key, { ms: nowMs });
+      return await refusalOf(fixture.authenticator.authenticate({ ...request, url: sentUrl }));
+    };
+    assert.equal(await of('/url/f/x?a=%2B&b=1', '/url/f/x?b=1&a=%2B'), 'let in');
+    for (const [signedUrl, sentUrl] of [
+      ['/url/f/x', '/url/other/../f/x'],
+      ['/url/f/x', '/url/f/./x'],
+      ['/url/f/x?a=%2B', '/url/f/x?a=+'],
+      ['/url/f/x?a=1', '/url/f/x?a=1&__proto__=2'],
+    ] as const) {
+      assert.match(await of(signedUrl, sentUrl), /^InvalidSignatureException/, sentUrl);
+    }
+    assert.equal(await of('/url/f?constructor=1', '/url/f?constructor=1'), 'let in');
+  });
+
   test('when its clock is more than five minutes off, either way', async () => {
     await using fixture = await openFixture(clock);
     const at = (ms: number) =>

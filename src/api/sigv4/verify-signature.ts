@@ -152,9 +152,12 @@ function signedHeadersOf(claim: SignatureClaim, headers: RequestHeaders): Record
   return Object.fromEntries(signed);
 }
 
+/** As whoever serves the request reads it: what is signed for one path or query must not serve another. */
 function targetOf(url: string): { pathname: string; query: Record<string, string | string[]> } {
   const [pathname = '/', search = ''] = url.split(/\?(.*)/s, 2);
-  const query: Record<string, string | string[]> = {};
+  // Signers sign what a path leads to; it is served as it is sent.
+  if (/\/\.\.?(\/|$)/.test(pathname)) throw new InvalidSignatureError(mismatch);
+  const query = Object.create(null) as Record<string, string | string[]>; // any name may come
   for (const pair of search.split('&').filter(Boolean)) {
     const [name = '', value = ''] = pair.split(/=(.*)/s, 2).map(decoded);
     const known = query[name];
@@ -165,7 +168,7 @@ function targetOf(url: string): { pathname: string; query: Record<string, string
 
 function decoded(text: string): string {
   try {
-    return decodeURIComponent(text);
+    return decodeURIComponent(text.replaceAll('+', ' '));
   } catch {
     throw new InvalidSignatureError(mismatch); // no signer writes that
   }
