@@ -11,6 +11,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { parse } from 'smol-toml';
 
 import { errorCode, errorMessage, type LogLevel } from '../base/index.ts';
+import type { FunctionNetwork } from '../catalog/index.ts';
 import { ConfigError, UsageError } from './errors.ts';
 import { zoneServersProblem } from './zone-servers.ts';
 
@@ -54,6 +55,8 @@ export interface Config {
   /** PEM, both or none of the two; without them plain HTTP. */
   readonly apiCertFile?: string;
   readonly apiKeyFile?: string;
+  /** Those that tenants may choose through the API; `thaw function` may choose any. */
+  readonly apiNetworks: readonly FunctionNetwork[];
   /** `HOST[:PORT]` of registries without TLS, besides this machine's, for images that come through the API. */
   readonly registryPlainHttp: readonly string[];
   /** A file as docker's, with the logins at registries for tenants other than the default one. Default: none. */
@@ -196,6 +199,10 @@ const registryHosts = (value: unknown): string | undefined =>
   Array.isArray(value) && value.every((host) => typeof host === 'string' && /^[^\s/@]+$/.test(host))
     ? undefined
     : 'must be a list of HOST or HOST:PORT';
+const networks = (value: unknown): string | undefined =>
+  Array.isArray(value) && value.every((name) => ['none', 'nat', 'host'].includes(String(name)))
+    ? undefined
+    : 'must be a list of "none", "nat", "host"';
 const integer =
   (least: number, most: number) =>
   (value: unknown): string | undefined =>
@@ -242,6 +249,7 @@ export const settings: Readonly<Record<string, Setting>> = {
   'api.listen': { field: 'apiListen', check: apiAddress },
   'api.cert_file': { field: 'apiCertFile', check: absolutePath },
   'api.key_file': { field: 'apiKeyFile', check: absolutePath },
+  'api.networks': { field: 'apiNetworks', check: networks },
   'registry.plain_http': { field: 'registryPlainHttp', check: registryHosts },
   'registry.credentials_file': { field: 'registryCredentialsFile', check: absolutePath },
   'mounts.writable_space_bytes': { field: 'writableSpaceBytes', check: integer(0, 2 ** 43) },
@@ -270,6 +278,7 @@ const defaults: Config = {
   zoneServers: [],
   zoneFillBytesPerSecond: 25_000_000,
   apiListen: '127.0.0.1:9370',
+  apiNetworks: ['none', 'nat'],
   registryPlainHttp: [],
   readDeadlineMs: 30_000,
   writableSpaceBytes: 10 * 2 ** 30,

@@ -49,6 +49,7 @@ export async function serveApi(options: ServeApiOptions): Promise<LambdaApiServe
       region: config.region,
       accountIdOf: accountIdsOf(config),
       defaultTenant,
+      networks: config.apiNetworks,
       log,
       stopNow,
       ...defined({ tls }),

@@ -66,7 +66,7 @@ async function createFunction(call: Call): Promise<Answer> {
   const { name } = parseFunctionName(fields.requiredString('FunctionName'), call.scope);
   call.isAbout({ name });
   refuseUnsupported(fields);
-  const { tags, settings } = splitTags(fields.stringMap('Tags') ?? {});
+  const { tags, settings } = splitTags(fields.stringMap('Tags') ?? {}, call);
   const code = codeRequest(
     fields.requiredObject('Code'),
     fields.oneOf('PackageType', ['Zip', 'Image']),

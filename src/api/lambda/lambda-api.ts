@@ -16,6 +16,7 @@ import {
   type Clock,
   type Log,
 } from '../../base/index.ts';
+import type { FunctionNetwork } from '../../catalog/index.ts';
 import type { Authenticator } from '../sigv4/authenticator.ts';
 import { CodeLinks, codePrefix } from './code-links.ts';
 import { errorReply, invokeBodyMaxBytes, type ErrorSubject } from './error-reply.ts';
@@ -68,6 +69,8 @@ export interface LambdaApiOptions {
   readonly accountIdOf: (tenant: string) => string;
   /** Whose function URLs need not name a tenant. */
   readonly defaultTenant: string;
+  /** Those that tenants may choose for their functions. Default: `none` and `nat`. */
+  readonly networks?: readonly FunctionNetwork[];
   readonly log: Log;
   readonly clock?: Clock;
   readonly limits?: Partial<LambdaApiLimits>;
@@ -76,6 +79,8 @@ export interface LambdaApiOptions {
 }
 
 const bodyMaxBytesDefault = 2 ** 20;
+/** In the host's own network a function is as a process of the machine: that is for its owner to allow. */
+const networksDefault: readonly FunctionNetwork[] = ['none', 'nat'];
 
 /** One request with what is known of it as it is being answered. */
 interface Exchange {
@@ -193,6 +198,7 @@ export class LambdaApi {
       return await operation.run({
         functions: await this.#options.functions(),
         tenant,
+        networks: this.#options.networks ?? networksDefault,
         scope,
         labels,
         query: exchange.query,

@@ -3,7 +3,7 @@
 import type { Readable } from 'node:stream';
 
 import { errorCode } from '../../base/index.ts';
-import { latestVersion } from '../../catalog/index.ts';
+import { latestVersion, type FunctionNetwork } from '../../catalog/index.ts';
 import type {
   FunctionControl,
   FunctionDescription,
@@ -35,6 +35,8 @@ export interface Answer {
 export interface Call {
   readonly functions: LambdaFunctions;
   readonly tenant: string;
+  /** Those that tenants may choose for their functions. */
+  readonly networks: readonly FunctionNetwork[];
   /** The tenant's own account. */
   readonly scope: ArnScope;
   /** Parts of the path by their names in the operation's template, decoded. */

@@ -619,6 +619,7 @@ suite('what a function has besides', () => {
     assert.deepEqual(await kept(), { network: 'none', web: undefined, tags: { team: 'ice' } });
     for (const wrong of [
       { 'thaw:network': 'vpn' },
+      { 'thaw:network': 'host' }, // is the machine's owner's to choose
       { 'thaw:web-port': '0' },
       { 'thaw:web-port': '80.5' },
       { 'thaw:web-ready-path': '/' },

@@ -37,7 +37,10 @@ async function tagResource(call: Call): Promise<Answer> {
     );
   }
   const { record } = await call.functions.find(of);
-  const { tags, settings } = splitTags(given, record.webServer);
+  const { tags, settings } = splitTags(given, {
+    networks: call.networks,
+    current: record.webServer,
+  });
   await change(call, of, settings);
   if (Object.keys(tags).length > 0) await call.functions.changeTags(of, { set: tags });
   return noContent;

@@ -26,7 +26,6 @@ const networkTag = 'thaw:network';
 const portTag = 'thaw:web-port';
 const readyPathTag = 'thaw:web-ready-path';
 const known: readonly string[] = [networkTag, portTag, readyPathTag];
-const networks: readonly FunctionNetwork[] = ['none', 'nat', 'host'];
 
 /** Tags of a request, parted into those that are tags and what the others ask for. */
 export interface SplitTags {
@@ -35,14 +34,21 @@ export interface SplitTags {
   readonly settings: ThawSettings;
 }
 
-/** `current` is the web server that the function has: a path may be changed without its port. */
-export function splitTags(all: Tags, current?: WebServerSettings): SplitTags {
+export interface TagRules {
+  /** Those that tenants may ask for. */
+  readonly networks: readonly FunctionNetwork[];
+  /** The web server that the function has: a path may be changed without its port. */
+  readonly current?: WebServerSettings | undefined;
+}
+
+/** Throws `LambdaError` for what is not among Thaw's tags, or may not be asked for. */
+export function splitTags(all: Tags, { networks, current }: TagRules): SplitTags {
   const own = Object.fromEntries(Object.entries(all).filter(([key]) => key.startsWith(prefix)));
   for (const key of Object.keys(own)) checkKnown(key);
   return {
     tags: Object.fromEntries(Object.entries(all).filter(([key]) => !key.startsWith(prefix))),
     settings: {
-      ...(own[networkTag] === undefined ? {} : { network: networkOf(own[networkTag]) }),
+      ...(own[networkTag] === undefined ? {} : { network: networkOf(own[networkTag], networks) }),
       ...webServerOf(own, current),
     },
   };
@@ -91,10 +97,10 @@ function checkKnown(key: string): void {
   throw refusal(`there is no tag "${key.slice(0, 128)}": Thaw's are ${known.join(', ')}`);
 }
 
-function networkOf(value: string): FunctionNetwork {
+function networkOf(value: string, networks: readonly FunctionNetwork[]): FunctionNetwork {
   const network = networks.find((each) => each === value);
   if (network !== undefined) return network;
-  throw refusal(`"${networkTag}" must be one of ${networks.join(', ')}`);
+  throw refusal(`"${networkTag}" must be one of ${networks.join(', ')} here`);
 }
 
 function webServerOf(own: Tags, current?: WebServerSettings): ThawSettings {
