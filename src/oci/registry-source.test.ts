@@ -217,7 +217,7 @@ describe('a real registry', { skip: registryMissing }, () => {
   test('a connection that stalls is given up and resumed', async () => {
     const stall: Fault = { kind: 'stall', afterBytes: 200_000 };
     const { requests } = await readThrough((_, serial) => (serial === 0 ? stall : undefined), {
-      retry: { stallTimeoutMs: 200 },
+      retry: { stallTimeoutMs: 1000 },
     });
     assert.equal(rangesOf(requests).length, 2);
   });

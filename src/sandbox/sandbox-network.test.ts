@@ -235,7 +235,7 @@ describe('networks of sandboxes', { skip, timeout: 120_000 }, () => {
         {
           skip:
             runtime !== 'builtin'
-              ? 'needs the built-in launcher'
+              ? 'only the built-in launcher promises it'
               : !detectCgroups().hierarchies.some(({ version }) => version === 2) &&
                 'needs cgroup2',
         },
