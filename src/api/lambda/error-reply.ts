@@ -91,6 +91,7 @@ const mappings: Readonly<Record<string, Mapping>> = {
     words: (_subject, { details }) =>
       tooLargeWords('InvokeFunction', Number(details?.['sizeMaxBytes'] ?? invokeBodyMaxBytes)),
   },
+  ERR_FUNCTION_WEB: { type: 'BadGatewayException', words: () => 'Internal Server Error' },
   ERR_FUNCTION_STOPPED: unavailable,
   ERR_API_STOPPING: unavailable,
   ERR_CATALOG_BUSY: unavailable,

@@ -141,6 +141,26 @@ test('an answer that HTTP cannot carry, and a function that fails, are 502', asy
   assert.doesNotMatch(warnings.join(''), /ERR_INTERNAL/);
 });
 
+test('a web server that gives no answer is 502, in no words of ours', async (t) => {
+  const { url, service } = await openApi(t, {
+    program: () => ({
+      init: async ({ exit }) => {
+        exit({ status: 1, outOfMemory: false });
+        return {};
+      },
+      handle: async () => respond({}),
+    }),
+  });
+  const of = { tenant: 'default', name: 'hello' };
+  const code = { packageType: 'Image', imageUri: 'first' } as const;
+  await service.create({ ...of, code, webServer: { port: 8080, readyPath: '/' } });
+  await service.setUrl(of, { authType: 'NONE' });
+  const response = await fetch(`${url}/url/hello/`);
+  assert.equal(response.status, 502);
+  assert.equal(response.headers.get('x-amzn-errortype'), 'BadGatewayException');
+  assert.doesNotMatch(await response.text(), /web server|sandbox|exit/);
+});
+
 test('an answer is as long as its body, whatever the function says', async (t) => {
   for (const invokeMode of ['BUFFERED', 'RESPONSE_STREAM'] as const) {
     for (const claimed of ['2', '2000']) {
