@@ -68,12 +68,20 @@ export function checkTenantName(tenant: string): void {
   }
 }
 
-interface Range {
+/** Of whole numbers, both ends included. */
+interface IntegerRange {
   readonly min: number;
   readonly max: number;
 }
 
-function checkInteger(name: string, what: string, value: number, { min, max }: Range): void {
+/** Source: AWS Lambda API reference, CreateFunction. */
+export const configurationRanges = {
+  memoryMb: { min: 128, max: 10_240 },
+  timeoutSeconds: { min: 1, max: 900 },
+  ephemeralStorageMb: { min: 512, max: 10_240 },
+} as const satisfies Readonly<Record<string, IntegerRange>>;
+
+function checkInteger(name: string, what: string, value: number, { min, max }: IntegerRange): void {
   if (Number.isInteger(value) && value >= min && value <= max) return;
   throw new FunctionBadConfigError(
     name,
@@ -119,9 +127,10 @@ export function checkConfiguration(name: string, request: FunctionConfigurationR
   const { memoryMb = 128, timeoutSeconds = 3, ephemeralStorageMb = 512 } = request;
   checkLength(name, 'its description', description, descriptionMaxLength);
   checkLength(name, 'its role', role, roleMaxLength);
-  checkInteger(name, 'its memory in MB', memoryMb, { min: 128, max: 10_240 });
-  checkInteger(name, 'its timeout in seconds', timeoutSeconds, { min: 1, max: 900 });
-  checkInteger(name, 'its ephemeral storage in MB', ephemeralStorageMb, { min: 512, max: 10_240 });
+  const ranges = configurationRanges;
+  checkInteger(name, 'its memory in MB', memoryMb, ranges.memoryMb);
+  checkInteger(name, 'its timeout in seconds', timeoutSeconds, ranges.timeoutSeconds);
+  checkInteger(name, 'its ephemeral storage in MB', ephemeralStorageMb, ranges.ephemeralStorageMb);
   checkEnvironment(name, environment);
   checkImageConfig(name, request.imageConfig ?? {});
   checkSandbox(name, request);

@@ -9,6 +9,7 @@ export { functionArn, type FunctionHost } from './function-process.ts';
 export type { EventLimits } from './event-queue.ts';
 export type { FunctionLimits } from './function-limits.ts';
 export type { FunctionRunnerOptions } from './function-runner.ts';
+export { configurationRanges } from './function-rules.ts';
 export * from './function-runs.ts';
 export * from './function-service.ts';
 export type { ColdStartLimits, StartLimitsSnapshot } from './start-gate.ts';

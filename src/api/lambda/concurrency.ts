@@ -22,12 +22,11 @@ export const concurrencyOperations: readonly Operation[] = [
 ];
 
 async function putConcurrency(call: Call): Promise<Answer> {
-  const reserved = fieldsOf(call).integer('ReservedConcurrentExecutions');
-  if (reserved === undefined || reserved < 0) {
+  const reserved = fieldsOf(call).integer('ReservedConcurrentExecutions', { min: 0 });
+  if (reserved === undefined) {
     throw new LambdaError(
       'ValidationException',
-      `1 validation error detected: Value '${reserved ?? 'null'}' at 'reservedConcurrentExecutions' failed to satisfy ` +
-        'constraint: Member must have value greater than or equal to 0',
+      "1 validation error detected: Value null at 'reservedConcurrentExecutions' failed to satisfy constraint: Member must not be null",
     );
   }
   await call.functions.setReservedConcurrency(wholeFunctionOf(call), reserved);

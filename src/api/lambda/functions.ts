@@ -21,7 +21,11 @@ import {
 import { pageAnswer, pageRequest } from './page-request.ts';
 import { splitTags } from './thaw-tags.ts';
 import { refuseUnsupported } from './unsupported-settings.ts';
-import type { FunctionCodeRequest, FunctionConfigurationRequest } from '../../functions/index.ts';
+import {
+  configurationRanges as ranges,
+  type FunctionCodeRequest,
+  type FunctionConfigurationRequest,
+} from '../../functions/index.ts';
 
 /** A zip archive of 50 MiB in base64, and the rest. Lambda's own number, as its error says. */
 const codeBodyMaxBytes = 70_167_211;
@@ -191,9 +195,11 @@ function configurationRequest(fields: JsonFields): FunctionConfigurationRequest 
   return defined({
     description: fields.string('Description'),
     role: fields.string('Role'),
-    memoryMb: fields.integer('MemorySize'),
-    timeoutSeconds: fields.integer('Timeout'),
-    ephemeralStorageMb: fields.object('EphemeralStorage')?.integer('Size'),
+    memoryMb: fields.integer('MemorySize', ranges.memoryMb),
+    timeoutSeconds: fields.integer('Timeout', ranges.timeoutSeconds),
+    ephemeralStorageMb: fields
+      .object('EphemeralStorage')
+      ?.integer('Size', ranges.ephemeralStorageMb),
     environment: environmentOf(fields),
     imageConfig:
       imageConfig === undefined

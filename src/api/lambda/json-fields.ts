@@ -8,6 +8,12 @@ import { LambdaError } from './lambda-error.ts';
 
 type JsonObject = Readonly<Record<string, unknown>>;
 
+/** What the model allows, both ends included. */
+export interface IntegerRange {
+  readonly min?: number;
+  readonly max?: number;
+}
+
 export class JsonFields {
   readonly #object: JsonObject;
   readonly #path: string;
@@ -50,8 +56,19 @@ export class JsonFields {
   }
 
   /** Whole: what has a fraction is refused as what is no number. */
-  integer(name: string): number | undefined {
-    return this.#typed(name, 'an integer', isWhole);
+  integer(
+    name: string,
+    { min = -Infinity, max = Infinity }: IntegerRange = {},
+  ): number | undefined {
+    const value = this.#typed(name, 'an integer', isWhole);
+    if (value === undefined) return undefined;
+    if (value >= min && value <= max) return value;
+    const bound = value < min ? `greater than or equal to ${min}` : `less than or equal to ${max}`;
+    throw new LambdaError(
+      'ValidationException',
+      `1 validation error detected: Value '${value}' at '${this.#member(name)}' failed to satisfy constraint: ` +
+        `Member must have value ${bound}`,
+    );
   }
 
   boolean(name: string): boolean | undefined {

@@ -140,11 +140,16 @@ suite('functions', () => {
   test('what may not be is refused with the limit that it breaks', async (t) => {
     const { client } = await openApi(t);
     const bad = ['InvalidParameterValueException', 400] as const;
-    await refused(create(client, { MemorySize: 64 }), bad);
-    await refused(create(client, { MemorySize: 10_241 }), bad);
-    await refused(create(client, { Timeout: 901 }), bad);
-    await refused(create(client, { Timeout: 0 }), bad);
-    await refused(create(client, { EphemeralStorage: { Size: 511 } }), bad);
+    const outOfRange = (words: RegExp) => ['ValidationException', 400, words] as const;
+    for (const [more, words] of [
+      [{ MemorySize: 64 }, /'64' at 'memorySize' .* greater than or equal to 128$/],
+      [{ MemorySize: 10_241 }, /'10241' at 'memorySize' .* less than or equal to 10240$/],
+      [{ Timeout: 901 }, /'901' at 'timeout' .* less than or equal to 900$/],
+      [{ Timeout: 0 }, /'0' at 'timeout' .* greater than or equal to 1$/],
+      [{ EphemeralStorage: { Size: 511 } }, /'511' at 'ephemeralStorage.size' .* equal to 512$/],
+    ] as const) {
+      await refused(create(client, more), outOfRange(words));
+    }
     await refused(create(client, { Environment: { Variables: { A1: 'x'.repeat(4096) } } }), bad);
     await refused(create(client, { Environment: { Variables: { AWS_REGION: 'x' } } }), bad);
     await refused(create(client, { Description: 'x'.repeat(257) }), bad);
