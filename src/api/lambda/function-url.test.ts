@@ -144,8 +144,8 @@ test('an answer that HTTP cannot carry, and a function that fails, are 502', asy
 test('a web server that gives no answer is 502, in no words of ours', async (t) => {
   const { url, service } = await openApi(t, {
     program: () => ({
-      init: async ({ exit }) => {
-        exit({ status: 1, outOfMemory: false });
+      init: async (control) => {
+        control.exit({ status: 1, outOfMemory: false });
         return {};
       },
       handle: async () => respond({}),
