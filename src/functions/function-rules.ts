@@ -4,6 +4,7 @@
  * API reference, CreateFunction, CreateAlias, TagResource, PutFunctionEventInvokeConfig and Invoke.
  */
 
+import { jsonProblem } from '../base/index.ts';
 import type { AliasRecord, EventInvokeSettings } from '../catalog/index.ts';
 import { runtimesTenant } from '../runtimes/index.ts';
 import {
@@ -74,11 +75,13 @@ interface IntegerRange {
   readonly max: number;
 }
 
-/** Source: AWS Lambda API reference, CreateFunction. */
+/** Source: AWS Lambda API reference, CreateFunction, PutFunctionEventInvokeConfig. */
 export const configurationRanges = {
   memoryMb: { min: 128, max: 10_240 },
   timeoutSeconds: { min: 1, max: 900 },
   ephemeralStorageMb: { min: 512, max: 10_240 },
+  retriesMax: { min: 0, max: 2 },
+  eventAgeMaxSeconds: { min: 60, max: 21_600 },
 } as const satisfies Readonly<Record<string, IntegerRange>>;
 
 function checkInteger(name: string, what: string, value: number, { min, max }: IntegerRange): void {
@@ -193,9 +196,14 @@ export function checkTags(name: string, tags: Readonly<Record<string, string>>):
 /** Throws `ERR_FUNCTION_BAD_CONFIG`. */
 export function checkEventInvoke(name: string, settings: EventInvokeSettings): void {
   const { retriesMax, eventAgeMaxSeconds } = settings;
-  checkInteger(name, 'the number of retries of an event', retriesMax, { min: 0, max: 2 });
-  const age = { min: 60, max: 21_600 };
-  checkInteger(name, 'the age of an event in seconds', eventAgeMaxSeconds, age);
+  const ranges = configurationRanges;
+  checkInteger(name, 'the number of retries of an event', retriesMax, ranges.retriesMax);
+  checkInteger(
+    name,
+    'the age of an event in seconds',
+    eventAgeMaxSeconds,
+    ranges.eventAgeMaxSeconds,
+  );
 }
 
 /** Throws `ERR_FUNCTION_BAD_NAME`, `ERR_FUNCTION_BAD_CONFIG`. Whether its versions are there is for the catalog to say. */
@@ -227,10 +235,7 @@ export function checkPayload(payload: Uint8Array): Uint8Array {
   if (payload.byteLength > payloadSizeMaxBytes) {
     throw new FunctionPayloadTooLargeError(payload.byteLength, payloadSizeMaxBytes);
   }
-  try {
-    JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(payload));
-  } catch (thrown) {
-    throw new FunctionBadPayloadError(thrown);
-  }
+  const problem = jsonProblem(payload);
+  if (problem !== undefined) throw new FunctionBadPayloadError(new SyntaxError(problem));
   return payload;
 }

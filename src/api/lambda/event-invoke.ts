@@ -7,7 +7,7 @@ import {
   type EventInvokeSettings,
   type FunctionSettings,
 } from '../../catalog/index.ts';
-import type { FunctionRef } from '../../functions/index.ts';
+import { configurationRanges as ranges, type FunctionRef } from '../../functions/index.ts';
 import { functionArn } from './function-name.ts';
 import type { JsonFields } from './json-fields.ts';
 import { LambdaError } from './lambda-error.ts';
@@ -101,8 +101,8 @@ function settingsRequest(fields: JsonFields): Partial<EventInvokeSettings> {
     );
   }
   return defined({
-    retriesMax: fields.integer('MaximumRetryAttempts'),
-    eventAgeMaxSeconds: fields.integer('MaximumEventAgeInSeconds'),
+    retriesMax: fields.integer('MaximumRetryAttempts', ranges.retriesMax),
+    eventAgeMaxSeconds: fields.integer('MaximumEventAgeInSeconds', ranges.eventAgeMaxSeconds),
   });
 }
 

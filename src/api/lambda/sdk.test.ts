@@ -702,7 +702,8 @@ suite('what a function has besides', () => {
     ]);
     const list = await client.send(new sdk.ListFunctionEventInvokeConfigsCommand({ FunctionName }));
     assert.equal(list.FunctionEventInvokeConfigs?.length, 1);
-    await refused(put({ MaximumRetryAttempts: 3 }), ['InvalidParameterValueException', 400]);
+    await refused(put({ MaximumRetryAttempts: 3 }), ['ValidationException', 400]);
+    await refused(put({ MaximumEventAgeInSeconds: 59 }), ['ValidationException', 400]);
     const destination = { OnFailure: { Destination: 'arn:aws:sqs:local:000000000000:q' } };
     await refused(put({ DestinationConfig: destination }), ['InvalidParameterValueException', 400]);
     await client.send(new sdk.DeleteFunctionEventInvokeConfigCommand({ FunctionName }));
