@@ -7,6 +7,7 @@ export * from './command.ts';
 export * from './defined.ts';
 export * from './durable-directory.ts';
 export * from './errors.ts';
+export * from './json-text.ts';
 export * from './latency-histogram.ts';
 export * from './layout.ts';
 export * from './limits.ts';

@@ -7,6 +7,7 @@ import fc from 'fast-check';
 
 import { ThawError } from '../../base/index.ts';
 import { JsonFields } from './json-fields.ts';
+import { LambdaError } from './lambda-error.ts';
 
 const parse = (value: unknown): JsonFields => JsonFields.parse(Buffer.from(JSON.stringify(value)));
 
@@ -101,7 +102,14 @@ test('bytes come back from base64, and what is no base64 is refused', () => {
   );
 });
 
-test('arrays nested a hundred thousand deep are read and passed over', () => {
-  const deep = `{"S":"text","D":${'['.repeat(100_000)}${']'.repeat(100_000)}}`;
-  assert.equal(JsonFields.parse(Buffer.from(deep)).string('S'), 'text');
+test('a body that would take far more memory than its bytes is refused before it is parsed', () => {
+  for (const [text, words] of [
+    [`{"D":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, /nested too deeply/],
+    [`{"D":[${'{},'.repeat(100_000)}{}]}`, /too many members/],
+  ] as const) {
+    assert.throws(
+      () => JsonFields.parse(Buffer.from(text)),
+      (thrown: unknown) => thrown instanceof LambdaError && words.test(thrown.message),
+    );
+  }
 });
