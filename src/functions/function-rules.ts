@@ -5,7 +5,6 @@
  */
 
 import { jsonProblem } from '../base/index.ts';
-import { jsonProblem } from '../base/index.ts';
 import type { AliasRecord, EventInvokeSettings } from '../catalog/index.ts';
 import { runtimesTenant } from '../runtimes/index.ts';
 import {
