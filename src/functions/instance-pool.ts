@@ -113,6 +113,8 @@ export interface ServeRequest<Instance, T> {
 
 /** How long an invoke waits for an instance that settles, before it starts another. */
 const settleWaitMs = 10;
+/** How long somebody who ends what is unused waits for it. */
+const settlingEndWaitMs = 1000;
 
 /** One invoke's, from when it first waits. */
 interface Patience extends Disposable {
@@ -184,11 +186,22 @@ export class InstancePool<Instance extends PoolInstance> {
     );
   }
 
-  /** Ends every instance that is idle now; resolves when they have ended. */
+  /**
+   * Ends every instance that serves nothing; resolves when they have ended. One that still settles after its last answer ends
+   * then, and is waited for no longer than a second.
+   */
   async endIdle(): Promise<void> {
-    const idle = [...this.#slots].filter((slot) => slot.state === 'idle');
-    for (const slot of idle) this.#end(slot);
-    await Promise.all(idle.map((slot) => slot.ended));
+    const unused = [...this.#slots].filter(({ state, instance }) => {
+      return state === 'idle' || (state === 'busy' && instance.isSettling);
+    });
+    for (const slot of unused) {
+      if (slot.state === 'idle') this.#end(slot);
+      else slot.isStopped = true;
+    }
+    const late = Promise.withResolvers<void>();
+    const cancel = this.#options.timers.after(settlingEndWaitMs, late.resolve);
+    await Promise.race([Promise.all(unused.map((slot) => slot.ended)), late.promise]);
+    cancel();
   }
 
   /** Stops everything, now and for ever. */
@@ -271,6 +284,7 @@ export class InstancePool<Instance extends PoolInstance> {
         slot.version === version &&
         slot.revision === revision &&
         slot.state === 'busy' &&
+        !slot.isStopped &&
         slot.instance.isSettling,
     );
   }
