@@ -194,6 +194,11 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     request.signal.throwIfAborted();
     this.#busyAtMs = this.#clock.monotonicMs();
     const key = diskChunkKey(chunk);
+    const queued = this.#queue.get(key)?.ciphertext;
+    if (queued !== undefined) {
+      this.#counters.hits += 1;
+      return queued.slice(); // the writer needs its own
+    }
     if (this.#isClosed || (this.#isIndexed && !this.#policy.has(key))) {
       this.#counters.misses += 1;
       return undefined;
@@ -242,7 +247,9 @@ export class DiskCache implements CacheTier, AsyncDisposable {
 
   async forget(chunk: ChunkName): Promise<void> {
     this.#counters.forgotten += 1;
-    await this.#discard(diskChunkKey(chunk));
+    const key = diskChunkKey(chunk);
+    if (this.#queue.delete(key)) this.#queuedBytes -= diskChunkLengthBytes(key);
+    await this.#discard(key);
   }
 
   hedgeAfterMs(): number {
