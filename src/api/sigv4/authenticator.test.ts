@@ -23,6 +23,8 @@ import { clockSkewMaxMs, type SignedRequest } from './verify-signature.ts';
 
 const run = promisify(execFile);
 const region = 'local';
+/** Debian's, which has its botocore. */
+const python = '/usr/bin/python3';
 
 interface Fixture extends AsyncDisposable {
   readonly catalog: Catalog;
@@ -180,7 +182,7 @@ describe('a request signed by', () => {
   });
 
   test("botocore is its tenant's", async (context) => {
-    const hasBotocore = await run('python3', ['-c', 'import botocore']).then(
+    const hasBotocore = await run(python, ['-c', 'import botocore']).then(
       () => true,
       () => false,
     );
@@ -200,7 +202,7 @@ print(urllib.request.urlopen(sent).read().decode())
 `;
     const { accessKeyId, secretAccessKey } = fixture.key;
     const url = `${server.url}/2015-03-31/functions/arn%3Aaws%3Alambda/x~y?b=2&a=1&a=0&e=`;
-    const { stdout } = await run('python3', ['-c', program, url, accessKeyId, secretAccessKey]);
+    const { stdout } = await run(python, ['-c', program, url, accessKeyId, secretAccessKey]);
     assert.equal((JSON.parse(stdout) as { tenant?: string }).tenant, 'alice', stdout);
   });
 });
