@@ -3,6 +3,7 @@
 import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 
+import { OutputMeter } from './output-meter.ts';
 import { pipe } from './syscalls.ts';
 
 export class OutputPipe implements Disposable {
@@ -19,14 +20,21 @@ export class OutputPipe implements Disposable {
   }
 
   /**
-   * Hands on what was written and will be. Once. Resolves when all writers have closed their ends
-   * and everything has been handed on.
+   * Hands on what was written and will be, at a bounded rate: who writes faster waits. Once. Resolves
+   * when all writers have closed their ends and everything has been handed on.
    */
   readTo(output: (data: Uint8Array) => void): Promise<void> {
     this.#isRead = true;
     return new Promise((resolve) => {
       const socket = new Socket({ fd: this.#readFd, readable: true, writable: false });
-      socket.on('data', (data: Buffer) => output(data));
+      const meter = new OutputMeter();
+      socket.on('data', (data: Buffer) => {
+        output(data);
+        const pauseMs = meter.take(data.byteLength, performance.now());
+        if (pauseMs === 0) return;
+        socket.pause();
+        setTimeout(() => socket.resume(), pauseMs);
+      });
       socket.once('error', () => socket.destroy());
       socket.once('close', () => resolve());
     });
