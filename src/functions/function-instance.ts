@@ -149,6 +149,7 @@ export class FunctionInstance implements PoolInstance {
 
   /** Before `use`, where it may be frozen. Throws what thawing throws: then it is of no more use. */
   async wake(): Promise<void> {
+    this.#isSettling = false;
     if (!this.#isFrozen) return;
     this.#isFrozen = false;
     await this.#sandbox?.thaw();
@@ -182,8 +183,6 @@ export class FunctionInstance implements PoolInstance {
       }
     } catch {
       return false; // stopped
-    } finally {
-      this.#isSettling = false;
     }
     this.#freeze();
     return true;

@@ -16,7 +16,7 @@ import type { ColdStart, StartGate } from './start-gate.ts';
 export interface PoolInstance {
   /** Resolves when it can serve no more, for reasons of its own. Never rejects. */
   readonly gone: Promise<void>;
-  /** It has answered and will rest soon: waiting for it is less than a cold start. */
+  /** It has answered, and rests or will soon: waiting for it is less than a cold start. */
   readonly isSettling: boolean;
   /** Makes the work under way reject with `reason` soon. */
   stop(reason: Error): void;
