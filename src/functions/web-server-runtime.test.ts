@@ -248,6 +248,11 @@ test('a server that does not answer is ERR_FUNCTION_WEB, and one that breaks off
   const outcome = await site.runtime.invoke({ ...invocation, payload: event }, never);
   assert(outcome.kind === 'error');
   assert.equal(outcome.errorType, 'Runtime.WebServerError');
+  const list = `${'['.repeat(500_000)}${']'.repeat(500_000)}`;
+  const context = `{"http":{"method":"GET"},"deep":${list}}`;
+  const payload = Buffer.from(`{"version":"2.0","requestContext":${context}}`);
+  const ofDeep = await site.runtime.invoke({ ...invocation, payload }, never);
+  assert.equal(ofDeep.kind, 'error');
 });
 
 test('a server that speaks something other than HTTP after all is ERR_FUNCTION_WEB', async () => {

@@ -77,11 +77,11 @@ export class WebServerRuntime implements RuntimeApi {
   }
 
   async invoke(invocation: Invocation, signal: AbortSignal): Promise<InvocationOutcome> {
-    const event = webEventOf(invocation.payload);
-    const { method, path, body } = event;
-    const headers = { ...endToEnd(event.headers), 'content-length': String(body.byteLength) };
-    const sent = { method, path, headers, body: Readable.from([body], { objectMode: false }) };
     try {
+      const event = webEventOf(invocation.payload); // throws for what is nested too deeply
+      const { method, path, body } = event;
+      const headers = { ...endToEnd(event.headers), 'content-length': String(body.byteLength) };
+      const sent = { method, path, headers, body: Readable.from([body], { objectMode: false }) };
       const response = await this.#send(sent, event.requestContext, invocation, signal);
       const bytes = await collect(response.body);
       if (bytes === undefined) return failure('Function.ResponseSizeTooLarge', tooLargeWords);
