@@ -209,6 +209,23 @@ test('a client that sends no more of its body is refused, one that hangs up forg
   assert.deepEqual(server.logged, []);
 });
 
+test('a client that was refused and sends on and on without an end has its place for a while only', async (t) => {
+  const server = await serve(t, echo, { limits: { refusedBodyTimeoutMs: 50 } });
+  const client = await connected(server.port);
+  client.write('POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{');
+  const [answer] = (await once(client, 'data')) as [Buffer];
+  assert.match(answer.toString(), /^HTTP\/1\.1 404 /);
+  await once(client, 'close');
+  const patient = await serve(t, echo);
+  const brief = await connected(patient.port);
+  brief.write('POST /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{');
+  await once(brief, 'data');
+  brief.write('}GET /health HTTP/1.1\r\nHost: a\r\n\r\n');
+  const [healthy] = (await once(brief, 'data')) as [Buffer];
+  assert.match(healthy.toString(), /^HTTP\/1\.1 200 /);
+  brief.destroy();
+});
+
 test('clients that hang up at any moment leave nothing held and nothing under way', async (t) => {
   const running = Promise.withResolvers<void>();
   const server = await serve(

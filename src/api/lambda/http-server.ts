@@ -29,6 +29,7 @@ const defaultLimits: LambdaApiLimits = {
   connectionsMax: 1024,
   bodiesMaxBytes: 256 * 2 ** 20,
   bodyIdleTimeoutMs: 20_000,
+  refusedBodyTimeoutMs: 10_000,
   headersTimeoutMs: 20_000,
   requestTimeoutMs: 300_000,
   keepAliveTimeoutMs: 60_000,

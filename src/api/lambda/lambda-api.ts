@@ -43,6 +43,8 @@ export interface LambdaApiLimits {
   readonly bodiesMaxBytes: number;
   /** Without a byte of a body. Default 20,000. */
   readonly bodyIdleTimeoutMs: number;
+  /** For the rest of a request that was refused: whoever is in the middle of sending it could not read the answer else. Default 10,000. */
+  readonly refusedBodyTimeoutMs: number;
   /** For all headers. Default 20,000. */
   readonly headersTimeoutMs: number;
   /** For a whole request. Default 300,000. */
@@ -316,7 +318,14 @@ export class LambdaApi {
     }
     const headers = errorHeaders(reply);
     const answer = { status: reply.status, headers, json: errorBody(reply) };
+    if (!exchange.request.complete) this.#limitRest(exchange.request);
     await this.#send(exchange, answer).catch(() => {});
+  }
+
+  #limitRest(request: IncomingMessage): void {
+    const { socket } = request;
+    const timer = setTimeout(() => socket.destroy(), this.#limits.refusedBodyTimeoutMs);
+    request.once('end', () => clearTimeout(timer)).once('close', () => clearTimeout(timer));
   }
 
   async #send(exchange: Exchange, answer: Answer): Promise<void> {
