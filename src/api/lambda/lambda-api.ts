@@ -311,7 +311,7 @@ export class LambdaApi {
     const { response, requestId } = exchange;
     if (thrown instanceof ClientGoneError || response.destroyed) return;
     const { isForeseen, ...reply } = errorReply(thrown, { ...exchange.subject, requestId });
-    if (!isForeseen || reply.status >= 500) this.#logFailure(exchange, thrown);
+    if (!isForeseen || isOurs(reply.status)) this.#logFailure(exchange, thrown);
     if (response.headersSent) {
       response.destroy(); // the rest of the answer is lost, and the client sees that
       return;
@@ -368,6 +368,11 @@ async function send({ response, requestId }: Exchange, answer: Answer): Promise<
     response.once('close', resolve).end(bytes, resolve);
     if (response.destroyed) resolve();
   });
+}
+
+/** 502 is a function's own failure to answer, of which its tenant can have any number. */
+function isOurs(status: number): boolean {
+  return status >= 500 && status !== 502;
 }
 
 function subjectOf(
