@@ -111,8 +111,12 @@ export interface ServeRequest<Instance, T> {
   readonly serve: (instance: Instance, coldStart: ColdStart | undefined) => Promise<Served<T>>;
 }
 
-/** How long an invoke waits for an instance that settles, before it starts another. */
-const settleWaitMs = 10;
+/**
+ * How long an invoke waits for an instance that settles, before it starts another: a tenth of what the last start took, which tells
+ * how busy the machine is too, but at least so long.
+ */
+const settleWaitMinMs = 10;
+const settleWaitStartShare = 0.1;
 /** How long somebody who ends what is unused waits for it. */
 const settlingEndWaitMs = 1000;
 
@@ -291,7 +295,9 @@ export class InstancePool<Instance extends PoolInstance> {
 
   #beginPatience(): Patience {
     const over = Promise.withResolvers<void>();
-    const cancel = this.#options.timers.after(settleWaitMs, () => {
+    const { timers, starts } = this.#options;
+    const waitMs = Math.max(settleWaitMinMs, starts.lastStartMs * settleWaitStartShare);
+    const cancel = timers.after(waitMs, () => {
       patience.isOver = true;
       over.resolve();
     });

@@ -76,6 +76,11 @@ export class StartGate {
     this.#clock = clock;
   }
 
+  /** How long the start that ended last took; 0 before the first. */
+  get lastStartMs(): number {
+    return this.#lastStartMs;
+  }
+
   /** Lets a start in. Throws `ERR_FUNCTION_THROTTLED`. */
   enter(of: { readonly tenant: string; readonly functionId: string }): ColdStart {
     const { coldStartsMax, coldStartsPerTenantMax } = this.#limits;
