@@ -170,12 +170,9 @@ test('the leftover of a writer that died is no hindrance', async () => {
 test('a path that cannot be a keyring is told as such', async () => {
   await using directory = await makeDirectory();
   await assert.rejects(openLocalKeyring(directory.path), { code: 'ERR_KEYS_MALFORMED_FILE' });
-  const service = openLocalKeyring(join(directory.path, 'none', 'keyring.json'));
+  const service = await openLocalKeyring(join(directory.path, 'none', 'keyring.json'));
   await writeFile(join(directory.path, 'none'), '');
-  await assert.rejects(
-    service.then((opened) => opened.salt('root-1')),
-    { code: 'ERR_KEYS_UNAVAILABLE' },
-  );
+  await assert.rejects(service.salt('root-1'), { code: 'ERR_KEYS_UNAVAILABLE' });
 });
 
 interface MadeKey {
