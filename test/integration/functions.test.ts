@@ -13,6 +13,7 @@ import Database from 'better-sqlite3';
 
 import { createLog, errorCode, present } from '../../src/base/index.ts';
 import { openCatalog } from '../../src/catalog/index.ts';
+import { imageRecord } from '../../src/catalog/testing/records.ts';
 import { createRootMounts } from '../../src/device/index.ts';
 import {
   makeReferenceDisk,
@@ -131,21 +132,7 @@ class Machine implements AsyncDisposable {
     const database = new Database(catalogPath);
     database.prepare(`insert into roots values (?, 'active', 1)`).run(image.rootId);
     database.close();
-    await catalog.addImage({
-      ...image,
-      name: 'test',
-      reference: 'test',
-      imageDigest: 'sha256:0',
-      platform: 'linux/amd64',
-      diskFormatVersion: 1,
-      codec: 'none',
-      diskSizeBytes: 1,
-      contentBytes: 1,
-      fileCount: 1,
-      chunkCount: 1,
-      storedBytes: 1,
-      createdAtMs: 1,
-    });
+    await catalog.addImage(imageRecord(image));
     const warnings: string[] = [];
     const log = createLog({ level: 'warn', write: (line) => warnings.push(line) });
     const mounts = await createRootMounts({

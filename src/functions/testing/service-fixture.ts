@@ -13,6 +13,7 @@ import {
   type FunctionRecord,
   type ImageRecord,
 } from '../../catalog/index.ts';
+import { imageRecord } from '../../catalog/testing/records.ts';
 import type { ImageDocument } from '../../publish/index.ts';
 import { createFunctionService, type FunctionServiceOptions } from '../create-function-service.ts';
 import type { CreateFunctionRequest } from '../function-control.ts';
@@ -34,23 +35,7 @@ export const manifestIds = ['a'.repeat(64), 'b'.repeat(64)] as const;
 
 /** As published for a tenant. */
 export function imageOf(manifestId: string, tenant = 'default'): ImageRecord {
-  return {
-    manifestId,
-    tenant,
-    rootId: 'r1',
-    name: 'image',
-    reference: 'oci:image',
-    imageDigest: `sha256:${manifestId}`,
-    platform: 'linux/amd64',
-    diskFormatVersion: 1,
-    codec: 'none',
-    diskSizeBytes: 1,
-    contentBytes: 1,
-    fileCount: 1,
-    chunkCount: 1,
-    storedBytes: 1,
-    createdAtMs: 1,
-  };
+  return imageRecord({ manifestId, tenant, name: 'image', imageDigest: `sha256:${manifestId}` });
 }
 
 function documentOf(config: Partial<ImageDocument['config']>): ImageDocument {

@@ -23,6 +23,7 @@ import {
   respond,
   type Program,
 } from '../../../functions/testing/simulated-worker.ts';
+import { imageRecord } from '../../../catalog/testing/records.ts';
 import type { ImageDocument } from '../../../publish/index.ts';
 import { noAuthentication } from '../../sigv4/authenticator.ts';
 import { serveLambdaApi } from '../http-server.ts';
@@ -49,24 +50,8 @@ class RealTime extends VirtualTime {
 const imageNames = ['first', 'second'] as const;
 
 function imageOf(tenant: string, name: string): ImageRecord {
-  const id = Buffer.from(`${tenant}/${name}`).toString('hex').padEnd(64, '0').slice(0, 64);
-  return {
-    manifestId: id,
-    tenant,
-    rootId: 'r1',
-    name,
-    reference: `docker://registry.test/${name}`,
-    imageDigest: `sha256:${id}`,
-    platform: 'linux/amd64',
-    diskFormatVersion: 1,
-    codec: 'none',
-    diskSizeBytes: 1,
-    contentBytes: 1,
-    fileCount: 1,
-    chunkCount: 1,
-    storedBytes: 1,
-    createdAtMs: 1,
-  };
+  const manifestId = Buffer.from(`${tenant}/${name}`).toString('hex').padEnd(64, '0').slice(0, 64);
+  return imageRecord({ manifestId, tenant, name, imageDigest: `sha256:${manifestId}` });
 }
 
 const imageDocument: ImageDocument = {
