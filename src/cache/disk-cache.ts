@@ -197,7 +197,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     const queued = this.#queue.get(key)?.ciphertext;
     if (queued !== undefined) {
       this.#counters.hits += 1;
-      return queued.slice(); // the writer needs its own
+      return new Uint8Array(queued); // a copy, which `slice` of a Buffer is not: the writer needs its own
     }
     if (this.#isClosed || (this.#isIndexed && !this.#policy.has(key))) {
       this.#counters.misses += 1;
