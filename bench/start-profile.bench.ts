@@ -4,7 +4,7 @@
  * origin that answers from the page cache, all behind the link. *Warm* is the same program once more in the same mount: what no loading can go below. *In memory* is a start whose chunks
  * are all in the worker's memory: what the device alone costs.
  *
- * A *stall* is a stretch of time in which some read waits for a chunk: reads that wait side by side count once, so stalls are the round trips that a start waits for in a row.
+ * The agent's processor time is user and system, of the same stretch; what follows it (writing a profile, filling the zone) is not in it. A *stall* is a stretch of time in which some read waits for a chunk: reads that wait side by side count once, so stalls are the round trips that a start waits for in a row.
  * Options: `--image TEXT` takes only images with TEXT in their name, `--link TEXT`, `--only zone,origin`, `--rounds N` (7), `--prefetch N` at a time (16), `--threads N` of FUSE
  * (2), `--cpu-prof DIR` profiles the agents. Needs root, memcached and what the corpus needs. Results: docs/benchmarks.md.
  */
@@ -29,6 +29,7 @@ import {
 import { openLocalKeyring } from '../src/keys/index.ts';
 import { spread, type Report, type Table } from './harness.ts';
 import { holderArgs, type AgentSetting } from './start-profile/agent-process.ts';
+import { agentTime, pidOf, type AgentTime } from './start-profile/agent-time.ts';
 import { publish, type PublishedImage } from './start-profile/published-image.ts';
 import { startImageNames } from './starts/images.ts';
 import { inRoot } from './starts/in-root.ts';
@@ -57,6 +58,7 @@ interface Setting {
 interface Contender {
   readonly way: Way;
   readonly agent: AgentClient;
+  readonly agentPid: number;
   readonly roots: RootMounts;
 }
 
@@ -66,6 +68,8 @@ interface Start {
   readonly openMs: number;
   readonly warmMs: number;
   readonly reads: ReadCounters;
+  /** Until the program had answered and ended. */
+  readonly agentTook: AgentTime;
 }
 
 const memoryBytes = 320 * 2 ** 20;
@@ -112,14 +116,15 @@ async function contender(way: Way, setting: Setting, zone: BenchZone): Promise<C
     connectTimeoutMs: 60_000,
   });
   const roots = await createRootMounts({ agent, mountsDir: join(dir, 'mounts') });
-  return { way, agent, roots };
+  return { way, agent, agentPid: await pidOf(['agent', settingPath]), roots };
 }
 
 async function coldStart(
-  { way, roots }: Contender,
+  { way, roots, agentPid }: Contender,
   { image, command }: PublishedImage,
 ): Promise<Start> {
   await roots.dropCaches(way === 'in memory' ? [] : undefined);
+  const agentBefore = await agentTime(agentPid);
   const startedMs = performance.now();
   await using root = await roots.acquire(image);
   const openMs = performance.now() - startedMs;
@@ -132,9 +137,14 @@ async function coldStart(
   };
   await run();
   const elapsedMs = performance.now() - startedMs;
+  const agentAfter = await agentTime(agentPid);
+  const agentTook = {
+    mainThreadMs: agentAfter.mainThreadMs - agentBefore.mainThreadMs,
+    otherThreadsMs: agentAfter.otherThreadsMs - agentBefore.otherThreadsMs,
+  };
   await roots.startEnded(image);
   const reads = await roots.counters(image);
-  return { way, elapsedMs, openMs, reads, warmMs: await run() };
+  return { way, elapsedMs, openMs, reads, agentTook, warmMs: await run() };
 }
 
 /** Until every chunk of a start comes from the zone. */
@@ -221,6 +231,8 @@ async function rowsOf(
       ms(({ reads }) => reads.waits.reads),
       ms(({ reads }) => reads.waits.stalls),
       ms(({ reads }) => reads.waits.stalledMs),
+      ms(({ agentTook }) => agentTook.mainThreadMs),
+      ms(({ agentTook }) => agentTook.otherThreadsMs),
     ];
   });
 }
@@ -243,6 +255,8 @@ const columns = [
   'reads that waited',
   'stalls',
   'stalled ms',
+  "agent's main thread, processor ms",
+  'its other threads',
 ];
 
 export const report: Report = {
