@@ -28,7 +28,7 @@ import {
 } from './check-request.ts';
 import { ImageNotFoundError, NoSuchKeyError } from './errors.ts';
 import { functionCalls } from './function-calls.ts';
-import { createAccessKeys } from './sigv4/access-keys.ts';
+import type { AccessKeys } from './sigv4/access-keys.ts';
 import type { CallOptions, ConvertRequest, ImageRequest, Worker } from './worker.ts';
 
 /** What needs privileges and is therefore made only when a call needs it. */
@@ -48,6 +48,7 @@ export interface LocalWorkerOptions {
   readonly publish: PublishDependencies;
   /** What zip functions run in. */
   readonly runtimes: RuntimeImages;
+  readonly accessKeys: AccessKeys;
   /** Absolute paths of where the worker's own state lies: nothing may be mounted there. */
   readonly ownDirectories: readonly string[];
   /** How much may be added to a writable mount whose request does not say. */
@@ -168,9 +169,8 @@ function imageCalls(options: LocalWorkerOptions): ImageCalls {
   };
 }
 
-function tenantCalls({ publish }: LocalWorkerOptions): TenantCalls {
+function tenantCalls({ publish, accessKeys }: LocalWorkerOptions): TenantCalls {
   const { catalog, clock } = publish;
-  const accessKeys = createAccessKeys(publish);
   return {
     createTenant: async ({ name }) => {
       checkTenant(name);

@@ -9,6 +9,7 @@ import { byteString, errorCode, ThawError, type ProgressUpdate } from '../base/i
 import { publishingHouse } from '../publish/testing/publishing-house.ts';
 import { createRuntimeImages, runtimesTenant } from '../runtimes/index.ts';
 import { NoZoneError } from './errors.ts';
+import { createAccessKeys } from './sigv4/access-keys.ts';
 import { createLocalWorker } from './local-worker.ts';
 import { serveWorker, workerAt } from './worker-socket.ts';
 import type { Worker } from './worker.ts';
@@ -26,6 +27,7 @@ async function localSetup(t: TestContext): Promise<Setup> {
   const worker = createLocalWorker({
     runtimes: createRuntimeImages(house.deps),
     publish: house.deps,
+    accessKeys: createAccessKeys(house.deps),
     ownDirectories: [],
     writableSpaceBytes: 2 ** 30,
     openPrimer: () => Promise.reject(new NoZoneError()),

@@ -24,7 +24,7 @@ export type FunctionCode =
       /** Names the image that it runs in, e.g. `nodejs24.x`, `provided`. */
       readonly runtime: string;
       readonly handler: string;
-      /** Names the sealed archive in the store: SHA-256 of what is stored, 64 hex digits. */
+      /** Names the sealed archive in the store: made at random, 64 hex digits. */
       readonly archiveId: string;
       /** The root of the store that the archive is in. */
       readonly rootId: string;

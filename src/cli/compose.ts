@@ -95,6 +95,7 @@ export async function createWorker(
     log,
   };
   const runtimes = createRuntimeImages(publish);
+  const accessKeys = createAccessKeys(publish);
   let runtime: Promise<Runtime> | undefined;
   let current = config;
   const startedRuntime = (): Promise<Runtime> => {
@@ -110,6 +111,7 @@ export async function createWorker(
   const worker = createLocalWorker({
     publish,
     runtimes,
+    accessKeys,
     ownDirectories: [
       paths.store,
       paths.work,
@@ -140,19 +142,21 @@ export async function createWorker(
   return {
     ...worker,
     runtimes,
-    accessKeys: createAccessKeys({ catalog, keys: publish.keys, clock: systemClock }),
+    accessKeys,
     functions: async () => (await startedRuntime()).functions,
   };
 }
 
-/** Images need the keys of their tenant and root, zip archives their tenant's. */
+/** Images need the keys of their tenant and root, zip archives and access keys their tenant's. */
 async function isKeyUsed(
   catalog: Catalog,
   user: { readonly tenant: string } | { readonly rootId: string },
 ): Promise<boolean> {
   if (await catalog.hasImages(user)) return true;
   if ('rootId' in user) return false;
-  return (await catalog.listFunctions(user.tenant, { itemsMax: 1 })).items.length > 0;
+  const { tenant } = user;
+  if ((await catalog.listFunctions(tenant, { itemsMax: 1 })).items.length > 0) return true;
+  return (await catalog.listAccessKeys(tenant)).length > 0;
 }
 
 interface Runtime extends WorkerRuntime, AsyncDisposable {}

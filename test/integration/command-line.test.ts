@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 
@@ -108,6 +108,16 @@ test('a keyring that is lost while there are images is not made anew', async (t)
   await assert.rejects(stat(keyring), { code: 'ENOENT' });
   await rename(`${keyring}.away`, keyring);
   await thaw.json('image', 'convert', source, '--name', 'two');
+});
+
+test('a keyring that is lost while a tenant has only access keys is not made anew', async (t) => {
+  const thaw = await thawFor(t);
+  await thaw.json('tenant', 'create', 'other');
+  await thaw.json('tenant', 'key', 'create', 'other');
+  await rm(join(thaw.root, 'keyring.json'));
+  const { status, stderr } = await thaw.run('tenant', 'key', 'create', 'other');
+  assert.equal(status, exitStatuses.refused.status, stderr);
+  assert.match(stderr, /Cannot find the key of .*restore the keyring/);
 });
 
 test('with --json an error is one line of JSON as well', async (t) => {
