@@ -38,6 +38,8 @@ const MFD_CLOEXEC = 1;
 const MFD_EXEC = 0x10;
 const RESOLVE_IN_ROOT = 0x10;
 const OPEN_HOW_SIZE_BYTES = 24;
+/** Three threads that do nothing but rename make an open fail up to four times in a row. */
+const openAttemptsMax = 100;
 const PR_SET_CHILD_SUBREAPER = 36;
 const WNOHANG = 1;
 const MS_RDONLY = 1;
@@ -123,7 +125,12 @@ const calls = {
   umount2: library.func('int umount2(const char *target, int flags)'),
 };
 
-const errnoNames = new Map(Object.entries(constants.errno).map(([name, code]) => [code, name]));
+/** Of a number with two names, as EAGAIN and EWOULDBLOCK, the one that comes first in the alphabet. */
+const errnoNames = new Map(
+  Object.entries(constants.errno)
+    .toSorted(([a], [b]) => (a < b ? 1 : -1))
+    .map(([name, code]) => [code, name]),
+);
 
 /** As in `EPERM`. */
 export function errnoName(errno: number): string {
@@ -220,6 +227,9 @@ export function bringLoopbackUp(fd: number): void {
  * Opens `path` as a process would whose root directory is `root`: symlinks and `..` cannot lead out
  * of it. Never blocks, not even on a FIFO. With `pathOnly` the descriptor serves for `fstat` alone.
  * Needs Linux 5.6.
+ *
+ * openat2(2) gives EAGAIN where it cannot tell that a `..` stayed inside, because something anywhere
+ * on the machine was renamed or mounted meanwhile; it is asked again then.
  */
 export function openInRoot(
   root: string,
@@ -231,7 +241,14 @@ export function openInRoot(
   how.writeBigUInt64LE(BigInt(RESOLVE_IN_ROOT), 16);
   const rootFd = openSync(root, O_PATH | O_CLOEXEC);
   try {
-    return checked('openat2', SYS_OPENAT2, rootFd, path, how, OPEN_HOW_SIZE_BYTES);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return checked('openat2', SYS_OPENAT2, rootFd, path, how, OPEN_HOW_SIZE_BYTES);
+      } catch (thrown) {
+        const isRace = thrown instanceof SystemCallError && thrown.errno === 'EAGAIN';
+        if (!isRace || attempt === openAttemptsMax) throw thrown;
+      }
+    }
   } finally {
     closeSync(rootFd);
   }
