@@ -4,11 +4,11 @@ import { randomUUID } from 'node:crypto';
 
 import { InternalError, defined, systemClock, systemTimers } from '../base/index.ts';
 import type { FunctionRecord } from '../catalog/index.ts';
-import { CodePublications } from './code-publications.ts';
-import type { CodeDependencies } from './function-code.ts';
-import type { CodeLease } from './function-instance.ts';
-import { createFunctionRegistry } from './function-registry.ts';
-import { FunctionRunner, type FunctionRunnerOptions } from './function-runner.ts';
+import { CodePublications } from './control/code-publications.ts';
+import type { CodeDependencies } from './control/function-code.ts';
+import type { CodeLease } from './running/function-instance.ts';
+import { createFunctionRegistry } from './control/function-registry.ts';
+import { FunctionRunner, type FunctionRunnerOptions } from './running/function-runner.ts';
 import type { FunctionRuns } from './function-runs.ts';
 import type { FunctionService } from './function-service.ts';
 

@@ -1,6 +1,6 @@
 /** The limits of a worker's functions, where none are set: those of instances, logs and events. */
 
-import type { EventLimits } from './event-queue.ts';
+import type { EventLimits } from './running/event-queue.ts';
 
 /** How much a worker runs and keeps. */
 export interface FunctionLimits {

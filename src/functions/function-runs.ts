@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 
 import type { ReadCounters } from '../device/index.ts';
 import type { FunctionRef } from './function-control.ts';
-import type { StartLimitsSnapshot } from './start-gate.ts';
+import type { StartLimitsSnapshot } from './running/start-gate.ts';
 
 export interface InvokeRequest extends FunctionRef {
   /** JSON text, up to 6 MiB (256 KiB for an event); `{}` where it is empty. Checked before anything starts. */

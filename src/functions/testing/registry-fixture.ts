@@ -10,11 +10,11 @@ import { openCatalog, type Catalog, type ImageRecord } from '../../catalog/index
 import { imageRecord, manifestIdOf } from '../../catalog/testing/records.ts';
 import type { CodeArchives } from '../../archive/index.ts';
 import type { RuntimeImages } from '../../runtimes/index.ts';
-import { CodePublications } from '../code-publications.ts';
+import { CodePublications } from '../control/code-publications.ts';
 import { FunctionNoCommandError } from '../errors.ts';
-import type { CodeDependencies } from '../function-code.ts';
+import type { CodeDependencies } from '../control/function-code.ts';
 import type { CreateFunctionRequest, FunctionControl } from '../function-control.ts';
-import { createFunctionRegistry } from '../function-registry.ts';
+import { createFunctionRegistry } from '../control/function-registry.ts';
 
 /** One publishing that is under way. */
 export interface Publishing {
