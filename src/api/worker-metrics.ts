@@ -36,7 +36,7 @@ export interface WorkerState {
 export function workerMetrics({ caches, starts, requests }: WorkerState): string {
   const text = new PrometheusText().gauge(
     'thaw_agent_up',
-    'Whether the agent that serves reads runs: it does while images are open',
+    'Whether the agent that serves reads runs',
     [{ value: caches === undefined ? 0 : 1 }],
   );
   if (caches !== undefined) {

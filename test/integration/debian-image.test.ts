@@ -5,7 +5,6 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,7 +21,7 @@ import { debianImageLayout, debianImageMissing, debianImageTag } from '../suppor
 import { factsOfDirectory, type AllFacts, type FileFacts } from '../support/file-facts.ts';
 import { needsPrograms } from '../support/programs.ts';
 import { registryMissing, startRegistry } from '../support/registry.ts';
-import { endOf, leftInKernel, Thaw } from '../support/thaw.ts';
+import { endOf, leftInKernel, Thaw, untilLogged } from '../support/thaw.ts';
 
 interface Converted {
   readonly manifestId: string;
@@ -181,7 +180,7 @@ suite('a Debian image of three layers', { skip: missing }, () => {
     const server = thaw.start('serve');
     const serverEnd = endOf(server);
     try {
-      await once(server.stderr ?? server, 'data'); // its first line says that it serves
+      await untilLogged(server, ' serving ');
       const worker = workerAt(join(thaw.root, 'run/serve.sock'));
       const ours = await factsOfImage(worker, { tenant: 'default', id: manifestId });
       const theirs = await unpackedFacts();
@@ -228,7 +227,7 @@ suite('a Debian image of three layers', { skip: missing }, () => {
     const server = thaw.start('serve');
     const serverEnd = endOf(server);
     try {
-      await once(server.stderr ?? server, 'data'); // its first line says that it serves
+      await untilLogged(server, ' serving ');
       await thaw.json('function', 'create', 'py', '--image', manifestId, '--timeout', '60');
       const payload = JSON.stringify({ hello: 'wörld' });
       const invoke = ['function', 'invoke', 'py', '--payload', payload];

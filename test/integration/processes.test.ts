@@ -4,7 +4,6 @@
  */
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite, test, type TestContext } from 'node:test';
@@ -13,7 +12,7 @@ import { missingHere } from '../../src/device/testing/worker-fixture.ts';
 import { exitStatuses } from '../../src/cli/exit-status.ts';
 import { needsPrograms } from '../support/programs.ts';
 import { echoScript, writeShellImage } from '../support/shell-image.ts';
-import { endOf, leftInKernel, thawFor, type Thaw } from '../support/thaw.ts';
+import { endOf, leftInKernel, thawFor, untilLogged, type Thaw } from '../support/thaw.ts';
 
 const skip = missingHere() || needsPrograms('busybox');
 
@@ -81,20 +80,14 @@ suite('processes of one Thaw', { skip, timeout: 120_000 }, () => {
     const server = thaw.start('serve');
     t.after(() => server.kill('SIGKILL')); // where the test failed
     const ended = endOf(server);
-    const told = (what: string): Promise<void> =>
-      new Promise((resolve) => {
-        server.stderr?.on('data', (data: Buffer) => {
-          if (data.toString().includes(what)) resolve();
-        });
-      });
-    await told('serving');
+    await untilLogged(server, ' serving ');
     const call = endOf(thaw.start('function', 'invoke', 'echo'));
     // Places that wait for functions lie there as well.
     const sandboxes = () => readdir(join(thaw.root, 'run/sandboxes/sandboxes')).catch(() => []);
     while (!(await sandboxes()).some((name) => name.includes('.fn-'))) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    const stopping = told('stopping');
+    const stopping = untilLogged(server, ' stopping ');
     server.kill('SIGTERM');
     await stopping;
     assert.equal(server.exitCode, null, 'it waits for the call');
@@ -112,7 +105,7 @@ suite('processes of one Thaw', { skip, timeout: 120_000 }, () => {
     const server = thaw.start('serve');
     t.after(() => server.kill('SIGKILL')); // where the test failed
     const ended = endOf(server);
-    await once(server.stderr ?? server, 'data');
+    await untilLogged(server, ' serving ');
     assert.equal(await invoke(thaw, '1'), 1);
     for (const pid of await holdersOf(thaw)) process.kill(pid, 'SIGKILL');
     assert.equal(await invoke(thaw, '2', 'other'), 2); // an instance on the image that was mounted

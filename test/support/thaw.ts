@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 
+import { present } from '../../src/base/index.ts';
+
 const program = join(import.meta.dirname, '../../bin/thaw');
 
 export interface ThawRun {
@@ -54,6 +56,22 @@ export async function endOf(child: ChildProcess): Promise<ThawRun> {
     child.once('error', reject);
     child.once('close', (status, signal) => {
       resolve({ status: status ?? undefined, signal: signal ?? undefined, ...output });
+    });
+  });
+}
+
+/** Until a child has logged `text`, from now on; fails with what it logged instead where it ends without. */
+export async function untilLogged(child: ChildProcess, text: string): Promise<void> {
+  const log = present(child.stderr, 'its standard error');
+  let logged = '';
+  await new Promise<void>((resolve, reject) => {
+    const onEnd = (): void => reject(new Error(`It ended without "${text}": ${logged}`));
+    log.once('close', onEnd);
+    log.on('data', function onData(data: Buffer) {
+      logged += data.toString();
+      if (!logged.includes(text)) return;
+      log.off('data', onData).off('close', onEnd);
+      resolve();
     });
   });
 }
