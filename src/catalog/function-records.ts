@@ -92,10 +92,24 @@ export interface FunctionRecord {
   readonly updatedAtMs: number;
 }
 
+/** Which web pages of other origins may use a function URL, and how. Source: Cors. */
+export interface FunctionUrlCors {
+  readonly allowCredentials: boolean;
+  /** At most 100 of each list but the methods', six; `*` stands for all. */
+  readonly allowHeaders: readonly string[];
+  readonly allowMethods: readonly string[];
+  readonly allowOrigins: readonly string[];
+  readonly exposeHeaders: readonly string[];
+  /** How long browsers may keep the answer to a preflight request. 0..86,400. */
+  readonly maxAgeSeconds: number;
+}
+
 /** Source: FunctionUrlConfig. Its URL is `/url/NAME/` of the server. */
 export interface FunctionUrl {
   readonly authType: 'NONE' | 'AWS_IAM';
   readonly invokeMode: 'BUFFERED' | 'RESPONSE_STREAM';
+  /** Left out: the function answers preflight requests, and sets headers, itself. */
+  readonly cors?: FunctionUrlCors;
   readonly createdAtMs: number;
   readonly updatedAtMs: number;
 }

@@ -13,6 +13,7 @@ import type {
   FunctionRecord,
   FunctionSettings,
   FunctionUrl,
+  FunctionUrlCors,
   Page,
   PageRequest,
   WebServerSettings,
@@ -92,6 +93,12 @@ export interface AccountSettings {
   readonly codeSizeBytes: number;
 }
 
+/** What is left out stays as it is; of a new URL, `AWS_IAM`, `BUFFERED` and no `cors`. */
+export interface FunctionUrlRequest extends Partial<Pick<FunctionUrl, 'authType' | 'invokeMode'>> {
+  /** `none` removes them. */
+  readonly cors?: FunctionUrlCors | 'none';
+}
+
 export interface FunctionControl {
   /**
    * Resolves once the function is in the catalog, `Pending` while a reference is still being published, which ends in
@@ -167,10 +174,7 @@ export interface FunctionControl {
     settings: Partial<EventInvokeSettings> | undefined,
   ): Promise<void>;
   /** `undefined` removes it. `qualifier` is an alias, if any. */
-  setUrl(
-    of: FunctionRef,
-    url: Partial<Pick<FunctionUrl, 'authType' | 'invokeMode'>> | undefined,
-  ): Promise<FunctionUrl | undefined>;
+  setUrl(of: FunctionRef, url: FunctionUrlRequest | undefined): Promise<FunctionUrl | undefined>;
   accountSettings(tenant: string): Promise<AccountSettings>;
 }
 

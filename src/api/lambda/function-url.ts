@@ -26,6 +26,7 @@ import type { ArnScope } from './function-name.ts';
 import { LambdaError } from './lambda-error.ts';
 import type { Answer, LambdaFunctions } from './operation.ts';
 import type { RequestBody } from './read-body.ts';
+import { isPreflight, preflightHeaders, withCors } from './url-cors.ts';
 
 /** What function URLs begin with on this server. */
 export const urlPrefix = '/url/';
@@ -64,17 +65,29 @@ export function parseUrlPath(path: string, defaultTenant: string): UrlTarget | u
 
 /** Throws `LambdaError` of `AccessDeniedException` for whoever may not know more, and what running the function throws. */
 export async function answerUrl(url: UrlRequest): Promise<Answer> {
-  const { description, config } = await permitted(url);
+  const { method = '', headers } = url.request;
+  const found = await find(url);
+  const cors = found?.config.cors;
+  if (cors !== undefined && isPreflight(method, headers)) {
+    return { status: 200, headers: preflightHeaders(cors, headers) };
+  }
+  const answer = await answerOf(url, await permitted(url, found));
+  if (cors === undefined) return answer;
+  return { ...answer, headers: withCors(cors, headers, answer.headers ?? {}) };
+}
+
+async function answerOf(url: UrlRequest, { description, config }: Found): Promise<Answer> {
   if (description.record.webServer !== undefined) return await fetchWeb(url);
   return config.invokeMode === 'RESPONSE_STREAM' ? await streamEvent(url) : await invokeEvent(url);
 }
 
-interface Permitted {
+/** A function with such a URL. */
+interface Found {
   readonly description: FunctionDescription;
   readonly config: FunctionUrl;
 }
 
-async function permitted({ functions, target, authenticate }: UrlRequest): Promise<Permitted> {
+async function find({ functions, target }: UrlRequest): Promise<Found | undefined> {
   const description = await functions.find(target.of).catch((thrown: unknown) => {
     if (errorCode(thrown) === 'ERR_FUNCTION_NOT_FOUND') return undefined;
     throw thrown;
@@ -82,12 +95,21 @@ async function permitted({ functions, target, authenticate }: UrlRequest): Promi
   const urls = description?.settings.urls ?? {};
   const qualifier = target.of.qualifier ?? '';
   const config = Object.hasOwn(urls, qualifier) ? urls[qualifier] : undefined;
-  if (config?.authType !== 'NONE') {
+  if (description === undefined || config === undefined) return undefined;
+  return { description, config };
+}
+
+/** What was found, for whoever may call it. */
+async function permitted(
+  { target, authenticate }: UrlRequest,
+  found: Found | undefined,
+): Promise<Found> {
+  if (found?.config.authType !== 'NONE') {
     const caller = await authenticate().catch(() => undefined);
     if (caller?.tenant !== target.of.tenant) throw forbidden();
   }
-  if (description === undefined || config === undefined) throw forbidden();
-  return { description, config };
+  if (found === undefined) throw forbidden();
+  return found;
 }
 
 /** Headers that belong to a connection, not to what is said over it. Source: RFC 9110, 7.6.1. */

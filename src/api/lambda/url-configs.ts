@@ -2,7 +2,7 @@
 
 import { defined } from '../../base/index.ts';
 import type { FunctionUrl } from '../../catalog/index.ts';
-import type { FunctionRef } from '../../functions/index.ts';
+import type { FunctionRef, FunctionUrlRequest } from '../../functions/index.ts';
 import { LambdaError } from './lambda-error.ts';
 import {
   arnOf,
@@ -18,6 +18,7 @@ import {
   type Operation,
 } from './operation.ts';
 import type { JsonFields } from './json-fields.ts';
+import { corsFrom, corsShape } from './url-cors.ts';
 
 const path = '/2021-10-31/functions/{FunctionName}/url';
 
@@ -102,14 +103,10 @@ async function currentOf(
   return Object.hasOwn(urls, qualifier) ? urls[qualifier] : undefined;
 }
 
-function urlRequest(fields: JsonFields): Partial<Pick<FunctionUrl, 'authType' | 'invokeMode'>> {
-  if (fields.has('Cors')) {
-    throw new LambdaError(
-      'InvalidParameterValueException',
-      'Cors is not supported by Thaw: let the function answer preflight requests and set the headers',
-    );
-  }
+function urlRequest(fields: JsonFields): FunctionUrlRequest {
+  const cors = fields.object('Cors');
   return defined({
+    cors: cors === undefined ? undefined : corsFrom(cors),
     authType: fields.oneOf('AuthType', ['NONE', 'AWS_IAM']),
     invokeMode: fields.oneOf('InvokeMode', ['BUFFERED', 'RESPONSE_STREAM']),
   });
@@ -129,6 +126,7 @@ function shapeOfNew(call: Call, of: FunctionRef, url: FunctionUrl | undefined): 
     FunctionArn: arnOf(call, of),
     AuthType: url.authType,
     InvokeMode: url.invokeMode,
+    ...(url.cors !== undefined && { Cors: corsShape(url.cors) }),
     CreationTime: new Date(url.createdAtMs).toISOString(),
   };
 }

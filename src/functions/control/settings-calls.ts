@@ -8,7 +8,7 @@ import {
 } from '../../catalog/index.ts';
 import { without } from './alias-calls.ts';
 import { FunctionBadConfigError, FunctionNotFoundError } from '../errors.ts';
-import type { FunctionControl, FunctionRef } from '../function-control.ts';
+import type { FunctionControl, FunctionRef, FunctionUrlRequest } from '../function-control.ts';
 import { checkEventInvoke, checkNames, checkTags, checkTenantName } from '../function-rules.ts';
 import { asControl, type RegistryDependencies } from './registry-deps.ts';
 
@@ -132,7 +132,7 @@ async function urlKey(deps: RegistryDependencies, of: FunctionRef): Promise<stri
 function urlAfter(
   name: string,
   before: FunctionUrl | undefined,
-  request: Partial<Pick<FunctionUrl, 'authType' | 'invokeMode'>>,
+  request: FunctionUrlRequest,
   nowMs: number,
 ): FunctionUrl {
   const authType = request.authType ?? before?.authType ?? 'AWS_IAM';
@@ -146,5 +146,12 @@ function urlAfter(
       "its URL's InvokeMode must be BUFFERED or RESPONSE_STREAM",
     );
   }
-  return { authType, invokeMode, createdAtMs: before?.createdAtMs ?? nowMs, updatedAtMs: nowMs };
+  const cors = request.cors ?? before?.cors ?? 'none';
+  return {
+    authType,
+    invokeMode,
+    ...(cors !== 'none' && { cors }),
+    createdAtMs: before?.createdAtMs ?? nowMs,
+    updatedAtMs: nowMs,
+  };
 }
