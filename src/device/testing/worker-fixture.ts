@@ -95,7 +95,7 @@ export class WorkerFixture implements AsyncDisposable {
   async setAgents(settings: Partial<AgentSettings>): Promise<void> {
     const agent: AgentSettings = {
       memoryBytes: 64 * chunkSizeBytes,
-      readDeadlineMs: 5000,
+      readDeadlineMs: 60_000, // ends tests that hang; others read for as long as it takes
       exitWhenIdle: false,
       giveUpAfterMs: 60_000,
       ...settings,
