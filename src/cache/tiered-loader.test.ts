@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { ChunkWorkerLostError, sealChunk } from '../chunk/index.ts';
 import { chunkObjectName, type ObjectStore } from '../store/index.ts';
 import { errorCode, toHex } from '../base/index.ts';
+import { VirtualTime } from '../base/testing/virtual-time.ts';
 import type { ChunkRef } from './chunk-loader.ts';
 import type { TierReadStatus } from './tier-tally.ts';
 import { createTieredLoader, type TieredLoader } from './tiered-loader.ts';
@@ -52,7 +53,7 @@ test("load gives the plaintext of what the origin has under the chunk's name", a
   const { ref, plaintext, ciphertext, name } = seal(1);
   const { store } = storeOf(async (asked) => (asked === name ? ciphertext : undefined));
   const loader = createTieredLoader({ store });
-  const loaded = await loader.load(ref, { deadlineMs: 1000 });
+  const loaded = await loader.load(ref, { deadlineMs: 60_000 });
   assert.equal(loaded.tier, 'origin');
   assert.equal(plaintext.compare(loaded.plaintext), 0);
   assert.equal(originOf(loader).bytes, ciphertext.byteLength);
@@ -72,7 +73,7 @@ test('load refuses any change of the ciphertext, and says so in its counters', a
   await fc.assert(
     fc.asyncProperty(changes, async (changed) => {
       const loader = createTieredLoader({ store: storeOf(async () => changed).store });
-      await assert.rejects(loader.load(ref, { deadlineMs: 1000 }), {
+      await assert.rejects(loader.load(ref, { deadlineMs: 60_000 }), {
         code: 'ERR_CACHE_CHUNK_CORRUPT',
       });
       assert.equal(originOf(loader).outcomes.corrupt, 1);
@@ -83,13 +84,13 @@ test('load refuses any change of the ciphertext, and says so in its counters', a
 test('load reports what the origin lacks, and passes its failures on', async () => {
   const { ref } = seal(3);
   const lacking = createTieredLoader({ store: storeOf(async () => undefined).store });
-  await assert.rejects(lacking.load(ref, { deadlineMs: 1000 }), {
+  await assert.rejects(lacking.load(ref, { deadlineMs: 60_000 }), {
     code: 'ERR_CACHE_CHUNK_MISSING',
   });
   const failing = createTieredLoader({
     store: storeOf(async () => Promise.reject(new Error('disk on fire'))).store,
   });
-  await assert.rejects(failing.load(ref, { deadlineMs: 1000 }), /disk on fire/);
+  await assert.rejects(failing.load(ref, { deadlineMs: 60_000 }), /disk on fire/);
   assert.equal(originOf(failing).outcomes.failed, 1);
 });
 
@@ -113,8 +114,8 @@ test('the memory of a chunk is given back when all who loaded it are done with i
   const { store } = storeOf(async () => ciphertext);
   const loader = createTieredLoader({ store });
   const [one, other] = await Promise.all([
-    loader.load(ref, { deadlineMs: 1000 }),
-    loader.load(ref, { deadlineMs: 1000, priority: 'prefetch' }),
+    loader.load(ref, { deadlineMs: 60_000 }),
+    loader.load(ref, { deadlineMs: 60_000, priority: 'prefetch' }),
   ]);
   one.done();
   one.done(); // counts once
@@ -129,8 +130,8 @@ test('a manifest that lists a chunk with another key does not share its fetch or
   const loader = createTieredLoader({ store });
   const thief = { ...ref, key: Buffer.alloc(32, 9) };
   const [mine, stolen] = await Promise.all([
-    loader.load(ref, { deadlineMs: 1000 }),
-    loader.load(thief, { deadlineMs: 1000 }),
+    loader.load(ref, { deadlineMs: 60_000 }),
+    loader.load(thief, { deadlineMs: 60_000 }),
   ]);
   assert.equal(gets.length, 2);
   assert.equal(plaintext.compare(mine.plaintext), 0);
@@ -146,7 +147,7 @@ test('a manifest that lists a chunk with another codec, length or limit shares n
     { ...ref, storedLengthBytes: ref.storedLengthBytes + 4096 },
     { ...ref, codec: 'zstd-v1', lengthMaxBytes: 4096 },
   ];
-  const loads = [...others, ref].map((each) => loader.load(each, { deadlineMs: 1000 }));
+  const loads = [...others, ref].map((each) => loader.load(each, { deadlineMs: 60_000 }));
   const [mine, ...theirs] = (await Promise.allSettled(loads)).toReversed();
   assert.equal(gets.length, 4);
   assert.ok(mine?.status === 'fulfilled');
@@ -162,7 +163,7 @@ test('a thread that is lost on the way is no corrupt chunk', async () => {
   const lost = new ChunkWorkerLostError('ended with status 3');
   const opener = { open: async () => Promise.reject(lost) };
   const loader = createTieredLoader({ store: storeOf(async () => ciphertext).store, opener });
-  await assert.rejects(loader.load(ref, { deadlineMs: 1000 }), { code: 'ERR_CHUNK_WORKER_LOST' });
+  await assert.rejects(loader.load(ref, { deadlineMs: 60_000 }), { code: 'ERR_CHUNK_WORKER_LOST' });
   const { corrupt, failed } = originOf(loader).outcomes;
   assert.deepEqual({ corrupt, failed }, { corrupt: 0, failed: 1 });
 });
@@ -176,17 +177,18 @@ test('a store that never answers costs its readers their deadline, and nobody af
     if (isStalled) return new Promise(() => {}); // not even when it is aborted
     return sealed.find((each) => each.name === name)?.ciphertext;
   });
-  const loader = createTieredLoader({ store, originConcurrency: 2 });
+  const time = new VirtualTime();
+  const loader = createTieredLoader({ store, originConcurrency: 2, time });
   const stalled = sealed.map(async ({ ref }) =>
     loader.load(ref, { deadlineMs: 30 }).catch((thrown: { code: string }) => thrown.code),
   );
-  await new Promise(setImmediate);
+  await time.pass(29);
   assert.equal(signals.length, 2, 'no more than two at a time');
-  assert.deepEqual(await Promise.all(stalled), Array(4).fill('ERR_CACHE_DEADLINE'));
+  assert.deepEqual(await time.until(Promise.all(stalled)), Array(4).fill('ERR_CACHE_DEADLINE'));
   assert.ok(signals.every((signal) => signal?.aborted));
   isStalled = false;
   for (const { ref, plaintext } of sealed) {
-    const loaded = await loader.load(ref, { deadlineMs: 10_000 });
+    const loaded = await loader.load(ref, { deadlineMs: 60_000 });
     assert.equal(plaintext.compare(loaded.plaintext), 0);
   }
 });
