@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { runCommand } from './command.ts';
 
@@ -18,6 +27,16 @@ function isRunning(pid: number): boolean {
     return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
   } catch {
     return false;
+  }
+}
+
+/** What a program writes there as one line; what it had said before has then been read. */
+async function numberIn(path: string): Promise<number> {
+  for (;;) {
+    const isWritten = existsSync(path) && readFileSync(path, 'utf8').endsWith('\n');
+    await nextTurn();
+    await nextTurn();
+    if (isWritten) return Number(readFileSync(path, 'utf8'));
   }
 }
 
@@ -93,35 +112,41 @@ test('runCommand() tells a missing program from a missing directory', async () =
 
 test('runCommand() kills a program that outlasts its time', async (t) => {
   const pidFile = join(temporaryFolder(t), 'pid');
-  const script = `echo $$ > '${pidFile}'; trap '' TERM; echo waiting >&2; exec sleep 60`;
-  await assert.rejects(runCommand('sh', ['-c', script], { timeoutMs: 500 }), {
+  const script = `trap '' TERM; echo waiting >&2; echo $$ > '${pidFile}'; exec sleep 60`;
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const outcome = assert.rejects(runCommand('sh', ['-c', script], { timeoutMs: 500 }), {
     code: 'ERR_COMMAND_FAILED',
     message: /did not end within 500 ms: waiting$/,
   });
-  assert.equal(isRunning(Number(readFileSync(pidFile, 'utf8'))), false);
+  const pid = await numberIn(pidFile);
+  t.mock.timers.tick(499);
+  assert.equal(isRunning(pid), true);
+  t.mock.timers.tick(1);
+  await outcome;
+  assert.equal(isRunning(pid), false);
 });
 
 test('runCommand() does not wait for a grandchild that holds the output of a program past its time', async (t) => {
   const pidFile = join(temporaryFolder(t), 'pid');
   const script = `sleep 60 & echo $! > '${pidFile}'; wait`;
-  await assert.rejects(runCommand('sh', ['-c', script], { timeoutMs: 500 }), {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const outcome = assert.rejects(runCommand('sh', ['-c', script], { timeoutMs: 500 }), {
     message: /did not end within/,
   });
-  process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL');
+  const grandchild = await numberIn(pidFile);
+  t.mock.timers.tick(500);
+  await outcome;
+  process.kill(grandchild, 'SIGKILL');
 });
 
 test('runCommand() kills the program when it is aborted, and throws the reason', async (t) => {
   const pidFile = join(temporaryFolder(t), 'pid');
   const controller = new AbortController();
-  const running = runCommand(
-    'sh',
-    ['-c', `echo $$ > '${pidFile}.new'; mv '${pidFile}.new' '${pidFile}'; exec sleep 60`],
-    {
-      signal: controller.signal,
-    },
-  );
+  const running = runCommand('sh', ['-c', `echo $$ > '${pidFile}'; exec sleep 60`], {
+    signal: controller.signal,
+  });
   const outcome = assert.rejects(running, /no longer wanted/);
-  const pid = await t.waitFor(() => Number(readFileSync(pidFile, 'utf8')));
+  const pid = await numberIn(pidFile);
   controller.abort(new Error('no longer wanted'));
   await outcome;
   assert.equal(isRunning(pid), false);
