@@ -127,7 +127,7 @@ test('HttpClient gives up a server that trickles, but not one whose reader takes
       response.on('close', () => clearInterval(timer));
     }),
   );
-  const client = clientWith({ isPlainHttpAllowed: true, stallTimeoutMs: 150 });
+  const client = clientWith({ isPlainHttpAllowed: true, stallTimeoutMs: 1000 });
   const trickle = await get(client, `http://${server.host}/trickle`);
   await assert.rejects(trickle.bytes('it', 1e6), {
     code: 'ERR_OCI_REGISTRY_UNREACHABLE',
@@ -136,7 +136,7 @@ test('HttpClient gives up a server that trickles, but not one whose reader takes
   const burst = await get(client, `http://${server.host}/burst`);
   let receivedBytes = 0;
   for await (const chunk of burst.chunks()) {
-    if (receivedBytes === 0) await new Promise((resolve) => setTimeout(resolve, 300));
+    if (receivedBytes === 0) await new Promise((resolve) => setTimeout(resolve, 1500));
     receivedBytes += chunk.byteLength;
   }
   assert.equal(receivedBytes, 200_000);
