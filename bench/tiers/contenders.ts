@@ -69,6 +69,7 @@ function shared(server: ZoneServer): ZoneServer {
       return server.state;
     },
     get: (key, request) => server.get(key, request),
+    ask: (key, reader) => server.ask(key, reader),
     put: (key, parts, request) => server.put(key, parts, request),
     delete: (key, request) => server.delete(key, request),
     flush: (request) => server.flush(request),

@@ -56,17 +56,25 @@ export interface ConnectionEnd {
   readonly kind: 'closed' | 'idle' | 'unreachable' | 'broken';
 }
 
+/** Who is told how a request ended, by one of these, once. */
+export interface Asker<Result> {
+  answered(result: Result): void;
+  /** With an `ERR_CACHE_SERVER_UNAVAILABLE`. */
+  failed(cause: unknown): void;
+  /** The command's parts are sent or never will be: their memory is free. Before or after its end. */
+  sent?(): void;
+}
+
 /** A request on its way. */
 interface Exchange {
   readonly command: Command<unknown>;
+  readonly asker: Asker<unknown>;
   /** Undefined: it waits until the connection is ready. */
   sentMs: number | undefined;
+  /** Its asker has been told the end. */
+  isOver: boolean;
+  /** Its asker wants to be told nothing any more. */
   isAbandoned: boolean;
-  /** To be called when its bytes are no longer needed: they are sent, or never will be. */
-  readonly sent: () => void;
-  /** At most one of these is called, once. */
-  readonly resolve: (result: unknown) => void;
-  readonly reject: (reason: unknown) => void;
 }
 
 /** How often is looked whether something is overdue, which is as much later as it may be noticed. */
@@ -130,23 +138,16 @@ export class MemcachedConnection {
     signal.throwIfAborted();
     const answer = Promise.withResolvers<Result>();
     const sent = Promise.withResolvers<void>();
-    const exchange: Exchange = {
-      command,
-      sentMs: undefined,
-      isAbandoned: false,
+    const abandon = this.ask(command, {
+      answered: answer.resolve,
+      failed: answer.reject,
       sent: sent.resolve,
-      resolve: (result) => answer.resolve(result as Result), // what this very command's `read` made
-      reject: answer.reject,
-    };
+    });
     const abort = (): void => {
       answer.reject(signal.reason);
-      this.#abandon(exchange);
+      abandon();
     };
     signal.addEventListener('abort', abort, { once: true });
-    this.#queue.push(exchange);
-    if (this.#state === 'ready') this.#send(exchange);
-    else if (this.#state === 'ended') this.#rejectAll('the connection was closed');
-    this.#watch();
     try {
       return await answer.promise;
     } finally {
@@ -154,6 +155,24 @@ export class MemcachedConnection {
       // The caller may reuse the memory afterwards.
       if (command.parts.length > 0) await sent.promise;
     }
+  }
+
+  /** As `request`, without promises; the asker is told nothing before this returns, nor after what it returns was called: abandoned. */
+  ask<Result>(command: Command<Result>, asker: Asker<Result>): () => void {
+    const exchange: Exchange = {
+      command,
+      asker,
+      sentMs: undefined,
+      isOver: false,
+      isAbandoned: false,
+    };
+    this.#queue.push(exchange);
+    if (this.#state === 'ready') this.#send(exchange);
+    else if (this.#state === 'ended') {
+      queueMicrotask(() => this.#failAll('the connection was closed'));
+    }
+    this.#watch();
+    return () => this.#abandon(exchange);
   }
 
   /** Rejects what is outstanding. Resolves when the socket is gone. */
@@ -187,11 +206,13 @@ export class MemcachedConnection {
   #sendFirst<Result>(command: Command<Result>, then: (result: Result) => void): void {
     const exchange: Exchange = {
       command,
+      asker: {
+        answered: (result) => then(result as Result), // what this very command's `read` made
+        failed: () => {}, // the connection ends
+      },
       sentMs: undefined,
+      isOver: false,
       isAbandoned: false,
-      sent: () => {},
-      resolve: (result) => then(result as Result), // what this very command's `read` made
-      reject: () => {}, // the connection ends
     };
     this.#queue.unshift(exchange);
     this.#send(exchange);
@@ -203,7 +224,8 @@ export class MemcachedConnection {
   }
 
   #send(exchange: Exchange): void {
-    const { line, parts } = exchange.command;
+    const { command, asker } = exchange;
+    const { line, parts } = command;
     exchange.sentMs = this.#options.clock.monotonicMs();
     const { tally } = this.#options;
     tally.bytesSent += line.length;
@@ -216,17 +238,18 @@ export class MemcachedConnection {
     for (const [index, part] of parts.entries()) {
       tally.bytesSent += part.byteLength;
       const isLast = index === parts.length - 1;
-      this.#socket.write(part, isLast ? exchange.sent : undefined);
+      this.#socket.write(part, isLast ? () => asker.sent?.() : undefined);
     }
     this.#socket.uncork();
   }
 
   #abandon(exchange: Exchange): void {
+    if (exchange.isOver || exchange.isAbandoned) return;
     this.#options.tally.abandoned += 1;
     exchange.isAbandoned = true;
     if (exchange.sentMs !== undefined) return;
     this.#queue.splice(this.#queue.indexOf(exchange), 1);
-    exchange.sent();
+    exchange.asker.sent?.();
   }
 
   #received(countBytes: number): void {
@@ -248,7 +271,7 @@ export class MemcachedConnection {
     }
     if (reply.kind === 'line' && reply.line.startsWith('SERVER_ERROR')) {
       this.#options.tally.errors += 1;
-      exchange.reject(this.#unavailable(serverErrorReason(reply.line)));
+      failOne(exchange, this.#unavailable(serverErrorReason(reply.line)));
       return;
     }
     if (exchange.isAbandoned && exchange.command.hasValue && reply.kind !== 'line') {
@@ -259,10 +282,11 @@ export class MemcachedConnection {
     const answer = exchange.command.read(reply);
     if (answer === undefined) {
       const reason = 'it gave an answer that the request does not have';
-      exchange.reject(this.#unavailable(reason));
+      failOne(exchange, this.#unavailable(reason));
       this.#fail(reason);
     } else {
-      exchange.resolve(answer.result);
+      exchange.isOver = true;
+      if (!exchange.isAbandoned) exchange.asker.answered(answer.result);
     }
   }
 
@@ -283,16 +307,16 @@ export class MemcachedConnection {
     this.#reader.stop();
     this.#unwatch?.();
     this.#socket.destroy();
-    this.#rejectAll(end.reason, cause);
-    this.#options.onEnd(end);
+    this.#options.onEnd(end); // so that who is told of it next sees what the server is now
+    this.#failAll(end.reason, cause);
   }
 
-  #rejectAll(reason: string, cause?: unknown): void {
+  #failAll(reason: string, cause?: unknown): void {
     if (this.#queue.length === 0) return;
     const error = this.#unavailable(reason, cause);
-    for (const { reject, sent, sentMs } of this.#queue.splice(0)) {
-      reject(error);
-      if (sentMs === undefined) sent();
+    for (const exchange of this.#queue.splice(0)) {
+      failOne(exchange, error);
+      if (exchange.sentMs === undefined) exchange.asker.sent?.();
     }
   }
 
@@ -333,6 +357,11 @@ export class MemcachedConnection {
       ? `it was silent for ${silenceMaxMs} ms`
       : undefined;
   }
+}
+
+function failOne(exchange: Exchange, cause: unknown): void {
+  exchange.isOver = true;
+  if (!exchange.isAbandoned) exchange.asker.failed(cause);
 }
 
 /** In our words: what a server says is not for our logs. */

@@ -6,7 +6,14 @@
  * when it breaks a connection, or owes an answer that nobody wants any longer for `abandonedAgeMaxMs`.
  */
 
-import { assert, systemClock, systemTimers, type Clock, type Timers } from '../base/index.ts';
+import {
+  assert,
+  systemClock,
+  systemTimers,
+  type Clock,
+  type Priority,
+  type Timers,
+} from '../base/index.ts';
 import { ServerUnavailableError } from './errors.ts';
 import { memcachedServerId, type MemcachedAddress } from './memcached-address.ts';
 import { MemcachedConnection, type ConnectionEnd } from './memcached-connection.ts';
@@ -20,11 +27,14 @@ import {
   setCommand,
   type Command,
 } from './memcached-protocol.ts';
-import type {
-  ZoneServer,
-  ZoneServerRequest,
-  ZoneServerState,
-  ZoneServerStatus,
+import {
+  failSoon,
+  getByAsking,
+  type ValueReader,
+  type ZoneServer,
+  type ZoneServerRequest,
+  type ZoneServerState,
+  type ZoneServerStatus,
 } from './zone-server.ts';
 
 export interface MemcachedServerOptions {
@@ -106,11 +116,23 @@ export class MemcachedServer implements ZoneServer {
     return this.#health.state;
   }
 
-  async get(key: string, request: ZoneServerRequest): Promise<Uint8Array | undefined> {
-    const value = await this.#request(this.#reads, getCommand(key), request);
-    if (value === undefined) this.#tally.misses += 1;
-    else this.#tally.hits += 1;
-    return value;
+  get(key: string, request: ZoneServerRequest): Promise<Uint8Array | undefined> {
+    return getByAsking(this, key, request);
+  }
+
+  ask(key: string, reader: ValueReader): () => void {
+    const command = getCommand(key);
+    const connection = this.#connectionFor(this.#reads, reader.priority);
+    if (connection instanceof ServerUnavailableError) return failSoon(reader, connection);
+    return connection.ask(command, {
+      answered: (value) => {
+        this.#health.answered();
+        if (value === undefined) this.#tally.misses += 1;
+        else this.#tally.hits += 1;
+        reader.found(value);
+      },
+      failed: (cause) => reader.failed(cause),
+    });
   }
 
   async put(key: string, parts: readonly Uint8Array[], request: ZoneServerRequest): Promise<void> {
@@ -152,16 +174,24 @@ export class MemcachedServer implements ZoneServer {
     { signal, priority }: ZoneServerRequest,
   ): Promise<Result> {
     signal.throwIfAborted();
-    if (this.#isClosed) throw this.#unavailable('it was closed');
-    if (this.state === 'down') throw this.#unavailable(`it is down: ${this.#downReason}`);
-    const connection = lane.pick(priority);
-    if (connection === undefined) {
-      this.#tally.refused += 1;
-      throw this.#unavailable('too many requests to it have no answer yet');
-    }
+    const connection = this.#connectionFor(lane, priority);
+    if (connection instanceof ServerUnavailableError) throw connection;
     const result = await connection.request(command, signal);
     this.#health.answered();
     return result;
+  }
+
+  /** Or why there is none. */
+  #connectionFor(
+    lane: MemcachedLane,
+    priority: Priority,
+  ): MemcachedConnection | ServerUnavailableError {
+    if (this.#isClosed) return this.#unavailable('it was closed');
+    if (this.state === 'down') return this.#unavailable(`it is down: ${this.#downReason}`);
+    const connection = lane.pick(priority);
+    if (connection !== undefined) return connection;
+    this.#tally.refused += 1;
+    return this.#unavailable('too many requests to it have no answer yet');
   }
 
   #unavailable(reason: string): ServerUnavailableError {

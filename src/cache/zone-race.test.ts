@@ -9,6 +9,7 @@ import { encodeStripes, rebuildChunk } from '../erasure/index.ts';
 import { ServerUnavailableError } from './errors.ts';
 import { encodeStripe } from './stripe.ts';
 import { namedChunk } from './testing/cache-tier-conformance.ts';
+import { askBy } from './testing/asking.ts';
 import { raceStripes, type RaceOptions, type RaceVerdict } from './zone-race.ts';
 import type { ZoneServer } from './zone-server.ts';
 
@@ -35,7 +36,7 @@ function serverThat(does: Behaviour, schedule: <T>(work: Promise<T>) => Promise<
     if (does !== 'fails') return schedule(Promise.resolve(values[does]));
     return schedule(Promise.reject(new ServerUnavailableError('a', 'the connection broke')));
   };
-  return { get } as Partial<ZoneServer> as ZoneServer;
+  return { ask: askBy(get) } as Partial<ZoneServer> as ZoneServer;
 }
 
 /** What outcomes there may be, whatever the order of the answers. */
@@ -130,7 +131,7 @@ test('a server that refuses is tried again while there is patience, one that is 
         if (index < 3 || time.monotonicMs() - startedMs >= refusedMs) return Buffer.from(value);
         throw new ServerUnavailableError('a', 'too many requests');
       };
-      return { get, state } as Partial<ZoneServer> as ZoneServer;
+      return { ask: askBy(get), state } as Partial<ZoneServer> as ZoneServer;
     });
     const racing = raceStripes(raceOver(servers, time), request);
     const { verdict } = await time.until(racing);
@@ -147,11 +148,11 @@ test('a request that becomes urgent under way is so for the servers too', async 
   const time = new VirtualTime();
   const asked: { readonly priority: string }[] = [];
   const server = {
-    get: async (_: string, request: { readonly priority: string }) => {
-      asked.push(request);
+    ask: askBy(async (_, servedRequest) => {
+      asked.push(servedRequest);
       await time.sleep(10);
       return undefined;
-    },
+    }),
   } as Partial<ZoneServer> as ZoneServer;
   const request: { signal: AbortSignal; priority: Priority } = {
     signal: new AbortController().signal,
@@ -181,7 +182,7 @@ test('a request that becomes urgent is tried again at once where it was refused'
       if (priority === 'prefetch') throw new ServerUnavailableError('a', 'too many requests');
       return Buffer.from(value);
     };
-    return { get, state: 'up' } as Partial<ZoneServer> as ZoneServer;
+    return { ask: askBy(get), state: 'up' } as Partial<ZoneServer> as ZoneServer;
   });
   const racing = raceStripes({ ...raceOver(servers, time), pauses }, request);
   await time.pass(1.5);

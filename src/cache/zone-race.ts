@@ -6,11 +6,11 @@
  * somebody listens to what it has to say.
  */
 
-import { untilAborted, type Clock, type Priority, type Timers } from '../base/index.ts';
+import type { Clock, Priority, Timers } from '../base/index.ts';
 import { dataStripeCount } from '../erasure/index.ts';
 import type { ChunkName, TierRequest } from './cache-tier.ts';
 import { parseStripe } from './stripe.ts';
-import type { ZoneServer } from './zone-server.ts';
+import type { ValueReader, ZoneServer } from './zone-server.ts';
 
 /** What a server had to say: `none`, that it has no stripe; `pending`, nothing before the race was over. */
 export type StripeAnswer =
@@ -34,7 +34,7 @@ export interface RaceOutcome {
   readonly isHeard: boolean;
 }
 
-export type RaceServer = Pick<ZoneServer, 'state' | 'get'>;
+export type RaceServer = Pick<ZoneServer, 'state' | 'ask'>;
 
 export interface RaceOptions {
   readonly servers: readonly RaceServer[];
@@ -65,57 +65,53 @@ export interface RaceOptions {
 }
 
 /** Rejects with the signal's reason, and for no other. */
-export async function raceStripes(
-  options: RaceOptions,
-  request: TierRequest,
-): Promise<RaceOutcome> {
+export function raceStripes(options: RaceOptions, request: TierRequest): Promise<RaceOutcome> {
   return new StripeRace(options, request).run();
 }
-
-/** One for all: making one takes longer than sending a request. */
-const notHeard = new DOMException('The race is over', 'AbortError');
 
 class StripeRace {
   readonly #options: RaceOptions;
   readonly #request: TierRequest;
-  readonly #abort = new AbortController();
   readonly #outcome = Promise.withResolvers<RaceOutcome>();
-  readonly #answers: StripeAnswer[];
+  readonly #runners: readonly Runner[];
   readonly #stripes: (Uint8Array | undefined)[] = [];
   #cancelTimer = (): void => {};
   #isOver = false;
+  #isAbandoned = false;
 
   constructor(options: RaceOptions, request: TierRequest) {
     this.#options = options;
     this.#request = request;
-    this.#answers = options.servers.map(() => ({ kind: 'pending' }));
+    const answered = (runner: Runner): void => this.#answered(runner);
+    this.#runners = options.servers.map(
+      (server, position) => new Runner({ server, position, options, request, answered }),
+    );
   }
 
-  async run(): Promise<RaceOutcome> {
-    const { servers, time, deadlineMs } = this.#options;
+  run(): Promise<RaceOutcome> {
+    const { time, deadlineMs } = this.#options;
     const { signal } = this.#request;
-    const giveUp = (): void => {
-      this.#abandon();
-      this.#outcome.reject(signal.reason);
-    };
-    signal.addEventListener('abort', giveUp, { once: true });
-    this.#cancelTimer = time.after(deadlineMs, () => {
-      if (!this.#isOver) this.#end('late');
-      this.#abandon();
-    });
-    if (signal.aborted) giveUp();
-    else for (const [position, server] of servers.entries()) void this.#hear(position, server);
-    try {
-      return await this.#outcome.promise;
-    } finally {
-      signal.removeEventListener('abort', giveUp);
+    if (signal.aborted) {
+      this.#giveUp();
+    } else {
+      signal.addEventListener('abort', this.#giveUp, { once: true });
+      this.#cancelTimer = time.after(deadlineMs, () => {
+        if (!this.#isOver) this.#end('late');
+        this.#abandon();
+      });
+      for (const runner of this.#runners) runner.ask();
     }
+    return this.#outcome.promise;
   }
 
-  async #hear(position: number, server: RaceServer): Promise<void> {
-    const answer = await this.#answerOf(position, server);
-    if (this.#abort.signal.aborted) return;
-    this.#answers[position] = answer;
+  readonly #giveUp = (): void => {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#outcome.reject(this.#request.signal.reason);
+    this.#abandon();
+  };
+
+  #answered({ position, answer }: Runner): void {
     if (this.#isOver) {
       this.#options.onLate?.(position, answer, this.#stripes);
       if (!this.#isAwaited()) this.#abandon();
@@ -128,86 +124,125 @@ class StripeRace {
 
   #end(verdict: RaceVerdict): void {
     this.#isOver = true;
+    this.#request.signal.removeEventListener('abort', this.#giveUp);
     const isHeard = verdict === 'hit' && this.#options.onLate !== undefined && this.#isAwaited();
-    const answers = [...this.#answers];
+    const answers = this.#runners.map(({ answer }) => answer);
     this.#outcome.resolve({ verdict, answers, stripes: this.#stripes, isHeard });
     if (!isHeard) this.#abandon();
   }
 
   /** Nobody is heard any longer. */
   #abandon(): void {
-    if (this.#abort.signal.aborted) return;
-    this.#isOver = true;
+    if (this.#isAbandoned) return;
+    this.#isAbandoned = true;
     this.#cancelTimer();
-    this.#abort.abort(notHeard);
+    for (const runner of this.#runners) runner.stop();
     this.#options.onOver();
   }
 
   /** Whether a server has not answered yet. */
   #isAwaited(): boolean {
-    return this.#answers.some(({ kind }) => kind === 'pending');
-  }
-
-  async #answerOf(position: number, server: RaceServer): Promise<StripeAnswer> {
-    let waitedMs = 0;
-    for (let waitMs = 1; ; waitMs *= 2) {
-      const answer = await this.#ask(position, server);
-      const isRefused = answer.kind === 'unavailable' && server.state === 'up';
-      if (!isRefused || waitedMs + waitMs > this.#options.refusalPatienceMs) return answer;
-      await this.#pause(waitMs);
-      waitedMs += waitMs;
-    }
-  }
-
-  async #ask(position: number, server: RaceServer): Promise<StripeAnswer> {
-    const { key, chunk, time, onAnswer } = this.#options;
-    const request = this.#request;
-    const askedMs = time.monotonicMs();
-    const asked = {
-      signal: this.#abort.signal,
-      get priority(): Priority {
-        return request.priority;
-      },
-    };
-    try {
-      const bytes = await untilAborted(server.get(key, asked), this.#abort.signal);
-      // Whoever is not heard any longer is not worth a checksum.
-      if (this.#abort.signal.aborted) return { kind: 'pending' };
-      onAnswer(position, time.monotonicMs() - askedMs);
-      if (bytes === undefined) return { kind: 'none' };
-      const stripe = parseStripe(bytes, chunk);
-      if (stripe.fault === undefined) return { kind: 'stripe', ...stripe };
-      // Workers of another version of ours write what we cannot read: that is no corruption.
-      return { kind: stripe.fault === 'version' ? 'none' : 'corrupt' };
-    } catch (cause) {
-      return { kind: this.#abort.signal.aborted ? 'pending' : 'unavailable', cause };
-    }
-  }
-
-  /** Ends early when nobody is heard any longer, or when somebody waits now: servers take more of that. */
-  async #pause(delayMs: number): Promise<void> {
-    const { pauses, time } = this.#options;
-    const over = Promise.withResolvers<void>();
-    const { priority } = this.#request;
-    const look = (): void => {
-      if (this.#request.priority !== priority) over.resolve();
-    };
-    const cancelTimer = time.after(delayMs, over.resolve);
-    this.#abort.signal.addEventListener('abort', () => over.resolve(), { once: true });
-    pauses.add(look);
-    await over.promise;
-    pauses.delete(look);
-    cancelTimer();
+    return this.#runners.some(({ answer }) => answer.kind === 'pending');
   }
 
   /** Undefined as long as it can still go either way. */
   #judge(): RaceVerdict | undefined {
     const count = (kind: StripeAnswer['kind']): number =>
-      this.#answers.filter((answer) => answer.kind === kind).length;
+      this.#runners.filter(({ answer }) => answer.kind === kind).length;
     const distinct = this.#stripes.filter((stripe) => stripe !== undefined).length;
     if (distinct >= dataStripeCount) return 'hit';
     if (distinct + count('pending') >= dataStripeCount) return undefined;
-    const spare = this.#answers.length - dataStripeCount;
+    const spare = this.#runners.length - dataStripeCount;
     return count('unavailable') > spare ? 'unavailable' : 'miss';
   }
+}
+
+interface RunnerOptions {
+  readonly server: RaceServer;
+  readonly position: number;
+  readonly options: RaceOptions;
+  readonly request: TierRequest;
+  /** Called once, with the answer, unless it is stopped before. */
+  readonly answered: (runner: Runner) => void;
+}
+
+const pending: StripeAnswer = { kind: 'pending' };
+
+/** One server in a race: asked, and asked again while it refuses, until it has answered or is stopped. */
+class Runner implements ValueReader {
+  readonly position: number;
+  answer: StripeAnswer = pending;
+  readonly #race: RunnerOptions;
+  #askedMs = 0;
+  /** How long it has paused already, and will the next time. */
+  #pausedMs = 0;
+  #pauseMs = 1;
+  /** Of the request or the pause that is under way. */
+  #cancel = (): void => {};
+
+  constructor(race: RunnerOptions) {
+    this.position = race.position;
+    this.#race = race;
+  }
+
+  get priority(): Priority {
+    return this.#race.request.priority;
+  }
+
+  ask(): void {
+    const { server, options } = this.#race;
+    this.#askedMs = options.time.monotonicMs();
+    this.#cancel = server.ask(options.key, this);
+  }
+
+  found(value: Uint8Array | undefined): void {
+    const { chunk, time, onAnswer } = this.#race.options;
+    onAnswer(this.position, time.monotonicMs() - this.#askedMs);
+    this.#end(value === undefined ? { kind: 'none' } : stripeOf(value, chunk));
+  }
+
+  failed(cause: unknown): void {
+    const { server, options } = this.#race;
+    const isRefused = server.state === 'up';
+    if (isRefused && this.#pausedMs + this.#pauseMs <= options.refusalPatienceMs) this.#pause();
+    else this.#end({ kind: 'unavailable', cause });
+  }
+
+  /** Hears nothing more. */
+  stop(): void {
+    this.#cancel();
+  }
+
+  #end(answer: StripeAnswer): void {
+    this.answer = answer;
+    this.#race.answered(this);
+  }
+
+  /** Ends early when somebody waits now who did not before: servers take more of that. */
+  #pause(): void {
+    const { pauses, time } = this.#race.options;
+    const { priority } = this;
+    const goOn = (): void => {
+      this.#cancel();
+      this.ask();
+    };
+    const look = (): void => {
+      if (this.priority !== priority) goOn();
+    };
+    const cancelTimer = time.after(this.#pauseMs, goOn);
+    pauses.add(look);
+    this.#cancel = () => {
+      pauses.delete(look);
+      cancelTimer();
+    };
+    this.#pausedMs += this.#pauseMs;
+    this.#pauseMs *= 2;
+  }
+}
+
+function stripeOf(value: Uint8Array, chunk: ChunkName): StripeAnswer {
+  const stripe = parseStripe(value, chunk);
+  if (stripe.fault === undefined) return { kind: 'stripe', ...stripe };
+  // Workers of another version of ours write what we cannot read: that is no corruption.
+  return { kind: stripe.fault === 'version' ? 'none' : 'corrupt' };
 }

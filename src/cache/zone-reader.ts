@@ -11,6 +11,7 @@ import type { ChunkName, TierRequest } from './cache-tier.ts';
 import { ServerUnavailableError } from './errors.ts';
 import { PriorityGate, type GatePlaces, type Ticket } from './priority-gate.ts';
 import type { ZoneNode } from './zone-members.ts';
+import { failSoon } from './zone-server.ts';
 import { raceStripes, type RaceOutcome, type RaceServer, type StripeAnswer } from './zone-race.ts';
 
 /** A chunk, and the servers where its stripes lie. */
@@ -222,9 +223,7 @@ function distrusted(serverId: string): RaceServer {
   const reason = 'it gave stripes that no worker wrote, and is not asked for ten minutes';
   return {
     state: 'down',
-    get: async () => {
-      throw new ServerUnavailableError(serverId, reason);
-    },
+    ask: (_, reader) => failSoon(reader, new ServerUnavailableError(serverId, reason)),
   };
 }
 

@@ -20,7 +20,7 @@
  * it in threads.
  */
 
-import { createCipheriv, createDecipheriv, createHmac, hash } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, createSecretKey, hash } from 'node:crypto';
 
 import { InternalError, assert, toHex, viewOf } from '../base/index.ts';
 import { compress, decompress } from './compressed-form.ts';
@@ -168,7 +168,9 @@ export function openChunk(ref: SealedChunkRef, ciphertext: Uint8Array): Uint8Arr
     const found = `contents hash to "${toHex(digest)}"`;
     throw new ChunkCorruptError(toHex(ref.ciphertextDigest), found);
   }
-  const stored = createDecipheriv('aes-256-ctr', ref.key, zeroIv).update(ciphertext);
+  // Given as bare bytes, Node finds out by an error that they are no KeyObject: 13 us instead of 3.
+  const key = createSecretKey(ref.key);
+  const stored = createDecipheriv('aes-256-ctr', key, zeroIv).update(ciphertext);
   switch (ref.codec) {
     case 'none':
       return stored;

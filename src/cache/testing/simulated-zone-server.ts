@@ -5,6 +5,7 @@
 
 import { untilAborted, type Clock, type Timers } from '../../base/index.ts';
 import { ServerUnavailableError } from '../errors.ts';
+import { askBy } from './asking.ts';
 import type {
   ZoneServer,
   ZoneServerRequest,
@@ -90,6 +91,8 @@ export class SimulatedZoneServer implements ZoneServer {
       return value && this.#damaged(Uint8Array.from(value));
     });
   }
+
+  readonly ask = askBy((key, request) => this.get(key, request));
 
   put(key: string, parts: readonly Uint8Array[], request: ZoneServerRequest): Promise<void> {
     const { priority } = request;

@@ -142,6 +142,44 @@ export function zoneServerConformance({ name, skip = false, create }: ZoneServer
       },
     );
 
+    check('who asks is called once, and later', async (server, until) => {
+      await until(server.put('key', [bytes('value')], request()));
+      const heard: string[] = [];
+      const asked = ['key', 'nothing', 'key'].map((key) => {
+        const over = Promise.withResolvers<void>();
+        const hear = (what: string | undefined): void => {
+          heard.push(what ?? 'none');
+          over.resolve();
+        };
+        const abandon = server.ask(key, {
+          priority: 'foreground',
+          found: (value) => hear(text(value)),
+          failed: () => hear('failed'),
+        });
+        return { over: over.promise, abandon };
+      });
+      assert.deepEqual(heard, []);
+      await until(Promise.all(asked.map(({ over }) => over)));
+      for (const { abandon } of asked) abandon();
+      assert.deepEqual(new Set(heard), new Set(['none', 'value']));
+      assert.equal(heard.length, 3);
+      assert.equal(server.status().abandoned, 0);
+    });
+
+    check('who abandons what he asked for is not called', async (server, until) => {
+      await until(server.put('key', [bytes('value')], request()));
+      const heard: string[] = [];
+      const abandon = server.ask('key', {
+        priority: 'foreground',
+        found: () => heard.push('found'),
+        failed: () => heard.push('failed'),
+      });
+      abandon();
+      abandon();
+      assert.equal(text(await until(server.get('key', request()))), 'value');
+      assert.deepEqual(heard, []);
+    });
+
     check('status says what happened', async (server, until) => {
       await until(server.put('key', [bytes('value')], request()));
       await until(server.get('key', request()));
@@ -170,6 +208,11 @@ export function zoneServerConformance({ name, skip = false, create }: ZoneServer
         const underWay = codeOf(server.get('key', request()));
         await until(server.close());
         assert.equal(await until(underWay), 'ERR_CACHE_SERVER_UNAVAILABLE');
+        const asked = Promise.withResolvers<never>();
+        const reader = { priority: 'foreground', found: () => {}, failed: asked.reject } as const;
+        server.ask('key', reader);
+        assert.equal(await until(codeOf(asked.promise)), 'ERR_CACHE_SERVER_UNAVAILABLE');
+        server.ask('key', { ...reader, failed: () => assert.fail('It was abandoned') })();
         const later = [
           server.get('key', request()),
           server.put('key', [], request()),

@@ -3,6 +3,7 @@
 import { untilAborted } from '../../../base/index.ts';
 import { ServerUnavailableError } from '../../errors.ts';
 import type { ZoneServer, ZoneServerState, ZoneServerStatus } from '../../zone-server.ts';
+import { askBy } from '../asking.ts';
 import type { SimulatedZoneServer } from '../simulated-zone-server.ts';
 
 /** More requests of one worker are refused, as the real client does. */
@@ -26,6 +27,8 @@ export class ZoneConnection implements ZoneServer {
   }
 
   get: ZoneServer['get'] = (key, request) => this.#ask(() => this.#server.get(key, request));
+
+  ask: ZoneServer['ask'] = askBy(this.get);
 
   put: ZoneServer['put'] = (key, parts, request) =>
     this.#ask(() => this.#server.put(key, parts, request));
