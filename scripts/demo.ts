@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import type { ConvertResult, InvokeReport, Worker } from '../src/api/index.ts';
-import { createLog, errorMessage, untilAborted } from '../src/base/index.ts';
+import { createLog, errorMessage } from '../src/base/index.ts';
 import { createWorker } from '../src/cli/compose.ts';
 import { loadConfig } from '../src/cli/config.ts';
 import { defaultTenant } from '../src/cli/default-tenant.ts';
@@ -220,7 +220,8 @@ async function demo(root: string): Promise<void> {
     agentLife: 'own',
   });
   say('Build two container images: base, Node.js, npm packages, and one of two handlers');
-  const layers = await untilAborted(writeDemoLayers(root, bars.report), interrupted.signal);
+  const { signal } = interrupted;
+  const layers = await writeDemoLayers(root, { progress: bars.report, signal });
   const layoutDir = join(root, 'images');
   const images: Published[] = [];
   for (const [name, handler] of Object.entries(handlers)) {

@@ -35,11 +35,15 @@ export interface DemoLayers {
   readonly dependencies: string;
 }
 
-/** Writes the shared layers into `directory`. Packages are taken in byte order, so that the same ones give the same tar. */
+/**
+ * Writes the shared layers into `directory`. Packages are taken in byte order, so that the same ones give the same tar.
+ * Aborted, it throws the signal's reason and writes no more.
+ */
 export async function writeDemoLayers(
   directory: string,
-  progress: ProgressReporter = silentProgress,
+  options: { readonly progress?: ProgressReporter; readonly signal?: AbortSignal } = {},
 ): Promise<DemoLayers> {
+  const { progress = silentProgress, signal } = options;
   const layers = {
     base: join(directory, 'base.tar'),
     runtime: join(directory, 'runtime.tar'),
@@ -49,6 +53,7 @@ export async function writeDemoLayers(
   const write = async (path: string, entries: Entries): Promise<void> => {
     await using file = await open(path, 'w');
     for await (const entry of entries) {
+      signal?.throwIfAborted();
       const bytes = tarEntry(entry);
       await file.writeFile(bytes);
       done += bytes.byteLength;
