@@ -15,7 +15,7 @@ import { errorMessage, runCommand } from '../base/index.ts';
 import { InvocationBrokenError } from './errors.ts';
 import { createSandboxFactory } from './factory.ts';
 import type { InvocationOutcome } from './runtime-api-contract.ts';
-import { buildTestRoot, cannotRunSandboxes } from './testing/test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, hungMs } from './testing/test-root.ts';
 
 const version = 'v1.55.1';
 const source = `package main
@@ -91,77 +91,70 @@ async function install(): Promise<string | false> {
 
 const skip = cannotRunSandboxes !== false ? cannotRunSandboxes : await install();
 
-test(
-  'aws-lambda-go streams its responses and is told of the end',
-  { skip, timeout: 60_000 },
-  async () => {
-    await using root = await buildTestRoot({ copies: { '/var/runtime/bootstrap': program } });
-    const stateDir = await mkdtemp(join(tmpdir(), 'thaw-go-'));
-    const factory = await createSandboxFactory({ stateDir });
-    const spec = {
-      id: `go-${process.pid}`,
-      rootPath: root.path,
-      args: ['/var/runtime/bootstrap'],
-      env: {
-        AWS_LAMBDA_FUNCTION_NAME: 'f',
-        AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
-        _HANDLER: 'bootstrap',
-      },
-      workingDir: '/',
-      user: 'app',
-      memoryBytes: 256 * 1024 * 1024,
-      tmpSizeBytes: 1024 * 1024,
-      cpus: 2,
-    };
-    let log = '';
-    await using sandbox = await factory.create(
-      spec,
-      (data) => (log += Buffer.from(data).toString()),
-    );
-    const { runtimeApi } = sandbox;
-    assert.deepEqual(await runtimeApi.ready, {}, log);
-    const invoke = async (rawPath: string, streams: boolean): Promise<InvocationOutcome> => {
-      await runtimeApi.settled(AbortSignal.timeout(20_000));
-      const event = { version: '2.0', rawPath, cookies: ['a=b'], body: 'said', requestContext: {} };
-      const payload = Buffer.from(JSON.stringify(event));
-      const plain = { requestId: 'r-1', deadlineMs: Date.now() + 20_000, functionArn: 'arn' };
-      return await runtimeApi.invoke({ ...plain, payload, streams }, AbortSignal.timeout(20_000));
-    };
-    for (const streams of [true, false]) {
-      const outcome = await invoke('/', streams);
-      assert(outcome.kind !== 'error');
-      assert.equal(outcome.contentType, 'application/vnd.awslambda.http-integration-response');
-      const bytes =
-        outcome.kind === 'stream'
-          ? Buffer.concat(await outcome.body.toArray())
-          : Buffer.from(outcome.payload);
-      const at = bytes.indexOf(Buffer.alloc(8));
-      const head: unknown = JSON.parse(bytes.subarray(0, at).toString());
-      assert.deepEqual(head, { statusCode: 203, headers: { 'x-id': 'r-1' }, cookies: ['a=b'] });
-      assert.equal(bytes.subarray(at + 8).toString(), 'SAID');
-    }
-    const half = await invoke('/half', true);
-    assert(half.kind === 'stream');
-    let text = '';
-    await assert.rejects(
-      async () => {
-        for await (const part of half.body) text += String(part);
-      },
-      (thrown) => {
-        assert(thrown instanceof InvocationBrokenError);
-        assert.match(Buffer.from(thrown.failure.payload).toString(), /as asked/);
-        return true;
-      },
-    );
-    assert.match(text, /half$/);
-    const failed = await invoke('/fail', true);
-    assert(failed.kind === 'error');
-    assert.equal(failed.errorType, 'errorString');
-    await runtimeApi.settled(AbortSignal.timeout(20_000));
-    await sandbox.shutDown('spindown');
-    await sandbox[Symbol.asyncDispose]();
-    await sandbox.exited;
-    assert.match(log, /told to end/);
-    await rm(stateDir, { recursive: true });
-  },
-);
+test('aws-lambda-go streams its responses and is told of the end', { skip }, async () => {
+  await using root = await buildTestRoot({ copies: { '/var/runtime/bootstrap': program } });
+  const stateDir = await mkdtemp(join(tmpdir(), 'thaw-go-'));
+  const factory = await createSandboxFactory({ stateDir });
+  const spec = {
+    id: `go-${process.pid}`,
+    rootPath: root.path,
+    args: ['/var/runtime/bootstrap'],
+    env: {
+      AWS_LAMBDA_FUNCTION_NAME: 'f',
+      AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
+      _HANDLER: 'bootstrap',
+    },
+    workingDir: '/',
+    user: 'app',
+    memoryBytes: 256 * 1024 * 1024,
+    tmpSizeBytes: 1024 * 1024,
+    cpus: 2,
+  };
+  let log = '';
+  await using sandbox = await factory.create(spec, (data) => (log += Buffer.from(data).toString()));
+  const { runtimeApi } = sandbox;
+  assert.deepEqual(await runtimeApi.ready, {}, log);
+  const invoke = async (rawPath: string, streams: boolean): Promise<InvocationOutcome> => {
+    await runtimeApi.settled(AbortSignal.timeout(hungMs));
+    const event = { version: '2.0', rawPath, cookies: ['a=b'], body: 'said', requestContext: {} };
+    const payload = Buffer.from(JSON.stringify(event));
+    const plain = { requestId: 'r-1', deadlineMs: Date.now() + hungMs, functionArn: 'arn' };
+    return await runtimeApi.invoke({ ...plain, payload, streams }, AbortSignal.timeout(hungMs));
+  };
+  for (const streams of [true, false]) {
+    const outcome = await invoke('/', streams);
+    assert(outcome.kind !== 'error');
+    assert.equal(outcome.contentType, 'application/vnd.awslambda.http-integration-response');
+    const bytes =
+      outcome.kind === 'stream'
+        ? Buffer.concat(await outcome.body.toArray())
+        : Buffer.from(outcome.payload);
+    const at = bytes.indexOf(Buffer.alloc(8));
+    const head: unknown = JSON.parse(bytes.subarray(0, at).toString());
+    assert.deepEqual(head, { statusCode: 203, headers: { 'x-id': 'r-1' }, cookies: ['a=b'] });
+    assert.equal(bytes.subarray(at + 8).toString(), 'SAID');
+  }
+  const half = await invoke('/half', true);
+  assert(half.kind === 'stream');
+  let text = '';
+  await assert.rejects(
+    async () => {
+      for await (const part of half.body) text += String(part);
+    },
+    (thrown) => {
+      assert(thrown instanceof InvocationBrokenError);
+      assert.match(Buffer.from(thrown.failure.payload).toString(), /as asked/);
+      return true;
+    },
+  );
+  assert.match(text, /half$/);
+  const failed = await invoke('/fail', true);
+  assert(failed.kind === 'error');
+  assert.equal(failed.errorType, 'errorString');
+  await runtimeApi.settled(AbortSignal.timeout(hungMs));
+  await sandbox.shutDown('spindown');
+  await sandbox[Symbol.asyncDispose]();
+  await sandbox.exited;
+  assert.match(log, /told to end/);
+  await rm(stateDir, { recursive: true });
+});

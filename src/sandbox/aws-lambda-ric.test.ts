@@ -15,7 +15,7 @@ import { InvocationBrokenError } from './errors.ts';
 import { createSandboxFactory } from './factory.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import type { Invocation, InvocationOutcome } from './runtime-api-contract.ts';
-import { buildTestRoot, cannotRunSandboxes, nodeInRoot } from './testing/test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, hungMs, nodeInRoot } from './testing/test-root.ts';
 
 const version = '4.0.2';
 const cache = join(tmpdir(), `thaw-aws-lambda-ric-${version}-${process.arch}`);
@@ -107,9 +107,9 @@ async function serve(
     await work(async (event, more = {}) => {
       await Promise.race([runtimeApi.settled(), ended]);
       const payload = Buffer.from(JSON.stringify(event));
-      const plain = { requestId: 'r', deadlineMs: Date.now() + 30_000, functionArn: 'arn:f' };
+      const plain = { requestId: 'r', deadlineMs: Date.now() + hungMs, functionArn: 'arn:f' };
       const invocation = { ...plain, payload, ...more };
-      const outcome = runtimeApi.invoke(invocation, AbortSignal.timeout(30_000));
+      const outcome = runtimeApi.invoke(invocation, AbortSignal.timeout(hungMs));
       return await Promise.race([outcome, ended]);
     });
   }
@@ -121,48 +121,40 @@ function valueOf(outcome: InvocationOutcome): Record<string, unknown> {
   return JSON.parse(Buffer.from(outcome.payload).toString()) as Record<string, unknown>;
 }
 
-test(
-  'aws-lambda-ric serves a handler unchanged, cold, warm and failing',
-  { skip, timeout: 120_000 },
-  async () => {
-    await serve('app.handler', async (invoke) => {
-      for (const requestId of ['cold', 'warm']) {
-        const outcome = await invoke({ a: 'ü' }, { requestId });
-        const value = { event: { a: 'ü' }, id: requestId, arn: 'arn:f', left: true };
-        assert.deepEqual([outcome.kind, valueOf(outcome)], ['response', value]);
-      }
-      const failed = await invoke({ fail: true });
-      const { errorType, errorMessage } = valueOf(failed);
-      assert.deepEqual([failed.kind, errorType, errorMessage], ['error', 'RangeError', 'as asked']);
-      assert.equal((await invoke({})).kind, 'response');
-    });
-  },
-);
+test('aws-lambda-ric serves a handler unchanged, cold, warm and failing', { skip }, async () => {
+  await serve('app.handler', async (invoke) => {
+    for (const requestId of ['cold', 'warm']) {
+      const outcome = await invoke({ a: 'ü' }, { requestId });
+      const value = { event: { a: 'ü' }, id: requestId, arn: 'arn:f', left: true };
+      assert.deepEqual([outcome.kind, valueOf(outcome)], ['response', value]);
+    }
+    const failed = await invoke({ fail: true });
+    const { errorType, errorMessage } = valueOf(failed);
+    assert.deepEqual([failed.kind, errorType, errorMessage], ['error', 'RangeError', 'as asked']);
+    assert.equal((await invoke({})).kind, 'response');
+  });
+});
 
-test(
-  'aws-lambda-ric streams a response, and an error after a part of it',
-  { skip, timeout: 120_000 },
-  async () => {
-    await serve('app.streaming', async (invoke) => {
-      const body = `{"statusCode":203}${'\0'.repeat(8)}one two`;
-      const whole = await invoke({}, { streams: true });
-      assert(whole.kind === 'stream');
-      assert.equal(whole.contentType, 'application/vnd.awslambda.http-integration-response');
-      assert.equal(Buffer.concat(await whole.body.toArray()).toString(), body);
-      const broken = await invoke({ fail: true }, { streams: true });
-      assert(broken.kind === 'stream');
-      let text = '';
-      await assert.rejects(
-        async () => {
-          for await (const part of broken.body) text += String(part);
-        },
-        (thrown) =>
-          thrown instanceof InvocationBrokenError && thrown.failure.errorType === 'RangeError',
-      );
-      assert.equal(text, body);
-      const gathered = await invoke({});
-      assert(gathered.kind === 'response');
-      assert.equal(Buffer.from(gathered.payload).toString(), body);
-    });
-  },
-);
+test('aws-lambda-ric streams a response, and an error after a part of it', { skip }, async () => {
+  await serve('app.streaming', async (invoke) => {
+    const body = `{"statusCode":203}${'\0'.repeat(8)}one two`;
+    const whole = await invoke({}, { streams: true });
+    assert(whole.kind === 'stream');
+    assert.equal(whole.contentType, 'application/vnd.awslambda.http-integration-response');
+    assert.equal(Buffer.concat(await whole.body.toArray()).toString(), body);
+    const broken = await invoke({ fail: true }, { streams: true });
+    assert(broken.kind === 'stream');
+    let text = '';
+    await assert.rejects(
+      async () => {
+        for await (const part of broken.body) text += String(part);
+      },
+      (thrown) =>
+        thrown instanceof InvocationBrokenError && thrown.failure.errorType === 'RangeError',
+    );
+    assert.equal(text, body);
+    const gathered = await invoke({});
+    assert(gathered.kind === 'response');
+    assert.equal(Buffer.from(gathered.payload).toString(), body);
+  });
+});

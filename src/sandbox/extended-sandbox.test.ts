@@ -147,89 +147,70 @@ for (const runtime of runtimes) {
     return output();
   };
 
-  test(
-    `extensions start before the runtime, hear of each invocation and of the end (${runtime})`,
-    { timeout: 60_000 },
-    async () => {
-      const started = await start();
-      const { runtimeApi } = started.sandbox;
-      assert.deepEqual(await runtimeApi.ready, {});
-      for (const requestId of ['r-1', 'r-2']) {
-        assert.equal(
-          (await runtimeApi.invoke({ ...invocation, requestId }, never)).kind,
-          'response',
-        );
-        await runtimeApi.settled();
-      }
-      const lines = (await endOf(started, 'spindown')).trim().split('\n');
-      const at = (line: string): number => lines.indexOf(line);
-      for (const name of ['alpha', 'beta']) {
-        assert(at(`${name} starts / undefined undefined`) >= 0, lines.join('\n'));
-        assert(at(`${name} starts / undefined undefined`) < at('runtime starts h'));
-        assert(at(`${name} INVOKE r-1`) < at(`${name} INVOKE r-2`));
-        assert(at('runtime SIGTERM') < at(`${name} SHUTDOWN spindown`), lines.join('\n'));
-      }
-      assert(at('beta SHUTDOWN spindown') < at('alpha SHUTDOWN spindown')); // the end of alpha is the end of all
-    },
-  );
+  test(`extensions start before the runtime, hear of each invocation and of the end (${runtime})`, async () => {
+    const started = await start();
+    const { runtimeApi } = started.sandbox;
+    assert.deepEqual(await runtimeApi.ready, {});
+    for (const requestId of ['r-1', 'r-2']) {
+      assert.equal((await runtimeApi.invoke({ ...invocation, requestId }, never)).kind, 'response');
+      await runtimeApi.settled();
+    }
+    const lines = (await endOf(started, 'spindown')).trim().split('\n');
+    const at = (line: string): number => lines.indexOf(line);
+    for (const name of ['alpha', 'beta']) {
+      assert(at(`${name} starts / undefined undefined`) >= 0, lines.join('\n'));
+      assert(at(`${name} starts / undefined undefined`) < at('runtime starts h'));
+      assert(at(`${name} INVOKE r-1`) < at(`${name} INVOKE r-2`));
+      assert(at('runtime SIGTERM') < at(`${name} SHUTDOWN spindown`), lines.join('\n'));
+    }
+    assert(at('beta SHUTDOWN spindown') < at('alpha SHUTDOWN spindown')); // the end of alpha is the end of all
+  });
 
   // What follows is the same code for every runtime, and takes its time.
   if (runtime !== runtimes[0]) continue;
 
   for (const name of ['alpha', 'beta']) {
-    test(
-      `an extension that ends fails what is under way with Extension.Crash (${name}, ${runtime})`,
-      { timeout: 60_000 },
-      async () => {
-        const init = await start({ FAULT: `${name} init` });
-        const { initError } = await init.sandbox.runtimeApi.ready;
-        assert.equal(initError?.errorType, 'Extension.Crash');
-        assert.match(Buffer.from(initError.payload).toString(), /exited with error: exit status 3/);
-        await init.sandbox[Symbol.asyncDispose]();
-        const invoke = await start({ FAULT: `${name} invoke` });
-        await invoke.sandbox.runtimeApi.ready;
-        await invoke.sandbox.runtimeApi.invoke(invocation, never);
-        await invoke.sandbox.runtimeApi.settled();
-        const outcome = await invoke.sandbox.runtimeApi.invoke(invocation, never);
-        assert(outcome.kind === 'error');
-        assert.deepEqual([outcome.errorType, outcome.fatal], ['Extension.Crash', true]);
-        await invoke.sandbox[Symbol.asyncDispose]();
-      },
-    );
+    test(`an extension that ends fails what is under way with Extension.Crash (${name}, ${runtime})`, async () => {
+      const init = await start({ FAULT: `${name} init` });
+      const { initError } = await init.sandbox.runtimeApi.ready;
+      assert.equal(initError?.errorType, 'Extension.Crash');
+      assert.match(Buffer.from(initError.payload).toString(), /exited with error: exit status 3/);
+      await init.sandbox[Symbol.asyncDispose]();
+      const invoke = await start({ FAULT: `${name} invoke` });
+      await invoke.sandbox.runtimeApi.ready;
+      await invoke.sandbox.runtimeApi.invoke(invocation, never);
+      await invoke.sandbox.runtimeApi.settled();
+      const outcome = await invoke.sandbox.runtimeApi.invoke(invocation, never);
+      assert(outcome.kind === 'error');
+      assert.deepEqual([outcome.errorType, outcome.fatal], ['Extension.Crash', true]);
+      await invoke.sandbox[Symbol.asyncDispose]();
+    });
   }
 
-  test(
-    `an extension that ends while nothing is under way ends the sandbox (${runtime})`,
-    { timeout: 60_000 },
-    async () => {
-      const { sandbox } = await start({ FAULT: 'beta idle' });
-      await sandbox.runtimeApi.ready;
-      await sandbox.runtimeApi.invoke(invocation, never);
-      await sandbox.spawn({ args: ['/bin/touch', '/tmp/go'], env: {} });
-      await sandbox.exited;
-      await sandbox[Symbol.asyncDispose]();
-    },
-  );
+  test(`an extension that ends while nothing is under way ends the sandbox (${runtime})`, async () => {
+    const { sandbox } = await start({ FAULT: 'beta idle' });
+    await sandbox.runtimeApi.ready;
+    await sandbox.runtimeApi.invoke(invocation, never);
+    await sandbox.spawn({ args: ['/bin/touch', '/tmp/go'], env: {} });
+    await sandbox.exited;
+    await sandbox[Symbol.asyncDispose]();
+  });
 
-  test(
-    `the runtime's end is the sandbox's, and extensions can still be told of it (${runtime})`,
-    { timeout: 60_000 },
-    async () => {
-      const started = await start({ EXIT: '7' });
-      await started.sandbox.runtimeApi.ready;
-      const abort = new AbortController();
-      const outcome = started.sandbox.runtimeApi.invoke(invocation, abort.signal);
-      const rejected = assert.rejects(outcome, /over/);
-      assert.deepEqual(await started.sandbox.exited, { status: 7, outOfMemory: false });
-      abort.abort(new Error('over'));
-      await rejected;
-      await started.sandbox.shutDown('failure');
-      await started.sandbox[Symbol.asyncDispose]();
-      assert.match(started.output(), /beta SHUTDOWN failure\n(.*\n)*alpha SHUTDOWN failure\n/);
-    },
-  );
+  test(`the runtime's end is the sandbox's, and extensions can still be told of it (${runtime})`, async () => {
+    const started = await start({ EXIT: '7' });
+    await started.sandbox.runtimeApi.ready;
+    const abort = new AbortController();
+    const outcome = started.sandbox.runtimeApi.invoke(invocation, abort.signal);
+    const rejected = assert.rejects(outcome, /over/);
+    assert.deepEqual(await started.sandbox.exited, { status: 7, outOfMemory: false });
+    abort.abort(new Error('over'));
+    await rejected;
+    await started.sandbox.shutDown('failure');
+    await started.sandbox[Symbol.asyncDispose]();
+    assert.match(started.output(), /beta SHUTDOWN failure\n(.*\n)*alpha SHUTDOWN failure\n/);
+  });
 
-  test(`an extension that does not end is killed (${runtime})`, { timeout: 60_000 }, async () => {
+  test(`an extension that does not end is killed (${runtime})`, async () => {
     const impatient = await createSandboxFactory({ stateDir, runtime, shutDownMs: 1000 });
     const started = await start({ FAULT: 'alpha stay' }, {}, impatient);
     await started.sandbox.runtimeApi.ready;
@@ -237,15 +218,11 @@ for (const runtime of runtimes) {
     assert.equal((await started.sandbox.exited).outOfMemory, false);
   });
 
-  test(
-    `extensions are left alone where nobody wants them (${runtime})`,
-    { timeout: 60_000 },
-    async () => {
-      const started = await start({}, { startsExtensions: false });
-      await started.sandbox.runtimeApi.ready;
-      assert.equal(await endOf(started, 'spindown'), 'runtime starts h\n');
-    },
-  );
+  test(`extensions are left alone where nobody wants them (${runtime})`, async () => {
+    const started = await start({}, { startsExtensions: false });
+    await started.sandbox.runtimeApi.ready;
+    assert.equal(await endOf(started, 'spindown'), 'runtime starts h\n');
+  });
 }
 
 test(

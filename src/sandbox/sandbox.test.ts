@@ -17,7 +17,7 @@ import { createSandboxFactory } from './factory.ts';
 import { sweepSandboxes } from './sandbox-directories.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import type { Sandbox, SandboxExit, SandboxFactory, SandboxSpec } from './sandbox.ts';
-import { buildTestRoot, cannotRunSandboxes, type TestRoot } from './testing/test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, hungMs, type TestRoot } from './testing/test-root.ts';
 
 const MIB = 1024 * 1024;
 const usable = (await probeSandboxRuntimes()).filter((probe) => probe.usable);
@@ -64,7 +64,7 @@ function frozenStates(id: string): readonly string[] {
 }
 
 for (const { runtime, isolation } of usable) {
-  describe(`sandboxes of ${runtime}`, { skip: cannotRunSandboxes, timeout: 60_000 }, () => {
+  describe(`sandboxes of ${runtime}`, { skip: cannotRunSandboxes }, () => {
     let root: TestRoot;
     let stateDir: string;
     let factory: SandboxFactory;
@@ -308,7 +308,7 @@ for (const { runtime, isolation } of usable) {
         sandboxes.map((sandbox) =>
           sandbox.runtimeApi.invoke(
             { requestId: 'id', payload: Buffer.from('1'), deadlineMs: 1, functionArn: 'arn' },
-            AbortSignal.timeout(20_000),
+            AbortSignal.timeout(hungMs),
           ),
         ),
       );

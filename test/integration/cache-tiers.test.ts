@@ -60,7 +60,7 @@ class ConfiguredThaw extends Thaw {
 
 test(
   'an administrator primes the zone, watches the tiers, changes the servers and empties caches',
-  { skip, timeout: 300_000 },
+  { skip },
   async () => {
     const root = await mkdtemp(join(tmpdir(), 'thaw-tiers-'));
     await using made = new AsyncDisposableStack();

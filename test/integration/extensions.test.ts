@@ -56,7 +56,7 @@ async function writeImage(dir: string): Promise<string> {
   return `oci:${dir}:echo`;
 }
 
-suite('extensions of an image', { skip, timeout: 120_000 }, () => {
+suite('extensions of an image', { skip }, () => {
   test('one hears of every invocation and of the end, and its failure is the function’s', async (t) => {
     const thaw = await thawFor(t);
     await thaw.json(

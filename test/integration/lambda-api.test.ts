@@ -101,7 +101,7 @@ async function refusal(call: Promise<unknown>): Promise<readonly unknown[]> {
 
 const textOf = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString();
 
-suite("Lambda's API on real sandboxes", { skip, timeout: 180_000 }, () => {
+suite("Lambda's API on real sandboxes", { skip }, () => {
   test('the SDK forces cold starts as the benchmarker does, each with the new environment', async (t) => {
     const thaw = await thawFor(t);
     await publish(thaw, 'cold', environmentScript);
@@ -357,7 +357,7 @@ suite("Lambda's API on real sandboxes", { skip, timeout: 180_000 }, () => {
 
 suite(
   "Lambda's API by the AWS CLI",
-  { skip: skip || (!existsSync(debianAws) && "needs Debian's awscli"), timeout: 180_000 },
+  { skip: skip || (!existsSync(debianAws) && "needs Debian's awscli") },
   () => {
     test('a function is created, changed, invoked, listed and deleted', async (t) => {
       const thaw = await thawFor(t);

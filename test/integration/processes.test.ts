@@ -50,7 +50,7 @@ async function holdersOf(thaw: Thaw): Promise<readonly number[]> {
   });
 }
 
-suite('processes of one Thaw', { skip, timeout: 120_000 }, () => {
+suite('processes of one Thaw', { skip }, () => {
   test('commands that run at once without a server do not meet', async (t) => {
     const thaw = await thawWithFunction(t);
     // What a killed command left: work for the others, who all find it at the same time.

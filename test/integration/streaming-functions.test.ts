@@ -89,7 +89,7 @@ async function streamOf(
   return { text: Buffer.concat(parts).toString(), end };
 }
 
-suite('functions that stream', { skip, timeout: 180_000 }, () => {
+suite('functions that stream', { skip }, () => {
   test('a web server and its caller hear each other while they talk', async (t) => {
     const thaw = await thawFor(t);
     const image = await writeShellImage(join(thaw.root, 'layout'), 'web', webScript);

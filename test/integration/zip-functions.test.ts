@@ -189,7 +189,7 @@ class Server {
   }
 }
 
-suite('zip functions', { skip, timeout: 240_000 }, () => {
+suite('zip functions', { skip }, () => {
   let server: Server;
 
   before(async () => {

@@ -52,6 +52,9 @@ const accounts = {
   '/etc/hosts': '',
 };
 
+/** What takes longer than that on the busiest machine has come to a stop. */
+export const hungMs = 300_000;
+
 /** Why sandbox tests cannot run here; false when they can. */
 export const cannotRunSandboxes: string | false =
   process.geteuid?.() !== 0 ? 'needs root' : existsSync(busybox) ? false : 'needs busybox-static';
