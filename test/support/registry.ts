@@ -89,7 +89,10 @@ export class Registry implements AsyncDisposable {
         : ['--dest-creds', `${this.#credentials.username}:${this.#credentials.password}`];
     const flags = ['--all', '--preserve-digests', '--insecure-policy', '--dest-tls-verify=false'];
     const places = [from, `docker://${this.host}/${to}`];
-    await runCommand('skopeo', ['copy', '--quiet', ...flags, ...credentials, ...places]);
+    const timeoutMs = 240_000; // of an image of any size, on a machine that does other things
+    await runCommand('skopeo', ['copy', '--quiet', ...flags, ...credentials, ...places], {
+      timeoutMs,
+    });
   }
 
   /** Where the registry keeps its files, for tests that damage them. */
