@@ -8,6 +8,8 @@ import {
 } from '../cache/index.ts';
 import type { ImageRef, ReadCounters } from './block-images.ts';
 import { BadRequestError } from './errors.ts';
+import type { CachedWindow } from './file-windows.ts';
+import { profiledWindowsMax } from './start-profile.ts';
 import type { StartProfileCounters } from './start-profiles.ts';
 
 /** Paths of the agent's calls over its control socket. */
@@ -18,6 +20,7 @@ export const agentCall = {
   isOpen: 'POST /images/is-open',
   counters: 'POST /images/counters',
   startEnded: 'POST /images/start-ended',
+  warmWindows: 'POST /images/warm-windows',
   cacheStatus: 'GET /cache/status',
   drop: 'POST /cache/drop',
   zoneServers: 'POST /cache/zone-servers',
@@ -33,6 +36,11 @@ export interface ImageUse {
   readonly writable?: boolean;
   /** For `open`: a cold start follows, which is prefetched along the image's start profile and becomes part of it. */
   readonly isStart?: boolean;
+}
+
+/** Says that a start has ended; an `ImageRef` and, where it is known, what of the files that it opened is in the page cache. */
+export interface StartEnding extends ImageRef {
+  readonly cached?: readonly CachedWindow[] | undefined;
 }
 
 const mountUserPrefix = 'mount:';
@@ -135,4 +143,29 @@ export function parseImageUse(body: unknown): ImageUse {
     writable: body['writable'] === true,
     isStart: body['isStart'] === true,
   };
+}
+
+/** As `parseImageRef`. */
+export function parseStartEnding(body: unknown): StartEnding {
+  const image = parseImageRef(body);
+  const cached = isObject(body) ? body['cached'] : undefined;
+  if (cached === undefined) return image;
+  if (!Array.isArray(cached) || cached.length > profiledWindowsMax) {
+    throw new BadRequestError('its "cached" is no list, or too long');
+  }
+  return { ...image, cached: cached.map(parseCachedWindow) };
+}
+
+function parseCachedWindow(value: unknown): CachedWindow {
+  if (!isObject(value)) throw new BadRequestError('a window of it is no object');
+  return {
+    inode: countOf(value['inode'], 'inode', 2 ** 32 - 1),
+    window: countOf(value['window'], 'window', 2 ** 32 - 1),
+    diskOffset: countOf(value['diskOffset'], 'diskOffset', Number.MAX_SAFE_INTEGER),
+  };
+}
+
+function countOf(value: unknown, what: string, max: number): number {
+  if (Number.isInteger(value) && Number(value) >= 0 && Number(value) <= max) return Number(value);
+  throw new BadRequestError(`its "${what}" is missing or no number`);
 }

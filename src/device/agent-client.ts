@@ -9,7 +9,7 @@ import { mkdir } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { SingleFlight, callUnixJson, errorCode } from '../base/index.ts';
+import { SingleFlight, callUnixJson, errorCode, streamUnixJson } from '../base/index.ts';
 import {
   droppableCaches,
   type CacheStatus,
@@ -19,6 +19,7 @@ import {
 import { agentCall, type AgentStatus, type ImageUse, type OpenedImage } from './agent-calls.ts';
 import type { ImageRef, ReadCounters, StartEnd } from './block-images.ts';
 import { AgentUnreachableError } from './errors.ts';
+import type { CachedWindow, FileWindow } from './file-windows.ts';
 import { runPaths } from './run-paths.ts';
 
 export interface HolderCommand {
@@ -98,9 +99,21 @@ export class AgentClient {
     return (await this.#call(agentCall.counters, image)) as ReadCounters;
   }
 
-  /** See `RootMounts.startEnded`. Throws `ERR_DEVICE_IMAGE_NOT_OPEN`. */
-  async startEnded(image: ImageRef): Promise<StartEnd> {
-    return (await this.#call(agentCall.startEnded, image)) as StartEnd;
+  /** See `RootMounts.startEnded`; `cached`: what of the files that it opened is in the page cache. Throws `ERR_DEVICE_IMAGE_NOT_OPEN`. */
+  async startEnded(image: ImageRef, cached?: readonly CachedWindow[]): Promise<StartEnd> {
+    return (await this.#call(agentCall.startEnded, { ...image, cached })) as StartEnd;
+  }
+
+  /**
+   * What the start under way is going to read of the image's files, as it can be had from the agent's memory; none if that is not known. Ends with the start.
+   * Asks once, and throws whatever goes wrong.
+   */
+  async *warmWindows(image: ImageRef, signal: AbortSignal): AsyncGenerator<readonly FileWindow[]> {
+    const [method, path] = agentCall.warmWindows.split(' ') as ['POST', string];
+    const { controlSocket } = runPaths(this.runDir);
+    for await (const windows of streamUnixJson(controlSocket, method, path, image, { signal })) {
+      yield windows as readonly FileWindow[];
+    }
   }
 
   /** Forgets the chunks in memory, on disk or both, which is the default. Those of them that there are: the disk may be off. */

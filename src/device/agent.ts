@@ -18,6 +18,7 @@ import {
   serveUnixJson,
   toHex,
   type Log,
+  type UnixCall,
   type UnixRoutes,
 } from '../base/index.ts';
 import {
@@ -36,12 +37,14 @@ import {
   parseDrop,
   parseImageRef,
   parseImageUse,
+  parseStartEnding,
   parseZoneServers,
   pathOfMountUser,
   type AgentMessage,
   type AgentStatus,
   type ImageUse,
   type OpenedImage,
+  type StartEnding,
 } from './agent-calls.ts';
 import { AgentState } from './agent-state.ts';
 import type { ImageRef, ReadCounters, StartEnd } from './block-images.ts';
@@ -200,6 +203,7 @@ class Agent {
     clearInterval(reaping);
     clearInterval(noting);
     clearTimeout(this.#idleTimer);
+    for (const served of this.#images.values()) this.#starts?.abandon(served);
     await this.#profiles?.settled();
   }
 
@@ -220,7 +224,8 @@ class Agent {
       [agentCall.close]: async (body) => this.#close(parseImageUse(body)),
       [agentCall.isOpen]: async (body) => this.#isOpen(parseImageUse(body)),
       [agentCall.counters]: async (body) => this.#counters(parseImageRef(body)),
-      [agentCall.startEnded]: async (body) => this.#startEnded(parseImageRef(body)),
+      [agentCall.startEnded]: async (body) => this.#startEnded(parseStartEnding(body)),
+      [agentCall.warmWindows]: async (body, call) => this.#warmWindows(parseImageRef(body), call),
       [agentCall.cacheStatus]: async () => this.#cacheStatus(),
       [agentCall.drop]: async (body) => this.#drop(parseDrop(body)),
       [agentCall.zoneServers]: async (body) => this.#setZoneServers(parseZoneServers(body)),
@@ -424,9 +429,15 @@ class Agent {
     return this.#openImage(image).counters();
   }
 
-  async #startEnded(image: ImageRef): Promise<StartEnd> {
+  async #startEnded({ cached, ...image }: StartEnding): Promise<StartEnd> {
     const served = this.#openImage(image);
-    return (await this.#starts?.end(served)) ?? { chunks: 0, saved: false };
+    return (await this.#starts?.end(served, cached)) ?? { chunks: 0, saved: false };
+  }
+
+  async #warmWindows(image: ImageRef, { emit, signal }: UnixCall): Promise<void> {
+    for await (const windows of this.#starts?.windows(this.#openImage(image), signal) ?? []) {
+      emit(windows.map(({ inode, window }) => ({ inode, window })));
+    }
   }
 
   #openImage({ manifestId }: ImageRef): ServedImage {

@@ -56,6 +56,11 @@ export class FirstReads {
     return this.shared.times[index] !== 0;
   }
 
+  /** As if it had not been read. */
+  forget(index: number): void {
+    Atomics.store(this.shared.times, index, 0);
+  }
+
   /** Begins anew: nothing was read yet. */
   restart(): void {
     const { times, baseUs } = this.shared;

@@ -1,6 +1,6 @@
 /**
  * The cold starts of the images that are open here: each is prefetched along the image's profile and recorded, until it has ended or
- * `startMaxMs` are over.
+ * `startMaxMs` are over. Who mounts the image is told, as chunks come in, what to read ahead into the page cache.
  *
  * Invariants: of an image at most one start is recorded at a time; starts that begin meanwhile belong to it. A start that is not over when its
  * image is closed has failed, or its agent was killed: nothing is learned from it.
@@ -10,7 +10,8 @@ import { systemTimers, type Timers } from '../base/index.ts';
 import type { StartEnd } from './block-images.ts';
 import type { Prefetcher, PrefetchRun } from './prefetcher.ts';
 import type { ServedImage } from './served-image.ts';
-import type { StartProfile } from './start-profile.ts';
+import type { CachedWindow } from './file-windows.ts';
+import type { ProfiledWindow, StartProfile } from './start-profile.ts';
 import type { StartProfiles } from './start-profiles.ts';
 
 export interface ImageStartsOptions {
@@ -21,12 +22,18 @@ export interface ImageStartsOptions {
 }
 
 interface Start {
+  readonly known: Promise<StartProfile | undefined>;
   run: PrefetchRun | undefined;
   cancelTimer: () => void;
+  /** Chunks that were read ahead into the page cache, by whoever was told to. */
+  readonly readAhead: Set<number>;
 }
 
 /** Who tells of no end is not recorded for ever: what comes later is the function's work, not its start. */
 export const startMaxMs = 15_000;
+
+/** How often it is looked whether more chunks have come in. */
+const readyPollMs = 10;
 
 const nothing: StartEnd = { chunks: 0, saved: false };
 
@@ -43,7 +50,7 @@ export class ImageStarts {
     if (this.#starts.has(served)) return;
     const { timers = systemTimers, prefetcher } = this.#options;
     const cancelTimer = timers.after(startMaxMs, () => void this.end(served));
-    const start: Start = { run: undefined, cancelTimer };
+    const start: Start = { known: profile, run: undefined, cancelTimer, readAhead: new Set() };
     this.#starts.set(served, start);
     const open = await served.open();
     open.firstReads.restart();
@@ -56,12 +63,48 @@ export class ImageStarts {
     served.prefetched = start.run.chunks;
   }
 
-  /** Learns from it. */
-  async end(served: ServedImage): Promise<StartEnd> {
-    if (!this.abandon(served)) return nothing;
-    const reads = (await served.open()).firstReads.list();
-    if (reads.length === 0) return nothing; // all of it was in page caches
-    return { chunks: reads.length, saved: await this.#options.profiles.learn(served.image, reads) };
+  /**
+   * What to read ahead into the page cache: the windows of the profile in the order of their chunks, each when its chunk is in memory. Ends with
+   * the start or `signal`, at the latest.
+   */
+  async *windows(
+    served: ServedImage,
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly ProfiledWindow[]> {
+    const start = this.#starts.get(served);
+    const profile = await start?.known;
+    if (start === undefined || profile === undefined) return;
+    const { firstReads } = await served.open();
+    const { timers = systemTimers } = this.#options;
+    let missing = inOrderOfChunks(profile);
+    while (missing.length > 0 && this.#starts.get(served) === start && !signal.aborted) {
+      const isHere = ({ chunk }: ProfiledWindow): boolean =>
+        start.run?.chunks.has(chunk) === true || firstReads.has(chunk);
+      const ready = missing.filter(isHere);
+      missing = missing.filter((window) => !isHere(window));
+      for (const { chunk } of ready) start.readAhead.add(chunk);
+      if (ready.length > 0) yield ready;
+      else await new Promise<void>((resolve) => timers.after(readyPollMs, resolve));
+    }
+  }
+
+  /** Learns from it. `cached`: what of the files that it opened is in the page cache; undefined if that is not known. */
+  async end(served: ServedImage, cached?: readonly CachedWindow[]): Promise<StartEnd> {
+    const start = this.#starts.get(served);
+    if (start === undefined || !this.abandon(served)) return nothing;
+    const { firstReads } = await served.open();
+    const windows = cached?.map(({ inode, window, diskOffset }) => {
+      return { inode, window, chunk: Math.floor(diskOffset / served.shape.chunkSizeBytes) };
+    });
+    if (windows !== undefined) {
+      // Read ahead for files that this start did not open: it has not read them.
+      const used = new Set(windows.map(({ chunk }) => chunk));
+      for (const chunk of start.readAhead) if (!used.has(chunk)) firstReads.forget(chunk);
+    }
+    const chunks = firstReads.list();
+    if (chunks.length === 0) return nothing; // all of it was in page caches
+    const saved = await this.#options.profiles.learn(served.image, { chunks, windows });
+    return { chunks: chunks.length, saved };
   }
 
   /** Ends it without learning from it; false if none is under way. */
@@ -73,4 +116,10 @@ export class ImageStarts {
     if (start.run !== undefined) this.#options.prefetcher.stop(start.run);
     return true;
   }
+}
+
+function inOrderOfChunks({ chunks, windows }: StartProfile): readonly ProfiledWindow[] {
+  const places = new Map(chunks.map(({ index }, place) => [index, place]));
+  const placeOf = ({ chunk }: ProfiledWindow): number => places.get(chunk) ?? chunks.length;
+  return windows.toSorted((a, b) => placeOf(a) - placeOf(b)); // windows of one chunk stay in order
 }

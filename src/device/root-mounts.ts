@@ -10,6 +10,7 @@ import { mountImageFile } from './attach.ts';
 import type { ImageRef, MountedRoot, ReadCounters, RootMounts, StartEnd } from './block-images.ts';
 import { WrongTenantError } from './errors.ts';
 import { unmount, unmountBelow } from './mounts.ts';
+import { StartPages } from './start-pages.ts';
 
 export interface RootMountsOptions {
   readonly agent: AgentClient;
@@ -30,6 +31,8 @@ interface Root {
   isMounted: boolean;
   /** A start began when it was mounted, and nobody has said that it ended. */
   isStarting: boolean;
+  /** Of that start. */
+  pages: StartPages | undefined;
 }
 
 class Roots implements RootMounts {
@@ -66,7 +69,7 @@ class Roots implements RootMounts {
     const root = this.#roots.get(image.manifestId);
     if (root?.isStarting !== true) return { chunks: 0, saved: false };
     root.isStarting = false;
-    return this.#options.agent.startEnded(image);
+    return this.#options.agent.startEnded(image, await root.pages?.end());
   }
 
   async dropCaches(caches?: readonly DroppableCache[]): Promise<readonly DroppableCache[]> {
@@ -86,7 +89,15 @@ class Roots implements RootMounts {
     if (known !== undefined) return known;
     const path = join(this.#options.mountsDir, image.manifestId);
     const turns = new Semaphore(1);
-    const root = { image, path, turns, holders: 0, isMounted: false, isStarting: false };
+    const root = {
+      image,
+      path,
+      turns,
+      holders: 0,
+      isMounted: false,
+      isStarting: false,
+      pages: undefined,
+    };
     this.#roots.set(image.manifestId, root);
     return root;
   }
@@ -125,6 +136,9 @@ class Roots implements RootMounts {
     }
     root.isMounted = true;
     root.isStarting = true;
+    root.pages = StartPages.begin(root.path, (signal) =>
+      this.#options.agent.warmWindows(root.image, signal),
+    );
     timelineMs.open = openMs - startMs;
     return timelineMs;
   }
@@ -136,12 +150,14 @@ class Roots implements RootMounts {
 
   async #forgetDead(root: Root): Promise<void> {
     if (!root.isMounted) return;
+    await root.pages?.close();
     await unmount(root.path, { lazily: true });
     root.isMounted = false;
   }
 
   async #unmount(root: Root, how: { lazily: boolean }): Promise<void> {
     if (root.isMounted) {
+      await root.pages?.close();
       await unmount(root.path, how);
       root.isMounted = false;
       await rmdir(root.path).catch(ignoreMissing);

@@ -8,15 +8,19 @@ import { layout } from '../base/index.ts';
 import { StartProfileError } from './errors.ts';
 import {
   profiledChunksMax,
+  profiledWindowsMax,
   weightMin,
   weightSteps,
+  windowKey,
   type ProfiledChunk,
+  type ProfiledWindow,
   type StartProfile,
 } from './start-profile.ts';
 
-export const startProfileHead = layout('start_profile_head', 8, [
+export const startProfileHead = layout('start_profile_head', 12, [
   [0, 'u32', 'starts'],
   [4, 'u32', 'chunk_count'],
+  [8, 'u32', 'window_count'],
 ]);
 
 export const startProfileChunk = layout('start_profile_chunk', 12, [
@@ -26,43 +30,73 @@ export const startProfileChunk = layout('start_profile_chunk', 12, [
   [10, 'u16', '_reserved'],
 ]);
 
+export const startProfileWindow = layout('start_profile_window', 16, [
+  [0, 'u32', 'inode'],
+  [4, 'u32', 'window'],
+  [8, 'u32', 'chunk'],
+  [12, 'u16', 'weight'], // in thousandths
+  [14, 'u16', '_reserved'],
+]);
+
 const u32Max = 2 ** 32 - 1;
 
-export function encodeStartProfile({ starts, chunks }: StartProfile): Uint8Array {
-  const { sizeBytes } = startProfileChunk;
-  const bytes = Buffer.alloc(startProfileHead.sizeBytes + chunks.length * sizeBytes);
-  startProfileHead.encodeInto(bytes, 0, { starts, chunk_count: chunks.length });
-  for (const [position, { index, atMs, weight }] of chunks.entries()) {
-    startProfileChunk.encodeInto(bytes, startProfileHead.sizeBytes + position * sizeBytes, {
+export function encodeStartProfile({ starts, chunks, windows }: StartProfile): Uint8Array {
+  const head = { starts, chunk_count: chunks.length, window_count: windows.length };
+  const chunkRecords = chunks.map(({ index, atMs, weight }) =>
+    startProfileChunk.encode({
       index,
       at_ms: Math.min(u32Max, Math.round(atMs)),
       weight: Math.round(weight * weightSteps),
-    });
-  }
-  return bytes;
+    }),
+  );
+  const windowRecords = windows.map(({ inode, window, chunk, weight }) =>
+    startProfileWindow.encode({ inode, window, chunk, weight: Math.round(weight * weightSteps) }),
+  );
+  return Buffer.concat([startProfileHead.encode(head), ...chunkRecords, ...windowRecords]);
 }
 
 /** Throws `ERR_DEVICE_PROFILE`. */
 export function decodeStartProfile(bytes: Uint8Array): StartProfile {
-  const { sizeBytes } = startProfileChunk;
   if (bytes.byteLength < startProfileHead.sizeBytes) throw new StartProfileError('it is cut short');
-  const { starts, chunk_count: chunkCount } = startProfileHead.decode(bytes);
+  const head = startProfileHead.decode(bytes);
+  const { starts, chunk_count: chunkCount, window_count: windowCount } = head;
   if (chunkCount > profiledChunksMax) throw new StartProfileError(`it lists ${chunkCount} chunks`);
-  if (bytes.byteLength !== startProfileHead.sizeBytes + chunkCount * sizeBytes) {
-    throw new StartProfileError(`its length is not that of ${chunkCount} chunks`);
+  if (windowCount > profiledWindowsMax) {
+    throw new StartProfileError(`it lists ${windowCount} windows`);
   }
-  const seen = new Set<number>();
-  const chunks: ProfiledChunk[] = [];
-  for (let position = 0; position < chunkCount; position += 1) {
-    const at = startProfileHead.sizeBytes + position * sizeBytes;
+  const windowsAt = startProfileHead.sizeBytes + chunkCount * startProfileChunk.sizeBytes;
+  if (bytes.byteLength !== windowsAt + windowCount * startProfileWindow.sizeBytes) {
+    throw new StartProfileError(
+      `its length is not that of ${chunkCount} chunks and ${windowCount} windows`,
+    );
+  }
+  const chunks = decodeChunks(bytes.subarray(startProfileHead.sizeBytes, windowsAt));
+  return { starts, chunks, windows: decodeWindows(bytes.subarray(windowsAt)) };
+}
+
+function decodeChunks(bytes: Uint8Array): readonly ProfiledChunk[] {
+  const chunks = new Map<number, ProfiledChunk>();
+  for (let at = 0; at < bytes.byteLength; at += startProfileChunk.sizeBytes) {
     const { index, at_ms: atMs, weight: steps } = startProfileChunk.decode(bytes, at);
-    const weight = steps / weightSteps;
-    if (seen.has(index)) throw new StartProfileError(`it lists chunk ${index} twice`);
-    if (weight <= weightMin || weight > 1) {
-      throw new StartProfileError(`chunk ${index} has the weight ${weight}`);
-    }
-    seen.add(index);
-    chunks.push({ index, atMs, weight });
+    if (chunks.has(index)) throw new StartProfileError(`it lists chunk ${index} twice`);
+    chunks.set(index, { index, atMs, weight: weightOf(steps, `chunk ${index}`) });
   }
-  return { starts, chunks };
+  return [...chunks.values()];
+}
+
+function decodeWindows(bytes: Uint8Array): readonly ProfiledWindow[] {
+  const windows = new Map<string, ProfiledWindow>();
+  for (let at = 0; at < bytes.byteLength; at += startProfileWindow.sizeBytes) {
+    const { weight: steps, ...place } = startProfileWindow.decode(bytes, at);
+    const what = `window ${place.window} of inode ${place.inode}`;
+    if (windows.has(windowKey(place))) throw new StartProfileError(`it lists ${what} twice`);
+    windows.set(windowKey(place), { ...place, weight: weightOf(steps, what) });
+  }
+  return [...windows.values()];
+}
+
+function weightOf(steps: number, what: string): number {
+  const weight = steps / weightSteps;
+  if (weight > weightMin && weight <= 1) return weight;
+  throw new StartProfileError(`${what} has the weight ${weight}`);
 }

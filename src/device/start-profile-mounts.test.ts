@@ -1,12 +1,17 @@
 /** Start profiles over real mounts: what one cold start reads, the next one need not wait for. */
 
 import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
 import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 
+import { runCommand } from '../base/index.ts';
 import type { AgentClient } from './agent-client.ts';
-import type { ImageRef, ReadCounters, RootMounts, StartEnd } from './block-images.ts';
+import type { ImageRef, MountedRoot, ReadCounters, RootMounts, StartEnd } from './block-images.ts';
+import { startMaxMs } from './image-starts.ts';
+import { cachedWindows, windowSizeBytes } from './file-windows.ts';
 import { createRootMounts } from './index.ts';
 import { profilePath } from './testing/processes.ts';
 import { WorkerFixture, chunkSizeBytes, missingHere } from './testing/worker-fixture.ts';
@@ -198,5 +203,82 @@ describe('cold starts of an image', { skip }, () => {
     const reads = await Promise.allSettled(files.map((file) => readFiles(again.path, [file])));
     assert.ok(reads.filter(({ status }) => status === 'fulfilled').length > files.length / 2);
     await writeFile(join(worker.originDir, name), sound);
+  });
+
+  describe('by processes', () => {
+    /** The inodes of `names` by the windows of them that are in the page cache. */
+    async function cachedOf(
+      rootPath: string,
+      names: readonly string[],
+    ): Promise<ReadonlyMap<number, number>> {
+      const mountFd = openSync(rootPath, 'r');
+      try {
+        const cached = new Map<number, number>();
+        for (const name of names) {
+          const { ino } = await stat(join(rootPath, name));
+          cached.set(ino, (await cachedWindows(mountFd, ino)).length);
+        }
+        return cached;
+      } finally {
+        closeSync(mountFd);
+      }
+    }
+
+    /** As a start does: by a process that is not this one. */
+    async function readByProcess(rootPath: string, names: readonly string[]): Promise<void> {
+      for (const name of names) await runCommand('cmp', [join(rootPath, name), join(tree, name)]);
+    }
+
+    async function startOf(names: readonly string[]): Promise<ReadCounters> {
+      await roots.dropCaches();
+      await using root = await roots.acquire(image);
+      await readByProcess(root.path, names);
+      await roots.startEnded(image);
+      return roots.counters(image);
+    }
+
+    /** A mount of which nothing was read, once so many windows of `files` are in the page cache. On a machine that is too busy that may take a few. */
+    async function warmedRoot(windows: readonly number[]): Promise<MountedRoot> {
+      for (let tries = 0; tries < 5; tries += 1) {
+        await roots.dropCaches();
+        const root = await roots.acquire(image);
+        const endsAtMs = performance.now() + startMaxMs;
+        while (performance.now() < endsAtMs) {
+          const cached = await cachedOf(root.path, files);
+          if (isDeepStrictEqual([...cached.values()], windows)) return root;
+        }
+        await root[Symbol.asyncDispose]();
+      }
+      throw new Error('Nothing was read ahead');
+    }
+
+    test('find in the page cache what the one before had there, and prefetched chunks count as read only if they open its files', async () => {
+      await startOf(files);
+      const sizes = await Promise.all(
+        files.map(async (name) => (await stat(join(tree, name))).size),
+      );
+      const windows = sizes.map((size) => Math.ceil(size / windowSizeBytes));
+      await using root = await warmedRoot(windows);
+      const opened = files.slice(0, 3);
+      await readByProcess(root.path, opened);
+      await roots.startEnded(image);
+      const { prefetched } = await roots.counters(image);
+      assert.ok(prefetched.unreadChunks > prefetched.chunks / 2);
+      assert.ok(prefetched.unreadChunks < prefetched.chunks);
+    });
+
+    test('can be unmounted whatever is being read ahead of them', async () => {
+      await startOf(files);
+      await worker.setOrigin({ delayMs: 20 });
+      for (let start = 0; start < 3; start += 1) {
+        await roots.dropCaches();
+        const root = await roots.acquire(image);
+        if (start > 0) await readByProcess(root.path, files.slice(0, start));
+        const ending = start === 2 ? roots.startEnded(image) : undefined;
+        await root[Symbol.asyncDispose]();
+        await ending;
+        await assert.rejects(stat(root.path), { code: 'ENOENT' });
+      }
+    });
   });
 });

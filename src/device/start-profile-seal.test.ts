@@ -13,9 +13,15 @@ import {
   encodeStartProfile,
   startProfileChunk,
   startProfileHead,
+  startProfileWindow,
 } from './start-profile-codec.ts';
 import { openStartProfile, sealStartProfile, startProfileHeader } from './start-profile-seal.ts';
-import { profiledChunksMax, type StartProfile } from './start-profile.ts';
+import {
+  profiledChunksMax,
+  profiledWindowsMax,
+  windowKey,
+  type StartProfile,
+} from './start-profile.ts';
 
 const image = { tenant: 'tenant-a', rootId: 'root', manifestId: 'ab'.repeat(32) };
 
@@ -33,6 +39,18 @@ const profiles: fc.Arbitrary<StartProfile> = fc.record(
       ),
       { selector: ({ index }) => index, maxLength: 50 },
     ),
+    windows: fc.uniqueArray(
+      fc.record(
+        {
+          inode: fc.nat(2 ** 32 - 1),
+          window: fc.nat(2 ** 32 - 1),
+          chunk: fc.nat(2 ** 32 - 1),
+          weight: fc.integer({ min: 201, max: 1000 }).map((steps) => steps / 1000),
+        },
+        { noNullPrototype: true },
+      ),
+      { selector: windowKey, maxLength: 50 },
+    ),
   },
   { noNullPrototype: true },
 );
@@ -43,6 +61,7 @@ const sample: StartProfile = {
     { index: 7, atMs: 1, weight: 1 },
     { index: 2, atMs: 20, weight: 0.6 },
   ],
+  windows: [{ inode: 12, window: 3, chunk: 7, weight: 0.4 }],
 };
 
 test('encodeStartProfile and decodeStartProfile lose nothing', () => {
@@ -54,7 +73,6 @@ test('encodeStartProfile and decodeStartProfile lose nothing', () => {
 });
 
 test('decodeStartProfile gives a sound profile or ERR_DEVICE_PROFILE, whatever the bytes are', () => {
-  const sizeBytes = startProfileChunk.sizeBytes;
   const spoilt = fc.tuple(profiles, fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 6 }));
   const changed = spoilt.map(([profile, changes]) => {
     const bytes = encodeStartProfile(profile);
@@ -64,18 +82,27 @@ test('decodeStartProfile gives a sound profile or ERR_DEVICE_PROFILE, whatever t
   fc.assert(
     fc.property(fc.oneof(fc.uint8Array({ maxLength: 200 }), changed), (bytes) => {
       try {
-        const { chunks } = decodeStartProfile(bytes);
-        assert.equal(bytes.byteLength, startProfileHead.sizeBytes + chunks.length * sizeBytes);
+        const { chunks, windows } = decodeStartProfile(bytes);
+        const recordBytes =
+          chunks.length * startProfileChunk.sizeBytes +
+          windows.length * startProfileWindow.sizeBytes;
+        assert.equal(bytes.byteLength, startProfileHead.sizeBytes + recordBytes);
         assert.equal(new Set(chunks.map(({ index }) => index)).size, chunks.length);
-        assert.ok(chunks.every(({ weight }) => weight > 0.2 && weight <= 1));
+        assert.equal(new Set(windows.map(windowKey)).size, windows.length);
+        assert.ok([...chunks, ...windows].every(({ weight }) => weight > 0.2 && weight <= 1));
       } catch (thrown) {
         assert.equal(errorCode(thrown), 'ERR_DEVICE_PROFILE');
       }
     }),
     { numRuns: 500 },
   );
-  const huge = startProfileHead.encode({ starts: 1, chunk_count: profiledChunksMax + 1 });
-  assert.throws(() => decodeStartProfile(huge), { code: 'ERR_DEVICE_PROFILE', message: /lists/ });
+  for (const [chunk_count, window_count] of [
+    [profiledChunksMax + 1, 0],
+    [0, profiledWindowsMax + 1],
+  ] as const) {
+    const huge = startProfileHead.encode({ starts: 1, chunk_count, window_count });
+    assert.throws(() => decodeStartProfile(huge), { code: 'ERR_DEVICE_PROFILE', message: /lists/ });
+  }
 });
 
 describe('a sealed start profile', () => {

@@ -1,7 +1,7 @@
 /**
  * A start profile under its tenant's key, as a manifest is: the data key comes from the key service, bound to the tenant, the root and the
  * purpose; the identity of the image, which is in no byte of it, is associated data, so that a profile put in
- * another's place does not open. Which chunks a function reads tells what it does. Bytes: `docs/formats/start-profile.md`.
+ * another's place does not open. What a function reads tells what it does. Bytes: `docs/formats/start-profile.md`.
  */
 
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
@@ -15,7 +15,7 @@ import type { StartProfile } from './start-profile.ts';
 
 /** `THAWPROF` in ASCII. */
 const magic = Buffer.from('THAWPROF', 'ascii');
-export const startProfileFormatVersion = 1;
+export const startProfileFormatVersion = 2;
 const tagSizeBytes = 16;
 
 export const startProfileHeader = layout('start_profile_header', 32, [

@@ -51,7 +51,7 @@ describe('the start profiles of a worker', () => {
 
   async function start(profiles: StartProfiles, read: readonly FirstRead[]): Promise<boolean> {
     await profiles.load(image);
-    return profiles.learn(image, read);
+    return profiles.learn(image, { chunks: read });
   }
 
   test('are found by other workers', async () => {
@@ -110,7 +110,7 @@ describe('the start profiles of a worker', () => {
     nowMs += 60_000;
     await one.load(image); // both are in the midst of a start
     assert.ok(await start(other, reads(100, 200)));
-    assert.ok(await one.learn(image, reads(200, 300)));
+    assert.ok(await one.learn(image, { chunks: reads(200, 300) }));
     const found = (await other.load(image))?.chunks.map(({ index }) => index) ?? [];
     assert.ok(found.includes(250) && !found.includes(150));
   });

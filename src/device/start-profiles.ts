@@ -17,9 +17,8 @@ import {
 } from '../base/index.ts';
 import type { KeyService } from '../keys/index.ts';
 import type { ImageRef } from './block-images.ts';
-import type { FirstRead } from './first-reads.ts';
 import { openStartProfile, sealStartProfile } from './start-profile-seal.ts';
-import { isWorthSaving, mergeStart, type StartProfile } from './start-profile.ts';
+import { isWorthSaving, mergeStart, type StartProfile, type StartReads } from './start-profile.ts';
 
 /** Where sealed profiles are kept: one an image. What it throws is logged. */
 export interface ProfileStore {
@@ -97,10 +96,10 @@ export class StartProfiles {
   }
 
   /**
-   * Learns what a start has read, in the order in which it did. True if the store has it when this resolves; false if that was
+   * Learns what a start has read. True if the store has it when this resolves; false if that was
    * not worth a write, came too soon after the last one, or failed. Never throws.
    */
-  async learn(image: ImageRef, reads: readonly FirstRead[]): Promise<boolean> {
+  async learn(image: ImageRef, reads: StartReads): Promise<boolean> {
     this.#counters.learned += 1;
     const known = this.#known.get(keyOf(image));
     const current = mergeStart(known?.current, reads);

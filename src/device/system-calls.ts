@@ -1,5 +1,6 @@
 /** The system calls that neither Node nor a program of the system offers; through koffi, loaded on first use. */
 
+import { closeSync, constants } from 'node:fs';
 import { createRequire } from 'node:module';
 
 import type koffiModule from 'koffi';
@@ -19,6 +20,18 @@ interface Async<Arguments extends readonly unknown[]> {
   async(...call: [...Arguments, done: (thrown: Error | null, result: number) => void]): void;
 }
 
+interface LibCWatch {
+  fanotifyInit(this: void, flags: number, openFlags: number): number;
+  fanotifyMark(
+    this: void,
+    fd: number,
+    flags: number,
+    mask: number,
+    dirFd: number,
+    path: string,
+  ): number;
+}
+
 type MountArguments = readonly [
   source: string,
   target: string,
@@ -27,12 +40,22 @@ type MountArguments = readonly [
   data: string,
 ];
 
-interface LibC {
+interface LibC extends LibCWatch {
   flock(fd: number, operation: number): number;
   readonly ioctl: Ioctl<Uint8Array | null>;
   readonly ioctlNumber: Ioctl<number>;
   readonly mount: Async<MountArguments>;
   readonly umount2: Async<readonly [target: string, flags: number]>;
+  readonly openByHandleAt: Async<readonly [mountFd: number, handle: Uint8Array, flags: number]>;
+  readonly readahead: Async<readonly [fd: number, offset: number, size: number]>;
+  cachestat(
+    this: void,
+    call: number,
+    fd: number,
+    range: Uint8Array,
+    stat: Uint8Array,
+    flags: number,
+  ): number;
 }
 
 let libc: LibC | undefined;
@@ -49,6 +72,17 @@ function loadLibC(): LibC {
       'int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)',
     ),
     umount2: self.func('int umount2(const char *target, int flags)'),
+    fanotifyInit: self.func(
+      'int fanotify_init(unsigned int flags, unsigned int event_f_flags)',
+    ) as LibC['fanotifyInit'],
+    fanotifyMark: self.func(
+      'int fanotify_mark(int fd, unsigned int flags, uint64_t mask, int dirfd, const char *path)',
+    ) as LibC['fanotifyMark'],
+    openByHandleAt: self.func('int open_by_handle_at(int mount_fd, void *handle, int flags)'),
+    readahead: self.func('long readahead(int fd, int64_t offset, size_t count)'),
+    cachestat: self.func(
+      'long syscall(long call, long fd, void *range, void *stat, long flags)',
+    ) as LibC['cachestat'],
   };
   return libc;
 }
@@ -110,4 +144,65 @@ export async function tryUnmount(
       else reject(thrown);
     });
   });
+}
+
+/** linux/fanotify.h, fcntl.h */
+const FAN_CLOEXEC = 1;
+const FAN_NONBLOCK = 2;
+const FAN_REPORT_FID = 0x200;
+const FAN_MARK_ADD_FILESYSTEM = 0x101;
+const FAN_OPEN = 0x20;
+const AT_FDCWD = -100;
+const O_CLOEXEC = 0o2000000;
+
+/** A descriptor that tells of every file that is opened in the filesystem mounted at `path`; undefined if it cannot be had. */
+export function watchOpens(path: string): number | undefined {
+  const { fanotifyInit, fanotifyMark } = loadLibC();
+  const fd = fanotifyInit(FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_FID, constants.O_RDONLY);
+  if (fd < 0) return undefined;
+  if (fanotifyMark(fd, FAN_MARK_ADD_FILESYSTEM, FAN_OPEN, AT_FDCWD, path) === 0) return fd;
+  closeSync(fd);
+  return undefined;
+}
+
+/**
+ * open_by_handle_at(2) by the number of an inode of ext4, on a thread of its own: it may read the filesystem. Undefined if there is none, or it
+ * is what cannot be read: a symbolic link, a device where those are not served. A FIFO is opened, and does not block.
+ */
+export async function openInode(mountFd: number, inode: number): Promise<number | undefined> {
+  // struct file_handle: FILEID_INO32_GEN, and 0 for any generation.
+  const handle = Buffer.from(new Uint32Array([8, 1, inode, 0]).buffer);
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC;
+  const { openByHandleAt } = loadLibC();
+  return new Promise((resolve, reject) => {
+    openByHandleAt.async(mountFd, handle, flags, (thrown, fd) => {
+      if (thrown === null) resolve(fd < 0 ? undefined : fd);
+      else reject(thrown);
+    });
+  });
+}
+
+/** readahead(2), on a thread of its own: begins to read a part of a file into the page cache. False if that failed. */
+export async function readAhead(fd: number, offset: number, sizeBytes: number): Promise<boolean> {
+  const { readahead } = loadLibC();
+  return new Promise((resolve, reject) => {
+    readahead.async(fd, offset, sizeBytes, (thrown, result) => {
+      if (thrown === null) resolve(result === 0);
+      else reject(thrown);
+    });
+  });
+}
+
+/** The same number on every architecture. */
+const SYS_cachestat = 451;
+
+/** How many pages of a part of a file are in the page cache, by cachestat(2) of Linux 6.5; 0 if the kernel does not say. */
+export function cachedPageCount(fd: number, offset: number, sizeBytes: number): number {
+  const range = new BigUint64Array([BigInt(offset), BigInt(sizeBytes)]);
+  const stat = new BigUint64Array(5); // struct cachestat: nr_cache and four more
+  const { cachestat } = loadLibC();
+  const isKnown =
+    cachestat(SYS_cachestat, fd, new Uint8Array(range.buffer), new Uint8Array(stat.buffer), 0) ===
+    0;
+  return isKnown ? Number(stat[0]) : 0;
 }
