@@ -33,6 +33,7 @@ import { SimulatedZone } from './testing/simulated-zone.ts';
 import { SimulatedDisk } from './testing/simulation/simulated-disk.ts';
 import { createTieredLoader } from './tiered-loader.ts';
 import { openWorkerCaches, openZone, type ZoneSettings } from './worker-caches.ts';
+import type { WorkerReads } from './worker-reads.ts';
 
 function foreground(): Parameters<CacheTier['get']>[1] {
   return { signal: new AbortController().signal, priority: 'foreground' };
@@ -121,9 +122,9 @@ async function assembled(): Promise<LoaderUnderTest> {
   const origin = new WatchedOrigin(store);
   const opener = stack.use(createOpenPool({ threads: 1 }));
   const disks: DiskCache[] = [];
-  const openDisk = async (): Promise<DiskCache> => {
+  const openDisk = async (reads: WorkerReads): Promise<DiskCache> => {
     const path = join(dir, 'cache');
-    disks.push(await openDiskCache({ path, sizeMaxBytes: 2 ** 26, tryLock }));
+    disks.push(await openDiskCache({ path, sizeMaxBytes: 2 ** 26, tryLock, reads }));
     return present(disks[0], 'the disk cache');
   };
   const zoneSettings = async (): Promise<ZoneSettings> => settings;
@@ -141,14 +142,7 @@ async function assembled(): Promise<LoaderUnderTest> {
       originPlace(store),
     ],
     origin,
-    settled: async () => {
-      await disk.settled();
-      for (;;) {
-        const status = caches.status().zone;
-        if (status.state === 'off' || status.fill.queueBytes === 0) return;
-        await new Promise(setImmediate);
-      }
-    },
+    settled: () => caches.settled(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

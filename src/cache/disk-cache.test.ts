@@ -329,7 +329,7 @@ test('what is offered is written in the first pause between reads, and before it
   await cache.settled();
   const chunks = Array.from({ length: 7 }, (_, seed) => namedChunk(seed, blockSizeBytes));
   for (const { name, ciphertext } of chunks.slice(0, 6)) cache.offer(name, ciphertext);
-  for (let read = 0; read < 20; read += 1) {
+  for (let read = 0; read < 8; read += 1) {
     await time.pass(200);
     assert.equal(await get(cache, namedChunk(99, blockSizeBytes)), undefined);
   }
@@ -349,6 +349,22 @@ test('what is offered is written in the first pause between reads, and before it
     const chunk = namedChunk(seed, blockSizeBytes); // made anew: what was offered is not to be compared with itself
     assertSame(await get(cache, chunk), chunk);
   }
+});
+
+test('what has waited for two seconds is written, though there be no pause', async () => {
+  await using directory = await makeDirectory();
+  const time = new VirtualTime();
+  await using cache = await openAt(directory.path, { clock: time, timers: time });
+  await cache.settled();
+  const chunk = namedChunk(1, blockSizeBytes);
+  cache.offer(chunk.name, chunk.ciphertext);
+  for (let read = 0; read < 9; read += 1) {
+    await time.pass(200);
+    await get(cache, namedChunk(99, blockSizeBytes));
+  }
+  assert.equal(cache.status().writes, 0);
+  await time.pass(200);
+  while (cache.status().writes === 0) await new Promise(setImmediate);
 });
 
 test('a directory that cannot be made is told at once', async () => {

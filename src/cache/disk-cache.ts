@@ -34,6 +34,7 @@ import { decodeDiskHistory, encodeDiskHistory } from './disk-history.ts';
 import { DiskCacheUnavailableError, TierUnavailableError } from './errors.ts';
 import { LruK } from './lru-k.ts';
 import { PriorityGate, type Ticket } from './priority-gate.ts';
+import { WorkerReads } from './worker-reads.ts';
 
 export interface DiskCacheOptions {
   /** The directory, made if absent. Another process must not use it at the same time, and files of others are left alone. */
@@ -43,9 +44,11 @@ export interface DiskCacheOptions {
   readonly tryLock: TryLock;
   /**
    * Chunks that wait to be written, in bytes; beyond it, they are dropped, and from three quarters of it on written at once.
-   * Default 96 MiB, which holds what the start of a Node function reads.
+   * Default 96 MiB, which holds what the start of a Node function reads. The zone's queue holds the same arrays.
    */
   readonly queueMaxBytes?: number;
+  /** Noted here, and what is offered written in the pauses between. Default: of this cache alone. */
+  readonly reads?: WorkerReads;
   readonly log?: Log;
   readonly clock?: Clock;
   readonly timers?: Timers;
@@ -108,14 +111,13 @@ const closeWaitMaxMs = 5000;
 const queueDefaultMaxBytes = 96 * mebibyte;
 /** Of the queue's bytes; more do not wait for a pause. */
 const patientShare = 0.75;
-/** Without a read or an offer: the reads of a start come closer together. */
-const pauseMs = 250;
 const historySaveIntervalMs = 5 * 60 * 1000;
 /** Hedging: after three times the p99 of late, or so long where nothing is known. */
 const hedge = { windowMs: 10_000, countMin: 100, defaultMs: 50, minMs: 10, maxMs: 200 };
 
 interface Queued {
   readonly ciphertext: Uint8Array;
+  readonly sinceMs: number;
 }
 
 /** Open until `close`. See `openDiskCache`. */
@@ -126,7 +128,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   readonly #policy: LruK<DiskChunkKey>;
   readonly #chunkCountMax: number;
   /** A read cannot be stopped: it has its thread until it ends. */
-  readonly #reads = new PriorityGate({
+  readonly #gate = new PriorityGate({
     places: filesAtATime,
     prefetchPlaces: filesAheadAtATime,
     keepsPlaces: true,
@@ -137,6 +139,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   readonly #latency = new LatencyHistogram();
   readonly #recent: RecentLatency;
   readonly #queueMaxBytes: number;
+  readonly #workerReads: WorkerReads;
   #directory: DiskCacheDirectory;
   #isClosed = false;
   #dropsUnderWay = 0;
@@ -145,8 +148,6 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   #isGone = false;
   /** The writer at work; the only one to write and evict. */
   #writer: Promise<void> | undefined;
-  /** When a read or an offer came last. */
-  #busyAtMs = -Infinity;
   /** Callers who wait for the writer's end. */
   #hurried = 0;
   /** Set while the writer waits for a pause: ends that. */
@@ -180,6 +181,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     this.#clock = options.clock ?? systemClock;
     this.#directory = directory;
     this.#queueMaxBytes = options.queueMaxBytes ?? queueDefaultMaxBytes;
+    this.#workerReads = options.reads ?? new WorkerReads(this.#clock);
     this.#recent = new RecentLatency(hedge.windowMs, () => this.#clock.monotonicMs());
     this.#chunkCountMax = 1024 + Math.floor(sizeMaxBytes / meanFileSizeMinBytes);
     this.#policy = new LruK({
@@ -192,7 +194,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
 
   async get(chunk: ChunkName, request: TierRequest): Promise<Uint8Array | undefined> {
     request.signal.throwIfAborted();
-    this.#busyAtMs = this.#clock.monotonicMs();
+    this.#workerReads.note();
     const key = diskChunkKey(chunk);
     const queued = this.#queue.get(key)?.ciphertext;
     if (queued !== undefined) {
@@ -214,7 +216,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
         return request.priority;
       },
     };
-    const found = await this.#reads.run(ticket, async () => this.#read(key));
+    const found = await this.#gate.run(ticket, async () => this.#read(key));
     if (found === undefined) {
       this.#counters.misses += 1;
       return undefined;
@@ -233,14 +235,15 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     assert(byteLength === chunk.storedLengthBytes, 'A chunk of another length was offered');
     if (this.#isClosed || this.#dropsUnderWay > 0) return;
     if (this.#queue.has(key) || this.#policy.has(key)) return;
-    this.#busyAtMs = this.#clock.monotonicMs();
+    this.#workerReads.note();
     if (byteLength > this.#options.sizeMaxBytes) this.#dropped.tooLong += 1;
     else if (this.#isSuspended()) this.#dropped.suspended += 1;
     else if (this.#queuedBytes + byteLength > this.#queueMaxBytes) this.#dropped.queueFull += 1;
     else {
-      this.#queue.set(key, { ciphertext });
+      const sinceMs = this.#clock.monotonicMs();
+      this.#queue.set(key, { ciphertext, sinceMs });
       this.#queuedBytes += byteLength;
-      if (!this.#canWait()) this.#endPatience();
+      if (this.#pauseInMs(sinceMs) === 0) this.#endPatience();
       this.#work();
     }
   }
@@ -259,7 +262,7 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   }
 
   review(): void {
-    this.#reads.review();
+    this.#gate.review();
   }
 
   status(): DiskCacheStatus {
@@ -429,7 +432,8 @@ export class DiskCache implements CacheTier, AsyncDisposable {
       for (;;) {
         const [next] = this.#queue;
         if (next === undefined) return;
-        if (this.#canWait()) await this.#patience();
+        const pauseInMs = this.#pauseInMs(next[1].sinceMs);
+        if (pauseInMs > 0) await this.#patience(pauseInMs);
         else await this.#writeOne(...next);
       }
     } catch (thrown) {
@@ -437,17 +441,18 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     }
   }
 
-  /** True while the worker reads, unless much waits already or somebody waits for the writer. */
-  #canWait(): boolean {
-    if (this.#hurried > 0 || this.#queuedBytes > this.#queueMaxBytes * patientShare) return false;
-    return this.#clock.monotonicMs() < this.#busyAtMs + pauseMs;
+  /** As `WorkerReads.pauseInMs`; 0 if much waits already, or somebody for the writer. */
+  #pauseInMs(sinceMs: number): number {
+    const isPatient =
+      this.#hurried === 0 && this.#queuedBytes <= this.#queueMaxBytes * patientShare;
+    return isPatient ? this.#workerReads.pauseInMs(sinceMs) : 0;
   }
 
-  /** Resolves when the pause may have come, or there is no time to wait for it. */
-  async #patience(): Promise<void> {
+  /** Resolves after so long, or when there is no time left to wait. */
+  async #patience(forMs: number): Promise<void> {
     const ended = Promise.withResolvers<void>();
-    const leftMs = this.#busyAtMs + pauseMs - this.#clock.monotonicMs();
-    const cancel = (this.#options.timers ?? systemTimers).after(leftMs, ended.resolve);
+    const { timers = systemTimers } = this.#options;
+    const cancel = timers.after(forMs, ended.resolve);
     this.#endPatience = ended.resolve;
     await ended.promise;
     this.#endPatience = () => {};

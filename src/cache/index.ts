@@ -24,6 +24,7 @@ export {
 } from './memcached-address.ts';
 export * from './memcached-server.ts';
 export * from './worker-caches.ts';
+export { WorkerReads } from './worker-reads.ts';
 export { ZoneCache, type ZoneCacheOptions } from './zone-cache.ts';
 export { fillBytesPerSecondOf, type NodeCounters, type ZoneMember } from './zone-members.ts';
 export * from './zone-server.ts';

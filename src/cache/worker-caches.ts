@@ -4,7 +4,14 @@
  * Invariant: a tier that cannot be had is left out, logged and shown by the status; it never keeps a worker from serving.
  */
 
-import { defined, errorMessage, present, systemTimers, type Log } from '../base/index.ts';
+import {
+  defined,
+  errorMessage,
+  present,
+  systemClock,
+  systemTimers,
+  type Log,
+} from '../base/index.ts';
 import type { OptionalTier, TiersStatus } from './cache-status.ts';
 import type { ChunkLoader } from './chunk-loader.ts';
 import type { DiskCache } from './disk-cache.ts';
@@ -15,6 +22,7 @@ import {
   type TieredLoader,
   type TieredLoaderOptions,
 } from './tiered-loader.ts';
+import { WorkerReads } from './worker-reads.ts';
 import { ZoneCache } from './zone-cache.ts';
 import type { ZoneMember } from './zone-members.ts';
 import type { ZoneServer } from './zone-server.ts';
@@ -31,8 +39,11 @@ export interface ZoneSettings {
 }
 
 export interface WorkerCachesOptions extends Omit<TieredLoaderOptions, 'tiers'> {
-  /** Left out: no disk. What it throws is logged, and there is none until a later try succeeds. */
-  readonly openDisk?: () => Promise<DiskCache>;
+  /**
+   * Left out: no disk. What it throws is logged, and there is none until a later try succeeds. `reads`: the worker's, as all its tiers have
+   * them, see `DiskCacheOptions`.
+   */
+  readonly openDisk?: (reads: WorkerReads) => Promise<DiskCache>;
   /** Left out: no zone. What it throws is logged, and there is none. */
   readonly zoneSettings?: () => Promise<ZoneSettings>;
   readonly log: Log;
@@ -54,6 +65,8 @@ export interface WorkerCaches extends AsyncDisposable {
    * `ERR_CACHE_TIER_UNAVAILABLE` if this worker knows no way to reach them. After a throw the servers are those of before.
    */
   setZoneServers(servers: readonly ZoneServerSetting[]): void;
+  /** Resolves when all that was offered to the tiers is written or given up, which waits for no pause between reads. */
+  settled(): Promise<void>;
   /** Forgets every chunk on disk. False if there is no disk, or none that could be opened. */
   dropDisk(): Promise<boolean>;
 }
@@ -61,9 +74,16 @@ export interface WorkerCaches extends AsyncDisposable {
 /** A part that was asked for, or why there is none. */
 type Part<Value> = { readonly value: Value } | { readonly reason: string | undefined };
 
+interface Parts {
+  readonly reads: WorkerReads;
+  readonly disk: Part<DiskCache>;
+  readonly zone: Part<ZoneSettings>;
+}
+
 class AssembledCaches implements WorkerCaches {
   readonly loader: TieredLoader;
   readonly #options: WorkerCachesOptions;
+  readonly #reads: WorkerReads;
   #disk: Part<DiskCache>;
   readonly #zone: Part<ZoneCache>;
   #zoneServers: ReadonlyMap<string, ZoneServerSetting> = new Map();
@@ -71,10 +91,11 @@ class AssembledCaches implements WorkerCaches {
   #cancelRetry = (): void => {};
   #retrying: Promise<void> | undefined;
 
-  constructor(options: WorkerCachesOptions, disk: Part<DiskCache>, settings: Part<ZoneSettings>) {
+  constructor(options: WorkerCachesOptions, { reads, disk, zone }: Parts) {
     this.#options = options;
+    this.#reads = reads;
     this.#disk = disk;
-    this.#zone = 'value' in settings ? { value: this.#zoneOf(options, settings.value) } : settings;
+    this.#zone = 'value' in zone ? { value: this.#zoneOf(options, zone.value) } : zone;
     this.loader = createTieredLoader({ ...options, tiers: this.#tiers() });
     if ('reason' in disk && disk.reason !== undefined) this.#retryDiskLater();
   }
@@ -103,6 +124,11 @@ class AssembledCaches implements WorkerCaches {
     this.loader.setTiers(this.#tiers());
   }
 
+  async settled(): Promise<void> {
+    if ('value' in this.#disk) await this.#disk.value.settled();
+    if ('value' in this.#zone) await this.#zone.value.idle();
+  }
+
   async dropDisk(): Promise<boolean> {
     if (!('value' in this.#disk)) return false;
     await this.#disk.value.drop();
@@ -127,8 +153,8 @@ class AssembledCaches implements WorkerCaches {
   }
 
   async #retryDisk(): Promise<void> {
-    const { openDisk, log } = this.#options;
-    const disk = await partOf(openDisk);
+    const { log } = this.#options;
+    const disk = await diskOf(this.#options, this.#reads);
     if (this.#isClosed) {
       if ('value' in disk) await disk.value.close();
       return;
@@ -147,6 +173,7 @@ class AssembledCaches implements WorkerCaches {
     return new ZoneCache({
       servers,
       connect: ({ id }) => connect(present(this.#zoneServers.get(id), 'the setting of a server')),
+      reads: this.#reads,
       ...defined({ time }),
     });
   }
@@ -183,6 +210,10 @@ async function partOf<Value>(open: (() => Promise<Value>) | undefined): Promise<
   }
 }
 
+function diskOf({ openDisk }: WorkerCachesOptions, reads: WorkerReads): Promise<Part<DiskCache>> {
+  return partOf(openDisk && (() => openDisk(reads)));
+}
+
 /** A zone of these servers, such as who publishes needs; the caller closes it. */
 export function openZone({ servers, connect }: ZoneSettings): ZoneCache {
   const settings = byId(servers);
@@ -194,11 +225,12 @@ export function openZone({ servers, connect }: ZoneSettings): ZoneCache {
 
 /** Opens what was asked for. Does not throw. */
 export async function openWorkerCaches(options: WorkerCachesOptions): Promise<WorkerCaches> {
-  const disk = await partOf(options.openDisk);
+  const reads = new WorkerReads(options.time ?? systemClock);
+  const disk = await diskOf(options, reads);
   const zone = await partOf(options.zoneSettings);
   for (const [name, part] of Object.entries({ 'disk cache': disk, zone })) {
     if (!('reason' in part) || part.reason === undefined) continue;
     options.log.error(`serving without the ${name}`, { reason: part.reason });
   }
-  return new AssembledCaches(options, disk, zone);
+  return new AssembledCaches(options, { reads, disk, zone });
 }

@@ -11,6 +11,7 @@ import {
   Semaphore,
   SingleFlight,
   assert,
+  defined,
   release,
   systemClock,
   systemTimers,
@@ -29,6 +30,7 @@ import {
 import type { CacheTier, ChunkName, TierRequest } from './cache-tier.ts';
 import { TierUnavailableError } from './errors.ts';
 import { encodeStripe, stripeHeaderRecord, stripeKey } from './stripe.ts';
+import type { WorkerReads } from './worker-reads.ts';
 import { ZoneFill, type ChunkToWrite } from './zone-fill.ts';
 import { findForger } from './zone-forgery.ts';
 import { ZoneMembers, type ZoneMember, type ZoneNode } from './zone-members.ts';
@@ -48,20 +50,26 @@ export interface ZoneCacheOptions {
   readonly connect: (member: ZoneMember) => ZoneServer;
   /** A read that has not found four stripes so long after it asked is over, and so is one that waited so long for its turn. Default 250. */
   readonly readDeadlineMs?: number;
-  /** Memory for chunks that wait to be written. Default 64 MiB. */
+  /**
+   * Chunks that wait to be written, in bytes, of which the disk cache holds the same arrays; their parity is made, a quarter more, when
+   * the first of their stripes is sent. Beyond it they are dropped, and from three quarters of it on written at once. Default 96 MiB, which
+   * holds what the start of a Node function reads.
+   */
   readonly fillQueueMaxBytes?: number;
+  /** Noted here, and what is offered written in the pauses between. Left out: what is offered is written at once. */
+  readonly reads?: WorkerReads;
   /** Default: the system's. */
   readonly time?: Clock & Timers;
 }
 
 const readDeadlineDefaultMs = 250;
-const fillQueueMaxDefaultBytes = 64 * 1024 * 1024;
+const fillQueueMaxDefaultBytes = 96 * 1024 * 1024;
 
 /**
  * Of the queue, what may wait for one server: a stripe keeps its whole chunk in memory, so that a server that stalls with that much
- * holds five eighths of the queue at most, and the others go on.
+ * holds four fifths of the queue at most, and the others go on. Less would not hold its stripes of as many chunks as may wait for a pause.
  */
-const laneShare = 1 / 8;
+const laneShare = 1 / 5;
 
 /** What the background may wait for one answer; longer than any reader does. */
 const writeDeadlineMs = 1000;
@@ -84,6 +92,7 @@ export class ZoneCache implements CacheTier {
   readonly #reader: ZoneReader;
   readonly #members: ZoneMembers;
   readonly #fill: ZoneFill;
+  readonly #workerReads: WorkerReads | undefined;
   readonly #repairs: RepairMemory;
   readonly #reads = { hits: 0, misses: 0, unavailable: 0, timeouts: 0 };
   readonly #stripes = { corrupt: 0, raced: 0, rebuilt: 0, repaired: 0 };
@@ -95,11 +104,13 @@ export class ZoneCache implements CacheTier {
     this.#time = options.time ?? { ...systemClock, ...systemTimers };
     this.#readDeadlineMs = options.readDeadlineMs ?? readDeadlineDefaultMs;
     const queueMaxBytes = options.fillQueueMaxBytes ?? fillQueueMaxDefaultBytes;
-    this.#fill = new ZoneFill(queueMaxBytes);
+    this.#workerReads = options.reads;
+    this.#fill = new ZoneFill({ queueMaxBytes, ...defined({ reads: options.reads }) });
     this.#members = new ZoneMembers({
       connect: options.connect,
       laneQueueMaxBytes: queueMaxBytes * laneShare,
       writeDeadlineMs,
+      pauseInMs: (sinceMs) => this.#fill.pauseInMs(sinceMs),
       time: this.#time,
     });
     this.#members.set(options.servers);
@@ -122,6 +133,7 @@ export class ZoneCache implements CacheTier {
    */
   async get(chunk: ChunkName, request: TierRequest): Promise<Uint8Array | undefined> {
     request.signal.throwIfAborted();
+    this.#workerReads?.note();
     const { place, outcome } = await this.#reader.read(() => this.#placeOf(chunk), request);
     const { verdict, answers, stripes, isHeard } = outcome;
     this.#tally(place, outcome);
@@ -139,6 +151,7 @@ export class ZoneCache implements CacheTier {
 
   /** As `CacheTier` says. */
   offer(chunk: ChunkName, ciphertext: Uint8Array): void {
+    this.#workerReads?.note();
     this.#fill.offer(this.#toWrite(this.#placeOf(chunk), ciphertext));
   }
 
@@ -188,7 +201,7 @@ export class ZoneCache implements CacheTier {
     if (this.#members.set(servers)) this.#reader.serversChanged(servers.length);
   }
 
-  /** Resolves when all that was offered is written or given up. */
+  /** Resolves when all that was offered is written or given up, which waits for no pause. */
   idle(): Promise<void> {
     return this.#fill.idle();
   }
@@ -335,7 +348,7 @@ export class ZoneCache implements CacheTier {
     const payloadLengthBytes = lengthBytes / dataStripeCount;
     return {
       key,
-      heldBytes: lengthBytes + payloadLengthBytes,
+      heldBytes: lengthBytes,
       stripes: nodes.map(({ lane }, index) => ({
         lane,
         sizeBytes: stripeHeaderRecord.sizeBytes + payloadLengthBytes,

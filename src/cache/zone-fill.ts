@@ -2,11 +2,15 @@
  * What is to be written to the zone: chunks that readers fetched from the origin, chunks that are published, and stripes that were
  * found missing. A lane for each server does the writing; here is what all of them together may hold.
  *
+ * Nothing of it is begun while the worker reads, unless much waits already or somebody waits for it: to write a chunk takes more processor
+ * time than to read one, and no reader is the better for it now.
+ *
  * Invariants: what is queued holds at most `queueMaxBytes` of memory; a chunk is queued at most once; every chunk that was
  * offered is counted once as written, dropped, failed or repeated.
  */
 
 import { dataStripeCount } from '../erasure/index.ts';
+import type { WorkerReads } from './worker-reads.ts';
 import type { FillLane, StripeWrite } from './zone-lane.ts';
 
 /** One stripe and the lane of the server that it is for. */
@@ -54,21 +58,41 @@ interface Waiter {
   start(): void;
 }
 
+export interface ZoneFillOptions {
+  readonly queueMaxBytes: number;
+  /** Between which to write. Left out: what is offered is written at once. */
+  readonly reads?: WorkerReads;
+}
+
+/** Of the queue; when more waits than that, it does not wait for a pause. */
+const patientShare = 0.75;
+
 export class ZoneFill {
   readonly #queueMaxBytes: number;
+  readonly #reads: WorkerReads | undefined;
   readonly #jobs = new Map<string, Job>();
   readonly #waiters = new Set<Waiter>();
   #queueBytes = 0;
+  /** Callers who wait for what is queued. */
+  #hurried = 0;
   #idle = Promise.withResolvers<void>();
   readonly #counters = { offered: 0, written: 0, dropped: 0, failed: 0, repeated: 0 };
 
-  constructor(queueMaxBytes: number) {
+  constructor({ queueMaxBytes, reads }: ZoneFillOptions) {
     this.#queueMaxBytes = queueMaxBytes;
+    this.#reads = reads;
     this.#idle.resolve();
   }
 
   get status(): FillStatus {
     return { ...this.#counters, queueBytes: this.#queueBytes };
+  }
+
+  /** How long a lane is to wait before it looks again whether it may begin a write that has waited since then; 0: it may. */
+  pauseInMs(sinceMs: number): number {
+    const waitsForPause =
+      this.#hurried === 0 && this.#queueBytes <= this.#queueMaxBytes * patientShare;
+    return waitsForPause ? (this.#reads?.pauseInMs(sinceMs) ?? 0) : 0;
   }
 
   /** Queues those stripes whose servers have room, or drops the chunk if it could not be read from them. */
@@ -82,7 +106,8 @@ export class ZoneFill {
 
   /**
    * Queues the chunk as soon as there is room for all of it, and resolves when its stripes are written or failed: true if
-   * enough are stored to read it. Rejects with the signal's reason, having given the chunk up: when nothing of it is being sent any longer.
+   * enough are stored to read it. Waits for no pause. Rejects with the signal's reason, having given the chunk up: when nothing of it is
+   * being sent any longer.
    */
   async prime(chunk: ChunkToWrite, signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted();
@@ -97,12 +122,14 @@ export class ZoneFill {
     };
     signal.addEventListener('abort', giveUp, { once: true });
     this.#waiters.add(waiter);
+    this.#hurry();
     this.#admitWaiters();
     try {
       const { written } = await turn.promise;
       signal.throwIfAborted();
       return written >= dataStripeCount;
     } finally {
+      this.#hurried -= 1;
       signal.removeEventListener('abort', giveUp);
     }
   }
@@ -133,9 +160,20 @@ export class ZoneFill {
     for (const key of this.#jobs.keys()) this.cancel(key);
   }
 
-  /** Resolves when nothing waits or is under way. */
-  idle(): Promise<void> {
-    return this.#idle.promise;
+  /** Resolves when nothing waits or is under way, which waits for no pause. */
+  async idle(): Promise<void> {
+    this.#hurry();
+    await this.#idle.promise;
+    this.#hurried -= 1;
+  }
+
+  #hurry(): void {
+    this.#hurried += 1;
+    if (this.#hurried > 1) return;
+    const lanes = new Set(
+      Array.from(this.#jobs.values(), ({ writes }) => [...writes.values()]).flat(),
+    );
+    for (const lane of lanes) lane.review();
   }
 
   /** A chunk that is larger than the whole queue may go alone. */

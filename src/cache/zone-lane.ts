@@ -1,10 +1,9 @@
 /**
- * The way of stripes to one server of the zone: one after the other, no faster than the server can put them on its flash,
- * and never before what readers ask of it.
+ * The way of stripes to one server of the zone: one after the other, no faster than the server can put them on its flash, never before
+ * what readers ask of it, and begun in the pauses between reads.
  *
- * Invariants: at most `queueMaxBytes` wait; a write is given up
- * `writeDeadlineMs` after its start; a
- * server that is down makes nobody wait; every write that was added ends exactly once.
+ * Invariants: at most `queueMaxBytes` wait; a write is given up `writeDeadlineMs` after its start; a server that is down makes nobody
+ * wait; every write that was added ends exactly once.
  */
 
 import type { Clock, Timers } from '../base/index.ts';
@@ -26,6 +25,8 @@ export interface LaneOptions {
   readonly bytesPerSecond: number;
   readonly queueMaxBytes: number;
   readonly writeDeadlineMs: number;
+  /** A write that has waited since then is begun when this is 0. It is asked again after so long, and on `review`. */
+  readonly pauseInMs: (sinceMs: number) => number;
   readonly clock: Clock;
   readonly timers: Timers;
 }
@@ -41,7 +42,8 @@ const givenUp = new DOMException('The write is no longer wanted', 'AbortError');
 export class FillLane {
   readonly server: ZoneServer;
   readonly #options: LaneOptions;
-  readonly #waiting = new Set<StripeWrite>();
+  /** Each since when. */
+  readonly #waiting = new Map<StripeWrite, number>();
   #bytesPerSecond: number;
   readonly #underWay = new Map<StripeWrite, AbortController>();
   readonly #drained = Promise.withResolvers<void>();
@@ -77,8 +79,13 @@ export class FillLane {
 
   /** The write ends later, maybe before this returns. */
   add(write: StripeWrite): void {
-    this.#waiting.add(write);
+    this.#waiting.set(write, this.#options.clock.monotonicMs());
     this.#waitingBytes += write.sizeBytes;
+    this.#pump();
+  }
+
+  /** The pause may be nearer than it was. */
+  review(): void {
     this.#pump();
   }
 
@@ -101,12 +108,13 @@ export class FillLane {
     this.#isPumping = true;
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
-    for (const write of this.#waiting) {
+    for (const [write, sinceMs] of this.#waiting) {
       if (this.#isClosed) this.#take(write).ended('dropped');
       else if (this.server.state === 'down') this.#take(write).ended('failed');
       else if (this.#underWay.size >= writesAtOnceMax) break;
       else {
-        const waitMs = this.#paidUntilMs - burstMs - this.#options.clock.monotonicMs();
+        const paidInMs = this.#paidUntilMs - burstMs - this.#options.clock.monotonicMs();
+        const waitMs = Math.max(paidInMs, this.#options.pauseInMs(sinceMs));
         if (waitMs > 0) {
           this.#cancelTimer = this.#options.timers.after(waitMs, () => this.#pump());
           break;

@@ -111,6 +111,8 @@ export interface ZoneMembersOptions {
   readonly connect: (member: ZoneMember) => ZoneServer;
   readonly laneQueueMaxBytes: number;
   readonly writeDeadlineMs: number;
+  /** As the lanes'. */
+  readonly pauseInMs: (sinceMs: number) => number;
   readonly time: Clock & Timers;
 }
 
@@ -166,13 +168,14 @@ export class ZoneMembers {
     const known = this.#nodes.get(member.id);
     known?.lane.setRate(member.fillBytesPerSecond);
     if (known !== undefined) return known;
-    const { connect, laneQueueMaxBytes, writeDeadlineMs, time } = this.#options;
+    const { connect, laneQueueMaxBytes, writeDeadlineMs, pauseInMs, time } = this.#options;
     const server = connect(member);
     const lane = new FillLane({
       server,
       bytesPerSecond: member.fillBytesPerSecond,
       queueMaxBytes: laneQueueMaxBytes,
       writeDeadlineMs,
+      pauseInMs,
       clock: time,
       timers: time,
     });

@@ -39,8 +39,8 @@ export async function openCaches(config: Config, deps: CacheDependencies): Promi
     ...(sizeMaxBytes === 0
       ? {}
       : {
-          openDisk: async () =>
-            openDiskCache({ path, sizeMaxBytes, tryLock: tryLockFile, log: deps.log }),
+          openDisk: async (reads) =>
+            openDiskCache({ path, sizeMaxBytes, tryLock: tryLockFile, log: deps.log, reads }),
         }),
   });
 }

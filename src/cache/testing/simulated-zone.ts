@@ -15,6 +15,7 @@ export interface SimulatedZoneOptions extends Partial<Omit<ZoneCacheOptions, 'ti
   readonly seed?: number;
   readonly outstandingMax?: number;
   readonly fillBytesPerSecond?: number;
+  readonly time?: VirtualTime;
 }
 
 /** How a read ended: with the right bytes, with none (undefined), or with an error's code. */
@@ -24,7 +25,7 @@ export interface ReadEnd {
 }
 
 export class SimulatedZone {
-  readonly time = new VirtualTime();
+  readonly time: VirtualTime;
   /** All that were ever connected to; also those removed. */
   readonly servers = new Map<string, SimulatedZoneServer>();
   readonly random: () => number;
@@ -33,12 +34,13 @@ export class SimulatedZone {
 
   constructor(options: SimulatedZoneOptions = {}) {
     this.#options = options;
+    this.time = options.time ?? new VirtualTime();
     this.random = seededRandom(options.seed ?? 1);
     this.cache = new ZoneCache({
       servers: this.members(options.serverCount ?? 5),
       connect: (member) => this.#connect(member),
-      time: this.time,
       ...options,
+      time: this.time,
     });
   }
 

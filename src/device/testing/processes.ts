@@ -122,7 +122,8 @@ async function openCaches(
     store,
     log,
     ...(diskDir !== undefined && {
-      openDisk: async () => openDiskCache({ path: diskDir, sizeMaxBytes, tryLock: tryLockFile }),
+      openDisk: async (reads) =>
+        openDiskCache({ path: diskDir, sizeMaxBytes, tryLock: tryLockFile, reads }),
     }),
     zoneSettings: async () => ({
       servers: zonePorts.map(zoneServerAt),

@@ -5,6 +5,7 @@ import type { VirtualTime } from '../../../base/testing/virtual-time.ts';
 import { chunkIdentity, type ChunkRef, type LoadOptions, type Tier } from '../../chunk-loader.ts';
 import { ChunkSlab, SlabView, type SlabTable } from '../../chunk-slab.ts';
 import { createTieredLoader, type TieredLoader } from '../../tiered-loader.ts';
+import { WorkerReads } from '../../worker-reads.ts';
 import { ZoneCache } from '../../zone-cache.ts';
 import type { ZoneMember } from '../../zone-members.ts';
 import type { ZoneServer } from '../../zone-server.ts';
@@ -51,7 +52,7 @@ export class SimulatedWorker {
     const { chunks, slotSizeBytes, slotCount, servers, connect, origin, time } = options;
     this.origin = origin;
     this.disk = new SimulatedDisk(options.diskChunksMax, time, options.random);
-    this.zone = new ZoneCache({ servers, connect, time });
+    this.zone = new ZoneCache({ servers, connect, reads: new WorkerReads(time), time });
     this.loader = createTieredLoader({
       tiers: [
         { tier: 'l1-disk', cache: this.disk },
