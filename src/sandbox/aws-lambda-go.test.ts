@@ -15,7 +15,7 @@ import { errorMessage, runCommand } from '../base/index.ts';
 import { InvocationBrokenError } from './errors.ts';
 import { createSandboxFactory } from './factory.ts';
 import type { InvocationOutcome } from './runtime-api-contract.ts';
-import { buildTestRoot, cannotRunSandboxes, hungMs } from './testing/test-root.ts';
+import { buildTestRoot, cannotRunSandboxes, hungBuildMs, hungMs } from './testing/test-root.ts';
 
 const version = 'v1.55.1';
 const source = `package main
@@ -77,7 +77,7 @@ async function install(): Promise<string | false> {
     await writeFile(join(directory, 'main.go'), source);
     await writeFile(join(directory, 'go.mod'), 'module handler\n\ngo 1.26\n');
     const env = { ...process.env, CGO_ENABLED: '0', GOFLAGS: '-mod=mod' };
-    const options = { timeoutMs: 300_000, env };
+    const options = { timeoutMs: hungBuildMs, env };
     const go = async (...args: string[]) => runCommand('go', ['-C', directory, ...args], options);
     await go('get', `github.com/aws/aws-lambda-go@${version}`);
     await go('build', '-o', 'handler', '.');

@@ -15,7 +15,13 @@ import { InvocationBrokenError } from './errors.ts';
 import { createSandboxFactory } from './factory.ts';
 import { probeSandboxRuntimes } from './probe.ts';
 import type { Invocation, InvocationOutcome } from './runtime-api-contract.ts';
-import { buildTestRoot, cannotRunSandboxes, hungMs, nodeInRoot } from './testing/test-root.ts';
+import {
+  buildTestRoot,
+  cannotRunSandboxes,
+  hungBuildMs,
+  hungMs,
+  nodeInRoot,
+} from './testing/test-root.ts';
 
 const version = '4.0.2';
 const cache = join(tmpdir(), `thaw-aws-lambda-ric-${version}-${process.arch}`);
@@ -32,7 +38,9 @@ async function install(): Promise<string | false> {
   try {
     const args = ['install', '--prefix', directory, '--no-audit', '--no-fund'];
     await writeFile(join(directory, 'package.json'), '{"private":true}');
-    await runCommand('npm', [...args, `aws-lambda-ric@${version}`], { timeoutMs: 300_000 });
+    await runCommand('npm', [...args, `aws-lambda-ric@${version}`], {
+      timeoutMs: hungBuildMs,
+    });
     if (!existsSync(join(directory, nativePart))) return 'needs npm that runs install scripts';
     await rename(directory, cache);
     return false;

@@ -15,7 +15,13 @@ import { errorMessage, programPath, runCommand } from '../base/index.ts';
 import { createSandboxFactory } from './factory.ts';
 import type { InvocationOutcome } from './runtime-api-contract.ts';
 import type { Sandbox } from './sandbox.ts';
-import { buildTestRoot, cannotRunSandboxes, hungMs, nodeInRoot } from './testing/test-root.ts';
+import {
+  buildTestRoot,
+  cannotRunSandboxes,
+  hungBuildMs,
+  hungMs,
+  nodeInRoot,
+} from './testing/test-root.ts';
 
 const version = '0.9.1';
 const cache = join(tmpdir(), `thaw-lambda-web-adapter-${version}-${process.arch}`);
@@ -45,9 +51,10 @@ async function install(): Promise<string | false> {
     const env = {
       ...process.env,
       CARGO_TARGET_DIR: join(directory, 'target'),
+      CARGO_NET_RETRY: '10', // it fetches 200 crates
       ...Object.fromEntries(profile),
     };
-    await runCommand(cargo, args, { timeoutMs: 600_000, env });
+    await runCommand(cargo, args, { timeoutMs: hungBuildMs, env });
     await rm(join(directory, 'target'), { recursive: true, force: true });
     await rename(directory, cache);
     return false;

@@ -24,7 +24,7 @@ export const debianImageTag = 'debian';
 const sourcesPath = '/etc/apt/sources.list.d/debian.sources';
 const aptConfigDir = '/etc/apt/apt.conf.d';
 const suite = 'bookworm';
-const timeoutMs = 240_000;
+const timeoutMs = 900_000; // half a minute on a machine that does nothing else
 
 /**
  * A program that speaks the Lambda Runtime API by itself: answers with the event, what Python it is and whether `/`

@@ -54,6 +54,8 @@ const accounts = {
 
 /** What takes longer than that on the busiest machine has come to a stop. */
 export const hungMs = 300_000;
+/** The same of compiling what takes two minutes on a machine of two cores that does nothing else. */
+export const hungBuildMs = 1_500_000;
 
 /** Why sandbox tests cannot run here; false when they can. */
 export const cannotRunSandboxes: string | false =
