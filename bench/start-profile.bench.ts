@@ -59,6 +59,7 @@ interface Contender {
   readonly way: Way;
   readonly agent: AgentClient;
   readonly agentPid: number;
+  readonly zone: BenchZone;
   readonly roots: RootMounts;
 }
 
@@ -70,6 +71,7 @@ interface Start {
   readonly reads: ReadCounters;
   /** Until the program had answered and ended. */
   readonly agentTook: AgentTime;
+  readonly linkTookMs: number;
 }
 
 const memoryBytes = 320 * 2 ** 20;
@@ -116,15 +118,16 @@ async function contender(way: Way, setting: Setting, zone: BenchZone): Promise<C
     connectTimeoutMs: 60_000,
   });
   const roots = await createRootMounts({ agent, mountsDir: join(dir, 'mounts') });
-  return { way, agent, agentPid: await pidOf(['agent', settingPath]), roots };
+  return { way, agent, agentPid: await pidOf(['agent', settingPath]), zone, roots };
 }
 
 async function coldStart(
-  { way, roots, agentPid }: Contender,
+  { way, roots, agentPid, zone }: Contender,
   { image, command }: PublishedImage,
 ): Promise<Start> {
   await roots.dropCaches(way === 'in memory' ? [] : undefined);
   const agentBefore = await agentTime(agentPid);
+  const linkBeforeMs = await zone.linkProcessorMs();
   const startedMs = performance.now();
   await using root = await roots.acquire(image);
   const openMs = performance.now() - startedMs;
@@ -142,9 +145,10 @@ async function coldStart(
     mainThreadMs: agentAfter.mainThreadMs - agentBefore.mainThreadMs,
     otherThreadsMs: agentAfter.otherThreadsMs - agentBefore.otherThreadsMs,
   };
+  const linkTookMs = (await zone.linkProcessorMs()) - linkBeforeMs;
   await roots.startEnded(image);
   const reads = await roots.counters(image);
-  return { way, elapsedMs, openMs, reads, agentTook, warmMs: await run() };
+  return { way, elapsedMs, openMs, reads, agentTook, linkTookMs, warmMs: await run() };
 }
 
 /** Until every chunk of a start comes from the zone. */
@@ -233,6 +237,7 @@ async function rowsOf(
       ms(({ reads }) => reads.waits.stalledMs),
       ms(({ agentTook }) => agentTook.mainThreadMs),
       ms(({ agentTook }) => agentTook.otherThreadsMs),
+      ms((start) => start.linkTookMs),
     ];
   });
 }
@@ -257,6 +262,7 @@ const columns = [
   'stalled ms',
   "agent's main thread, processor ms",
   'its other threads',
+  "the link's",
 ];
 
 export const report: Report = {

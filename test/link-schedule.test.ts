@@ -1,84 +1,128 @@
 /** The link that the benchmarks measure over, against arithmetic: all their conclusions hang on it. */
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
 
 import * as fc from 'fast-check';
 
-import { LinkSchedule, type Load } from '../bench/support/link-schedule.ts';
+import { compiled } from '../bench/support/shaped-link/program.ts';
+import type { LinkShape } from '../bench/support/shaped-link.ts';
+import { runCommand } from '../src/base/index.ts';
+import { needsPrograms } from './support/programs.ts';
 
 interface Arrival {
-  readonly flow: string;
-  readonly load: Load;
+  readonly flow: number;
+  /** 0: the end. */
+  readonly bytes: number;
   readonly dueMs: number;
 }
 
-/** Everything that arrives, asked for as soon as something may have. */
-function arrivals(link: LinkSchedule<string>): Arrival[] {
-  const all: Arrival[] = [];
-  while (link.nextMs() < Infinity) all.push(...link.take(link.nextMs()));
-  return all;
-}
+type Step =
+  | { readonly push: number; readonly bytes: number; readonly nowMs: number }
+  | { readonly take: number };
 
-const sizeOf = (load: Load): number => (load === 'end' ? 0 : load.byteLength);
 const isClose = (a: number, b: number): boolean => Math.abs(a - b) < 1e-6;
-
-test('a chunk arrives after the delay and size / bandwidth', () => {
-  const link = new LinkSchedule<string>({ bitsPerSecond: 1e9, delayMs: 2 });
-  link.push('a', new Uint8Array(512 * 1024), 10);
-  assert.deepEqual(link.take(11.99), []);
-  const last = arrivals(link).at(-1);
-  assert.ok(isClose(last?.dueMs ?? 0, 10 + 2 + (512 * 1024 * 8) / 1e6));
-  link.push('a', new Uint8Array(1), 1000); // an idle link saves up nothing
-  assert.ok(isClose(arrivals(link)[0]?.dueMs ?? 0, 1002 + 8 / 1e6));
-});
-
-test('flows share the bandwidth: a short answer does not wait for a long one before it', () => {
-  const link = new LinkSchedule<string>({ bitsPerSecond: 1e9, delayMs: 0 });
-  link.push('long', new Uint8Array(1_000_000), 0);
-  link.push('short', new Uint8Array(100_000), 0);
-  const lastOf = (flow: string): number => all.findLast((one) => one.flow === flow)?.dueMs ?? 0;
-  const all = arrivals(link);
-  assert.ok(lastOf('short') < 1.8, `${lastOf('short')} ms`);
-  assert.ok(isClose(lastOf('long'), 8.8));
-});
-
-test('whatever is sent when, and however late one looks, every byte arrives in order and at its time', () => {
-  const pushes = fc.array(
-    fc.record({
-      flow: fc.constantFrom('a', 'b', 'c'),
-      sizeBytes: fc.integer({ min: 1, max: 200_000 }),
-      afterMs: fc.double({ min: 0, max: 3, noNaN: true }),
-      looks: fc.boolean(),
-    }),
-    { minLength: 1, maxLength: 30 },
-  );
-  const property = fc.property(pushes, fc.integer({ min: 1, max: 100 }), (sent, gigabits) => {
-    const shape = { bitsPerSecond: gigabits * 1e8, delayMs: 2 };
-    const link = new LinkSchedule<string>(shape);
-    const seen: Arrival[] = [];
-    let nowMs = 0;
-    let freeMs = 0; // of a link that sends one after another
-    for (const [index, { flow, sizeBytes, afterMs, looks }] of sent.entries()) {
-      nowMs += afterMs;
-      if (looks) seen.push(...link.take(nowMs));
-      link.push(flow, new Uint8Array(sizeBytes).fill(index), nowMs);
-      freeMs = Math.max(freeMs, nowMs) + (sizeBytes * 8000) / shape.bitsPerSecond;
-    }
-    seen.push(...arrivals(link));
-    assert.ok(isClose(seen.at(-1)?.dueMs ?? 0, freeMs + shape.delayMs));
-    for (const flow of ['a', 'b', 'c']) {
-      const got = seen.filter((one) => one.flow === flow).map(({ load }) => load as Uint8Array);
-      const wanted = [...sent.entries()].filter(([, one]) => one.flow === flow);
-      const bytes = wanted.map(([index, { sizeBytes }]) => Buffer.alloc(sizeBytes, index));
-      assert.ok(Buffer.concat(got).equals(Buffer.concat(bytes)));
-    }
-    const times = seen.map(({ dueMs }) => dueMs);
-    assert.deepEqual(
-      times,
-      times.toSorted((a, b) => a - b),
-    );
-    assert.ok(seen.every(({ load }) => sizeOf(load) <= 65_536));
+suite('the schedule of the shaped link', { skip: needsPrograms('gcc') }, () => {
+  let directory = '';
+  let program = '';
+  before(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'thaw-link-'));
+    program = await compiled('schedule-lines', directory);
   });
-  fc.assert(property, { numRuns: 100 });
+  after(() => rm(directory, { recursive: true, force: true }));
+
+  /** Everything that arrives: what is taken in between, then the rest, asked for as soon as something may have. */
+  async function arrivals(
+    { bitsPerSecond, delayMs }: LinkShape,
+    steps: readonly Step[],
+  ): Promise<Arrival[]> {
+    const lines = steps.map((step) =>
+      'take' in step ? `take ${step.take}` : `push ${step.push} ${step.bytes} ${step.nowMs}`,
+    );
+    const { stdout } = await runCommand(program, [String(bitsPerSecond), String(delayMs)], {
+      input: `${lines.join('\n')}\n`,
+    });
+    const printed = stdout.split('\n').filter((line) => line !== '');
+    return printed.map((line) => {
+      const [flow = NaN, bytes = NaN, dueMs = NaN] = line.split(' ').map(Number);
+      return { flow, bytes, dueMs };
+    });
+  }
+
+  test('a chunk arrives after the delay and size / bandwidth, and an idle link saves up nothing', async () => {
+    const arrived = await arrivals({ bitsPerSecond: 1e9, delayMs: 2 }, [
+      { push: 0, bytes: 512 * 1024, nowMs: 10 },
+      { take: 11.99 },
+      { push: 1, bytes: 1, nowMs: 1000 },
+    ]);
+    assert.ok(arrived.every(({ dueMs }) => dueMs > 12));
+    const lastMs = arrived.findLast(({ flow }) => flow === 0)?.dueMs ?? 0;
+    assert.ok(isClose(lastMs, 10 + 2 + (512 * 1024 * 8) / 1e6));
+    assert.ok(isClose(arrived.at(-1)?.dueMs ?? 0, 1002 + 8 / 1e6));
+  });
+
+  test('flows share the bandwidth: a short answer does not wait for a long one before it', async () => {
+    const all = await arrivals({ bitsPerSecond: 1e9, delayMs: 0 }, [
+      { push: 0, bytes: 1_000_000, nowMs: 0 },
+      { push: 1, bytes: 100_000, nowMs: 0 },
+    ]);
+    const lastOf = (wanted: number): number =>
+      all.findLast(({ flow }) => flow === wanted)?.dueMs ?? 0;
+    assert.ok(lastOf(1) < 2.2, `${lastOf(1)} ms`); // twice its own bytes, and two turns
+    assert.ok(isClose(lastOf(0), 8.8));
+  });
+
+  test('the end of a flow arrives after all of its bytes', async () => {
+    const all = await arrivals({ bitsPerSecond: 1e9, delayMs: 1 }, [
+      { push: 0, bytes: 100_000, nowMs: 0 },
+      { push: 0, bytes: 0, nowMs: 0 },
+    ]);
+    assert.deepEqual(
+      all.map(({ bytes }) => bytes),
+      [32_768, 32_768, 32_768, 1696, 0],
+    );
+    assert.ok(isClose(all.at(-1)?.dueMs ?? 0, 1.8));
+  });
+
+  test('whatever is sent when, and however late one looks, every byte arrives in order and at its time', async () => {
+    const pushes = fc.array(
+      fc.record({
+        flow: fc.integer({ min: 0, max: 2 }),
+        bytes: fc.integer({ min: 1, max: 200_000 }),
+        afterUs: fc.integer({ min: 0, max: 3000 }),
+        looks: fc.boolean(),
+      }),
+      { minLength: 1, maxLength: 30 },
+    );
+    const speeds = fc.integer({ min: 1, max: 100 });
+    const property = fc.asyncProperty(pushes, speeds, async (sent, speed) => {
+      const shape = { bitsPerSecond: speed * 1e8, delayMs: 2 };
+      const steps: Step[] = [];
+      let nowMs = 0;
+      let freeMs = 0; // of a link that sends one after another
+      for (const { flow, bytes, afterUs, looks } of sent) {
+        nowMs += afterUs / 1000;
+        if (looks) steps.push({ take: nowMs });
+        steps.push({ push: flow, bytes, nowMs });
+        freeMs = Math.max(freeMs, nowMs) + (bytes * 8000) / shape.bitsPerSecond;
+      }
+      const seen = await arrivals(shape, steps);
+      assert.ok(isClose(seen.at(-1)?.dueMs ?? 0, freeMs + shape.delayMs));
+      for (const flow of [0, 1, 2]) {
+        const total = (all: readonly { readonly flow: number; readonly bytes: number }[]): number =>
+          all.filter((one) => one.flow === flow).reduce((sum, { bytes }) => sum + bytes, 0);
+        assert.equal(total(seen), total(sent));
+      }
+      const times = seen.map(({ dueMs }) => dueMs);
+      assert.deepEqual(
+        times,
+        times.toSorted((a, b) => a - b),
+      );
+      assert.ok(seen.every(({ bytes }) => bytes <= 65_536));
+    });
+    await fc.assert(property, { numRuns: 50 });
+  });
 });

@@ -60,6 +60,11 @@ export class BenchZone implements AsyncDisposable {
     return this.#link?.portOf(beside.name) ?? beside.port;
   }
 
+  /** What the link has taken of the processors so far. */
+  async linkProcessorMs(): Promise<number> {
+    return (await this.#link?.processorMs()) ?? 0;
+  }
+
   get pids(): readonly number[] {
     return this.#servers.map(({ pid }) => present(pid, 'a running server'));
   }
