@@ -7,7 +7,6 @@
  * stop is a SIGKILL to itself.
  */
 
-import { hash } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -48,25 +47,21 @@ import {
 } from './agent-calls.ts';
 import { AgentState } from './agent-state.ts';
 import type { ImageRef, ReadCounters, StartEnd } from './block-images.ts';
-import {
-  AgentStoppingError,
-  ImageNotOpenError,
-  ImageUnsupportedError,
-  WrongTenantError,
-} from './errors.ts';
+import { AgentStoppingError, ImageNotOpenError, WrongTenantError } from './errors.ts';
 import { FuseServer } from './fuse-server.ts';
 import { ImageReader } from './image-reader.ts';
 import { ImageStarts } from './image-starts.ts';
 import { listMountsSync } from './mounts.ts';
 import { Overlay, newOverlayKey } from './overlay.ts';
 import { Prefetcher } from './prefetcher.ts';
+import { RecentManifests } from './recent-manifests.ts';
 import { runPaths } from './run-paths.ts';
 import { OpenImage, ServedImage, type ImageEntry } from './served-image.ts';
 import { StartProfiles, type ProfileStore } from './start-profiles.ts';
 
 /** Where manifests come from. */
 export interface ManifestSource {
-  /** The sealed manifest's bytes, from the origin. Whatever it throws reaches who opens the image. */
+  /** The sealed manifest's bytes, from the origin; they are kept, and MUST NOT change. Whatever it throws reaches who opens the image. */
   fetch(image: ImageRef): Promise<Uint8Array>;
   /** Opens it with the tenant's key. Also called when an agent is started again, with a local copy. */
   open(image: ImageRef, sealed: Uint8Array): Promise<Manifest>;
@@ -108,6 +103,9 @@ const idleMs = 1000;
 const firstImageMs = 15_000;
 const reapIntervalMs = 2000;
 
+/** Sealed, of images that were open: those of a hundred large ones. */
+const manifestsKeptMaxBytes = 16 * 2 ** 20;
+
 type StartTotals = Omit<StartsStatus, 'profiles'>;
 
 const noStarts: StartTotals = {
@@ -135,6 +133,7 @@ function plusStarts(
 class Agent {
   readonly #options: AgentOptions;
   readonly #state: AgentState;
+  readonly #manifests: RecentManifests;
   readonly #slab: ChunkSlab;
   readonly #server: FuseServer;
   readonly #profiles: StartProfiles | undefined;
@@ -154,6 +153,10 @@ class Agent {
     const { caches, memoryBytes, log } = options;
     this.#options = options;
     this.#state = state;
+    this.#manifests = new RecentManifests({
+      fetch: async (image) => options.manifests.fetch(image),
+      bytesMax: manifestsKeptMaxBytes,
+    });
     this.#slab = new ChunkSlab({
       memoryBytes,
       slotSizeBytes: options.chunkSizeMaxBytes ?? 512 * 1024,
@@ -266,6 +269,8 @@ class Agent {
     const dropped: DroppableCache[] = [];
     if (caches.includes('memory')) {
       this.#slab.clear();
+      this.#manifests.clear();
+      this.#profiles?.refetch();
       dropped.push('memory');
     }
     if (caches.includes('disk') && (await this.#options.caches.dropDisk())) dropped.push('disk');
@@ -313,13 +318,7 @@ class Agent {
 
   async #openNew(use: ImageUse): Promise<ServedImage> {
     const { image } = use;
-    const sealed = await this.#options.manifests.fetch(image);
-    if (hash('sha256', sealed) !== image.manifestId) {
-      throw new ImageUnsupportedError(
-        image.manifestId,
-        'the bytes of its manifest are not what its id says; delete that copy and publish it again',
-      );
-    }
+    const sealed = await this.#manifests.get(image);
     const manifest = await this.#options.manifests.open(image, sealed);
     const nodeId = this.#nextNodeId;
     this.#nextNodeId += 1;

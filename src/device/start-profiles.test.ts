@@ -111,8 +111,29 @@ describe('the start profiles of a worker', () => {
     await one.load(image); // both are in the midst of a start
     assert.ok(await start(other, reads(100, 200)));
     assert.ok(await one.learn(image, { chunks: reads(200, 300) }));
+    other.refetch();
     const found = (await other.load(image))?.chunks.map(({ index }) => index) ?? [];
     assert.ok(found.includes(250) && !found.includes(150));
+  });
+
+  test('are at hand where the worker knows them, whatever the store takes to answer', async () => {
+    const shelf = new Shelf();
+    const [one, other] = [worker(shelf), worker(shelf)];
+    await start(other, reads(0, 50));
+    const written = shelf.bytes;
+    await start(one, reads(50, 100));
+    const answer = Promise.withResolvers<Uint8Array | undefined>();
+    shelf.fetch = () => answer.promise;
+    nowMs += 60_000;
+    const indexes = async (): Promise<readonly number[]> =>
+      (await one.load(image))?.chunks.map(({ index }) => index) ?? [];
+    assert.ok((await indexes()).includes(70));
+    assert.ok(await one.learn(image, { chunks: reads(200, 300) }));
+    answer.resolve(written); // from before it was written: no news
+    one.refetch();
+    shelf.fetch = async () => shelf.bytes;
+    assert.ok((await indexes()).includes(250));
+    assert.ok((await indexes()).includes(70));
   });
 
   test('do without the store, and count that', async () => {

@@ -61,6 +61,8 @@ interface Known {
   /** The same with the starts here since. */
   readonly current: StartProfile | undefined;
   readonly savedAtMs: number;
+  /** A start need not wait for the store to say what it has now. */
+  readonly isAtHand: boolean;
 }
 
 const saveIntervalMs = 30_000;
@@ -84,15 +86,19 @@ export class StartProfiles {
     return { ...this.#counters };
   }
 
-  /** What starts of the image read, for prefetching; undefined if that is not known. Never throws. */
+  /**
+   * What starts of the image read, for prefetching; undefined if that is not known. What this worker knows it says at once, and asks the
+   * store for the next time what others have learned. Never throws.
+   */
   async load(image: ImageRef): Promise<StartProfile | undefined> {
-    const stored = await this.#fetch(image);
     const known = this.#known.get(keyOf(image));
-    // If another worker wrote meanwhile, what was learned here and not written is lost.
-    const isKnown = known !== undefined && known.stored?.seal === stored?.seal;
-    const current = isKnown ? known.current : stored?.profile;
-    this.#remember(image, { stored, current, savedAtMs: known?.savedAtMs ?? -Infinity });
-    return current;
+    const refreshed = this.#refresh(image);
+    return known?.isAtHand === true && known.current !== undefined ? known.current : refreshed;
+  }
+
+  /** From now on the first load of each image waits for the store, as on a worker that has never seen it. */
+  refetch(): void {
+    for (const [key, known] of this.#known) this.#known.set(key, { ...known, isAtHand: false });
   }
 
   /**
@@ -105,12 +111,12 @@ export class StartProfiles {
     const current = mergeStart(known?.current, reads);
     const stored = known?.stored;
     const savedAtMs = known?.savedAtMs ?? -Infinity;
-    this.#remember(image, { stored, current, savedAtMs });
+    this.#remember(image, { stored, current, savedAtMs, isAtHand: true });
     const nowMs = this.#clock.monotonicMs();
     if (nowMs - savedAtMs < saveIntervalMs || !isWorthSaving(stored?.profile, current)) {
       return false;
     }
-    this.#remember(image, { stored, current, savedAtMs: nowMs });
+    this.#remember(image, { stored, current, savedAtMs: nowMs, isAtHand: true });
     const saving = this.#save(image, current);
     this.#saving.add(saving);
     const saved = await saving.finally(() => this.#saving.delete(saving));
@@ -124,6 +130,21 @@ export class StartProfiles {
   /** Resolves when nothing is being written any more. */
   async settled(): Promise<void> {
     await Promise.all(this.#saving);
+  }
+
+  /** Never rejects. */
+  async #refresh(image: ImageRef): Promise<StartProfile | undefined> {
+    const before = this.#known.get(keyOf(image))?.stored;
+    const found = await this.#fetch(image);
+    const known = this.#known.get(keyOf(image));
+    const isOutdated = known?.stored !== before; // there was a start meanwhile, and was written
+    const stored = isOutdated ? known?.stored : found;
+    // If another worker wrote meanwhile, what was learned here and not written is lost.
+    const isNews = stored !== undefined && known?.stored?.seal !== stored.seal;
+    const current = isNews ? stored.profile : known?.current;
+    const savedAtMs = known?.savedAtMs ?? -Infinity;
+    this.#remember(image, { stored, current, savedAtMs, isAtHand: true });
+    return current;
   }
 
   async #fetch(image: ImageRef): Promise<Stored | undefined> {
