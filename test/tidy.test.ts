@@ -67,6 +67,12 @@ const bans: readonly Ban[] = [
     files: everything,
   },
   {
+    what: 'a limit to the time of a test',
+    pattern: /\{ (skip\b[^,]*, )?timeout: [^}]+ \},/,
+    instead: 'leave it to scripts/test.ts, whose limit a busy machine does not reach either',
+    files: everything.filter(({ path }) => path.endsWith('.test.ts')),
+  },
+  {
     // What is declared only after another's end is unknown to Node then: it takes all tests for ended, and the watch for
     // what they leave open (scripts/leak-watch.ts) begins.
     what: 'waiting for a test before the next is declared',

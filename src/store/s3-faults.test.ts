@@ -191,18 +191,18 @@ test('every request to a silent server ends', async () => {
   }
 });
 
-/** Whoever waits so long has not been told. */
-const hungMs = 30_000;
+/** Longer than a test may take: whoever waits so long has not been told. */
+const idleTimeoutMs = 3_600_000;
 
 for (const [what, start] of Object.entries(requests)) {
-  test(`abort() ends a ${what} under way, at the server as well`, { timeout: hungMs }, async () => {
+  test(`abort() ends a ${what} under way, at the server as well`, async () => {
     const arrived = Promise.withResolvers<ServerResponse>();
     const endless: Handler = (request, response) => {
       request.resume();
       if (what === 'get') response.writeHead(200, { 'content-length': 10 }).write('1');
       arrived.resolve(response);
     };
-    await using stub = await storeAt(endless, { idleTimeoutMs: hungMs * 2 });
+    await using stub = await storeAt(endless, { idleTimeoutMs });
     const abort = new AbortController();
     const reason = new Error('no longer wanted');
     const { signal } = abort;
