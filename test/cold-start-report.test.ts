@@ -1,20 +1,26 @@
 /** The parts of the cold start benchmark that decide what its report says, held to examples worked out by hand. */
 
 import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 
 import { Cells } from '../bench/cold-start/cells.ts';
 import { goalTable } from '../bench/cold-start/goals.ts';
 import { directoriesOf } from '../bench/cold-start/npm-packages.ts';
-import { quantile, type Sample } from '../bench/cold-start/samples.ts';
+import { areEnough, quantile, SampleFile, type Sample } from '../bench/cold-start/samples.ts';
 import { reportTables } from '../bench/cold-start/report.ts';
 import type { SystemId } from '../bench/cold-start/systems.ts';
 
 const link = '10 Gbit/s + 1 ms';
 
-function sample(system: SystemId, elapsedMs: number, app = 'node-0'): Sample {
+const measurement = { commit: 'abc', code: 'new', link: 'link-1', method: 1 };
+
+function sample(system: SystemId, elapsedMs: number, app = 'node-0', code = 'new'): Sample {
   const at = '2026-11-23T00:00:00.000Z';
-  return { link, app, system, at, elapsedMs, phasesMs: { mount: 1 }, linkProcessorMs: 0 };
+  const id = { measurement: { ...measurement, code }, link, app, system, at };
+  return { ...id, elapsedMs, phasesMs: { mount: 1 }, linkProcessorMs: 0 };
 }
 
 test('a quantile is a value that was measured, by nearest rank', () => {
@@ -70,7 +76,47 @@ test('a report has a row for each function that was measured, and a dash for wha
     sample('thaw-zone', 300, 'static'),
   ]);
   assert.deepEqual(roundTrips?.rows, [
-    ['Small static program', '–', '300 / 300 / 300'],
-    ['Node, no packages', '100 / 120 / 120', '–'],
+    ['Small static program', '–', '300 / 300 / 300 (1)'],
+    ['Node, no packages', '100 / 120 / 120 (2)', '–'],
   ]);
+});
+
+test('what pulls its image needs fewer samples than wanted where they agree, and nothing else does', () => {
+  const pulls = [4000, 4100, 4200, 4300, 4400].map((ms) => sample('containerd', ms));
+  assert.equal(areEnough(pulls.slice(1), 20), false);
+  assert.equal(areEnough(pulls, 20), true);
+  const apart = [1000, 2000, 4000, 6000, 9000].map((ms) => sample('containerd', ms));
+  assert.equal(areEnough(apart, 20), false);
+  assert.equal(areEnough(apart, 5), true);
+  const starts = pulls.map(({ elapsedMs }) => sample('thaw-zone', elapsedMs));
+  assert.equal(areEnough(starts, 20), false);
+});
+
+test('samples of other code or another link stay in the file and count for nothing, but of what pulls its image', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'thaw-samples-'));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  const path = join(directory, 'samples.jsonl');
+  const { measurement: _, ...oldest } = sample('overlayfs', 1);
+  const otherLink = { ...sample('containerd', 5), measurement: { ...measurement, link: 'link-0' } };
+  const kept = [
+    oldest,
+    sample('thaw-zone', 2, 'node-0', 'old'),
+    sample('containerd', 3, 'node-0', 'old'),
+    sample('thaw-zone', 4),
+    otherLink,
+  ].map((one) => JSON.stringify(one));
+  await writeFile(path, `${kept.join('\n')}\n`);
+  const file = await SampleFile.open(path, measurement);
+  assert.deepEqual(
+    file.all.map(({ elapsedMs }) => elapsedMs),
+    [3, 4],
+  );
+  const { measurement: __, ...found } = sample('thaw-zone', 6);
+  await file.add(found);
+  const lines = (await readFile(path, 'utf8')).trim().split('\n');
+  assert.deepEqual(lines.slice(0, -1), kept);
+  assert.deepEqual(JSON.parse(lines.at(-1) ?? ''), sample('thaw-zone', 6));
+  const again = await SampleFile.open(path); // of the last sample
+  assert.deepEqual(again.measurement, measurement);
+  assert.equal(again.all.length, 3);
 });

@@ -19,7 +19,7 @@ export interface InvocationTimes {
 }
 
 const path = '/2018-06-01/runtime/invocation';
-const answerMaxMs = 120_000;
+const answerMaxMs = 300_000;
 
 export class FirstInvocation implements AsyncDisposable {
   readonly times: Promise<InvocationTimes>;

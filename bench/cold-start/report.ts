@@ -8,7 +8,7 @@ import { apps } from './apps.ts';
 import { Cells, type Cell } from './cells.ts';
 import { barsChart, linesChart } from './charts.ts';
 import { goalTable } from './goals.ts';
-import type { Sample } from './samples.ts';
+import type { Sample, SampleFile } from './samples.ts';
 import { systemIds, systems } from './systems.ts';
 
 function titleOf(app: string): string {
@@ -29,11 +29,13 @@ function roundTrips(cells: Cells, link: string): Table {
       ...shown.map((system) => {
         const cell = cells.find(link, id, system);
         if (cell === undefined) return '–';
-        return [cell.p50Ms, cell.p90Ms, cell.p99Ms].map(whole).join(' / ');
+        const times = [cell.p50Ms, cell.p90Ms, cell.p99Ms].map(whole).join(' / ');
+        return `${times} (${cell.samples})`;
       }),
     ]);
   const columns = ['function', ...shown.map((system) => systems[system])];
-  return { title: `Round trip, ms, p50 / p90 / p99, over ${link}`, columns, rows };
+  const title = `Round trip, ms, p50 / p90 / p99 (samples), over ${link}`;
+  return { title, columns, rows };
 }
 
 function phaseRow(cell: Cell): readonly string[] {
@@ -98,10 +100,14 @@ function markdown({ title, columns, rows }: Table): string {
 }
 
 /** `cold-start.json`, `cold-start.md` and the charts, in place of those that are there. */
-export async function writeReports(directory: string, samples: readonly Sample[]): Promise<void> {
+export async function writeReports(directory: string, file: SampleFile): Promise<void> {
+  const { all: samples, measurement } = file;
   const cells = new Cells(samples);
   await writeFile(join(directory, 'cold-start.json'), `${JSON.stringify(cells.all, null, 1)}\n`);
-  const text = ['# Cold starts to the first response', '', ...reportTables(samples).map(markdown)];
+  const { commit, link } = measurement;
+  const of = `Thaw at commit ${commit}, over the link ${link}.`;
+  const tables = reportTables(samples).map(markdown);
+  const text = ['# Cold starts to the first response', '', of, '', ...tables];
   await writeFile(join(directory, 'cold-start.md'), text.join('\n'));
   for (const link of cells.links) {
     const charts = {

@@ -2,7 +2,6 @@
 
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 
 import { present } from '../../src/base/index.ts';
 import type { ShapedLink } from '../support/shaped-link.ts';
@@ -12,6 +11,7 @@ import type { Containerd, Snapshotter } from './containerd.ts';
 import { estargzImage, recordStart, type Form, type StartRecord } from './estargz.ts';
 import { FirstInvocation } from './first-invocation.ts';
 import { appImage, type AppImage } from './make-images.ts';
+import { quiet } from './quiet.ts';
 import { startByRunc } from './runc.ts';
 import type { CacheState, Packaging, ThawUnderTest } from './thaw.ts';
 
@@ -34,6 +34,13 @@ export const systems = {
 export type SystemId = keyof typeof systems;
 
 export const systemIds = Object.keys(systems) as readonly SystemId[];
+
+/** What takes seconds, and knows nothing of Thaw. */
+export const pullsEachTime: ReadonlySet<SystemId> = new Set([
+  'containerd',
+  'stargz',
+  'stargz-optimised',
+]);
 
 /** One start. */
 export interface Measured {
@@ -58,8 +65,6 @@ export function isPossible(app: App, packaging: Packaging): boolean {
   return packaging === 'image' || app.program === 'node';
 }
 
-/** What a zone, an origin or a daemon does after a start is over by then. */
-const settleMs = 400;
 const container = 'bench';
 
 export interface BenchSetting {
@@ -174,7 +179,7 @@ export class AppUnderTest {
 
   async #byRunc(): Promise<Measured> {
     await using invocation = await FirstInvocation.open();
-    await delay(settleMs);
+    await quiet();
     const { directory } = this.#setting;
     const startedAtMs = performance.now();
     const env = { AWS_LAMBDA_RUNTIME_API: invocation.address };
@@ -192,7 +197,7 @@ export class AppUnderTest {
 
   async #warmly(): Promise<Measured> {
     const { warm } = this.#setting;
-    await delay(settleMs);
+    await quiet();
     return await this.#run(warm, this.#directReference('plain'), 'overlayfs', performance.now());
   }
 
@@ -201,7 +206,7 @@ export class AppUnderTest {
     const reference = `127.0.0.1:${link.portOf('registry')}/${this.app.id}:${form}`;
     await cold.forget(reference);
     if (snapshotter === 'stargz') await cold.emptyStargz();
-    await delay(settleMs);
+    await quiet();
     const startedAtMs = performance.now();
     await cold.pull(reference, snapshotter);
     try {

@@ -21,6 +21,7 @@ import {
 import { workerAt, type Worker } from '../../src/api/index.ts';
 import { Daemon, freePort } from './daemon.ts';
 import { appArchive, type AppImage } from './make-images.ts';
+import { quiet } from './quiet.ts';
 import { processorDifference, processorMs, type PartOf } from './processor-time.ts';
 import type { Measured } from './systems.ts';
 import { bucket, type ThawServers, type ZoneName } from './thaw-servers.ts';
@@ -31,8 +32,6 @@ const fillBytesPerSecond = 2 ** 30;
 /** Two CPUs, all that there is, as other systems' containers have. */
 const MemorySize = 3538;
 const binary = join(import.meta.dirname, '../../bin/thaw');
-/** What a start leaves behind (fills of the zone, instances that end, a profile) is done by then. */
-const settleMs = 500;
 /** Starts that make the profile, which later ones are prefetched by; not measured. */
 const profiledStarts = 3;
 const logWaitMs = 500;
@@ -139,7 +138,7 @@ export class ThawUnderTest implements AsyncDisposable {
     if (state !== 'page') {
       await worker.dropCaches({ caches: state === 'worker' ? [] : ['memory', 'disk'] });
     }
-    await delay(settleMs);
+    await quiet();
     const before = await this.#hits();
     await this.#readLog();
     const processorBefore = await processorMs(this.#partOf);
