@@ -19,6 +19,11 @@ export interface TierRequest {
   readonly signal: AbortSignal;
   /** May rise to `foreground` while the call is under way: `review` is called then. */
   readonly priority: Priority;
+  /**
+   * Whether these bytes are the chunk, for tiers that can mend a wrong one. Bytes of which it has said so are not hashed once more when the
+   * tier gives them, and MUST NOT change afterwards. Left out: who asked verifies what he gets, all of it.
+   */
+  readonly isRight?: ((ciphertext: Uint8Array) => boolean) | undefined;
 }
 
 export interface CacheTier {

@@ -42,6 +42,8 @@ class Stack {
   readonly origin: ScriptedTier;
   readonly loader: TieredLoader;
   readonly logged: string[] = [];
+  /** Times that bytes were verified and opened. */
+  opened = 0;
 
   constructor(
     { ciphertext }: Sample,
@@ -57,7 +59,12 @@ class Stack {
         { tier: 'l2', cache: this.zone },
       ],
       store: new ScriptedOrigin(this.origin),
-      opener: { open: async (ref, bytes) => openAndUseUp(ref, bytes) },
+      opener: {
+        open: async (ref, bytes) => {
+          this.opened += 1;
+          return openAndUseUp(ref, bytes);
+        },
+      },
       tierPatienceMs: patienceMs,
       time: this.time,
       log: { debug: warn, info: warn, warn, error: warn },
@@ -391,5 +398,41 @@ test('answers in any order: who joins one search gets the same bytes, and every 
       assert.deepEqual(gets, ['disk', 'zone', 'origin']);
     }),
     { numRuns: 30 },
+  );
+});
+
+test('of what a tier has verified nothing is hashed again, and what it has not is', async () => {
+  const chunk = sample(1);
+  const stack = new Stack(chunk, { disk: hit, zone: miss, origin: hit });
+  const wrong = chunk.ciphertext.map((byte) => byte ^ 1);
+  const given = [new Uint8Array(chunk.ciphertext), new Uint8Array(wrong)];
+  const answers: (boolean | undefined)[] = [];
+  stack.disk.get = async (_, { isRight }) => {
+    answers.push(isRight?.(wrong), isRight?.(chunk.ciphertext.subarray(1)));
+    answers.push(isRight?.(new Uint8Array(chunk.ciphertext)));
+    const next = given.shift();
+    if (given.length === 1 && next !== undefined) answers.push(isRight?.(next));
+    return next;
+  };
+  const load = async (): Promise<string> => {
+    const { plaintext, tier } = await stack.time.until(
+      stack.loader.load(chunk.ref, { deadlineMs }),
+    );
+    assert.equal(Buffer.compare(plaintext, chunk.plaintext), 0);
+    return tier;
+  };
+  assert.equal(await load(), 'l1-disk');
+  assert.equal(await load(), 'origin');
+  assert.deepEqual(answers, [false, false, true, true, false, false, true]);
+  assert.deepEqual([stack.disk.forgets, stack.opened], [1, 2]);
+});
+
+test('of a compressed chunk no tier can ask whether it is right', async () => {
+  const chunk = sample(1, 'zstd-v1');
+  const stack = new Stack(chunk, { disk: hit, zone: miss, origin: hit });
+  await stack.time.until(stack.loader.load(chunk.ref, { deadlineMs }));
+  assert.deepEqual(
+    stack.disk.gets.map(({ isRight }) => isRight),
+    [undefined],
   );
 });

@@ -19,6 +19,7 @@ import {
   type Priority,
   type Timers,
 } from '../base/index.ts';
+import { isCiphertextOf, openVerified } from '../chunk/index.ts';
 import type { CacheTier, ChunkName, TierRequest } from './cache-tier.ts';
 import type { ChunkRef, FoundChunk, Tier } from './chunk-loader.ts';
 import { giveBack } from './give-back.ts';
@@ -67,16 +68,21 @@ class Asking implements TierRequest {
   readonly isHedge: boolean;
   readonly startedMs: number;
   readonly abort = new AbortController();
-  readonly #search: { readonly priority: Priority };
+  readonly isRight?: TierRequest['isRight'];
+  /** What the tier has had verified. */
+  verified: Uint8Array | undefined;
+  readonly #search: { readonly priority: Priority; readonly chunk: ChunkRef };
   outcome: ReadOutcome | undefined;
   stopTimers = (): void => {};
 
   constructor(
-    search: { readonly priority: Priority },
+    search: { readonly priority: Priority; readonly chunk: ChunkRef },
     source: ChunkSource,
     how: { readonly isHedge: boolean; readonly startedMs: number },
   ) {
     this.#search = search;
+    // Of compressed chunks the hash is for the threads that open them.
+    if (search.chunk.codec === 'none') this.isRight = (bytes) => this.#isRight(bytes);
     this.source = source;
     this.isHedge = how.isHedge;
     this.startedMs = how.startedMs;
@@ -88,6 +94,12 @@ class Asking implements TierRequest {
 
   get priority(): Priority {
     return this.#search.priority;
+  }
+
+  #isRight(ciphertext: Uint8Array): boolean {
+    const isRight = isCiphertextOf(this.#search.chunk, ciphertext);
+    if (isRight) this.verified = ciphertext;
+    return isRight;
   }
 
   end(outcome: ReadOutcome, atMs: number, bytes = 0): void {
@@ -114,7 +126,7 @@ export class ChunkSearch {
   readonly #found = Promise.withResolvers<FoundChunk>();
   readonly #tools: SearchTools;
   readonly #sources: readonly ChunkSource[];
-  readonly #chunk: ChunkRef;
+  readonly chunk: ChunkRef;
   readonly #name: ChunkName;
   readonly #askings: Asking[] = [];
   #priority: Priority;
@@ -132,7 +144,7 @@ export class ChunkSearch {
   ) {
     this.#tools = tools;
     this.#sources = sources;
-    this.#chunk = chunk;
+    this.chunk = chunk;
     const { rootId, ciphertextDigest, storedLengthBytes } = chunk;
     this.#name = { rootId, ciphertextDigest, storedLengthBytes };
     this.#priority = priority;
@@ -244,13 +256,16 @@ export class ChunkSearch {
 
   /** `atMs`: when the bytes were there. */
   async #verify(asking: Asking, ciphertext: Uint8Array, atMs: number): Promise<Verified | Refusal> {
-    const { codec, storedLengthBytes } = this.#chunk;
+    const { codec, storedLengthBytes } = this.chunk;
     const { byteLength } = ciphertext;
     const lacking = this.#lacking();
     // Opening may use the bytes up where they are compressed.
     const kept = lacking.length > 0 && codec !== 'none' ? new Uint8Array(ciphertext) : ciphertext;
     try {
-      const plaintext = await this.#tools.open(this.#chunk, ciphertext);
+      const plaintext =
+        asking.verified === ciphertext
+          ? openVerified(this.chunk, ciphertext)
+          : await this.#tools.open(this.chunk, ciphertext);
       this.#tools.recordOpen(this.#tools.time.monotonicMs() - atMs);
       asking.end('hit', atMs, storedLengthBytes);
       return { plaintext, ciphertext: kept, lacking };
@@ -269,7 +284,7 @@ export class ChunkSearch {
   }
 
   #isNamedSo(bytes: Uint8Array): boolean {
-    return viewOf(this.#chunk.ciphertextDigest).equals(hash('sha256', bytes, 'buffer'));
+    return viewOf(this.chunk.ciphertextDigest).equals(hash('sha256', bytes, 'buffer'));
   }
 
   /** Not those that are just slow: they may well have it. */
@@ -308,7 +323,7 @@ export class ChunkSearch {
   }
 
   #fail({ outcome, thrown, isFinal }: Refusal): void {
-    const { rootId, ciphertextDigest } = this.#chunk;
+    const { rootId, ciphertextDigest } = this.chunk;
     const digestHex = toHex(ciphertextDigest);
     this.abort();
     if (isFinal === true) {
@@ -325,7 +340,7 @@ export class ChunkSearch {
   #warn({ source }: Asking, message: string, thrown: unknown): void {
     if (!source.tally.mayLog(this.#tools.time.monotonicMs())) return;
     const { tier } = source;
-    const { rootId, ciphertextDigest } = this.#chunk;
+    const { rootId, ciphertextDigest } = this.chunk;
     const chunk = `${rootId}/${toHex(ciphertextDigest)}`;
     this.#tools.log.warn(message, { tier, chunk, reason: errorMessage(thrown) });
   }

@@ -135,7 +135,7 @@ export class ZoneCache implements CacheTier {
     request.signal.throwIfAborted();
     this.#workerReads?.note();
     const { place, outcome } = await this.#reader.read(() => this.#placeOf(chunk), request);
-    const { verdict, answers, stripes, isHeard } = outcome;
+    const { verdict, answers, stripes, isHeard, ciphertext } = outcome;
     this.#tally(place, outcome);
     for (const [position, answer] of answers.entries()) {
       this.#mend(place, position, answer, verdict === 'hit' ? stripes : undefined);
@@ -143,7 +143,6 @@ export class ZoneCache implements CacheTier {
     if (verdict !== 'hit') return this.#miss({ place, outcome });
     this.#reads.hits += 1;
     if (stripes[parityStripeIndex] !== undefined) this.#stripes.rebuilt += 1;
-    const ciphertext = rebuildChunk(stripes);
     // Left to the garbage collector they cost a third of the processor time of a read.
     if (!isHeard) for (const stripe of stripes) if (stripe !== undefined) release(stripe);
     return ciphertext;

@@ -19,12 +19,15 @@ const values = [...data, parity].map((payload, index) =>
   Buffer.concat(encodeStripe(name, index, payload)),
 );
 
-/** What a server does with its one request: gives the stripe of an index, or something else. */
-type Behaviour = number | 'none' | 'corrupt' | 'fails' | 'throws' | 'hangs';
+const flipped = Buffer.from(values[0] ?? []);
+flipped.writeUInt8(flipped.readUInt8(1000) ^ 1, 1000);
+
+/** What a server does with its one request: gives the stripe of an index, or something else; `flipped`: stripe 0 with a bit that is wrong. */
+type Behaviour = number | 'none' | 'corrupt' | 'flipped' | 'fails' | 'throws' | 'hangs';
 
 const behaviour: fc.Arbitrary<Behaviour> = fc.oneof(
   { weight: 6, arbitrary: fc.nat(4) },
-  fc.constantFrom<Behaviour>('none', 'corrupt', 'fails', 'throws', 'hangs'),
+  fc.constantFrom<Behaviour>('none', 'corrupt', 'flipped', 'fails', 'throws', 'hangs'),
 );
 
 function serverThat(does: Behaviour, schedule: <T>(work: Promise<T>) => Promise<T>): ZoneServer {
@@ -33,6 +36,7 @@ function serverThat(does: Behaviour, schedule: <T>(work: Promise<T>) => Promise<
     if (does === 'hangs') return new Promise(() => {});
     if (does === 'none') return schedule(Promise.resolve(undefined));
     if (does === 'corrupt') return schedule(Promise.resolve(new Uint8Array(100)));
+    if (does === 'flipped') return schedule(Promise.resolve(flipped));
     if (does !== 'fails') return schedule(Promise.resolve(values[does]));
     return schedule(Promise.reject(new ServerUnavailableError('a', 'the connection broke')));
   };
@@ -48,7 +52,7 @@ function verdictsOf(behaviours: readonly Behaviour[]): readonly RaceVerdict[] {
   if (distinct >= 4) return ['hit'];
   if (distinct + count('hangs') >= 4) return ['late'];
   const unavailable = count('fails', 'throws');
-  const none = count('none', 'corrupt') + stripes.length - distinct;
+  const none = count('none', 'corrupt', 'flipped') + stripes.length - distinct;
   return [
     ...(none > 0 ? ['miss' as const] : []),
     ...(unavailable > behaviours.length - 4 ? ['unavailable' as const] : []),
@@ -74,21 +78,30 @@ test('whatever servers answer, and in whatever order, the verdict is what they h
   const count = { min: 4, max: 5 };
   const lists = fc.array(behaviour, { minLength: count.min, maxLength: count.max });
   await fc.assert(
-    fc.asyncProperty(fc.scheduler(), lists, async (scheduler, behaviours) => {
+    fc.asyncProperty(fc.scheduler(), lists, fc.boolean(), async (scheduler, behaviours, asks) => {
       const timers = new VirtualTime();
       const servers = behaviours.map((does) =>
         serverThat(does, (work) => scheduler.schedule(work)),
       );
-      const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
+      const isRight = (bytes: Uint8Array): boolean => Buffer.compare(bytes, ciphertext) === 0;
+      const request = {
+        signal: new AbortController().signal,
+        priority: 'foreground',
+        isRight: asks ? isRight : undefined,
+      } as const;
       const racing = raceStripes(raceOver(servers, timers), request);
       await scheduler.waitIdle();
-      const { verdict, stripes, answers } = await timers.until(racing);
+      const { verdict, stripes, answers, ciphertext: made } = await timers.until(racing);
       assert.ok(verdictsOf(behaviours).includes(verdict), verdict);
       assert.equal(timers.monotonicMs(), verdict === 'late' ? 250 : 0);
       assert.equal(timers.waitingCount, 0);
+      assert.deepEqual(made, verdict === 'hit' ? Buffer.from(ciphertext) : undefined);
       if (verdict === 'hit') assert.deepEqual(rebuildChunk(stripes), Buffer.from(ciphertext));
       for (const [position, answer] of answers.entries()) {
-        if (answer.kind === 'stripe') assert.equal(answer.index, behaviours[position]);
+        if (answer.kind !== 'stripe') continue;
+        // Of a second stripe 0, without which the chunk was right, nobody asks.
+        const isUnused = stripes[answer.index] !== answer.payload;
+        if (verdict !== 'hit' || !isUnused) assert.equal(answer.index, behaviours[position]);
       }
     }),
     { numRuns: 400 },
@@ -194,4 +207,48 @@ test('a request that becomes urgent is tried again at once where it was refused'
   for (const look of pauses) look();
   const { verdict } = await time.until(racing);
   assert.deepEqual([verdict, time.monotonicMs(), pauses.size], ['hit', 1.5, 0]);
+});
+
+test('a chunk that is right costs no checksum, and one that is wrong shows which stripe is', async () => {
+  const time = new VirtualTime();
+  const asked: boolean[] = [];
+  const isRight = (bytes: Uint8Array): boolean => {
+    asked.push(Buffer.compare(bytes, ciphertext) === 0);
+    return asked.at(-1) ?? false;
+  };
+  const request = {
+    signal: new AbortController().signal,
+    priority: 'foreground',
+    isRight,
+  } as const;
+  const kindsOf = async (given: readonly Uint8Array[]): Promise<string> => {
+    const servers = given.map((value, index) => {
+      const get = async (): Promise<Uint8Array> => {
+        await time.sleep(index);
+        return value;
+      };
+      return { ask: askBy(get), state: 'up' } as Partial<ZoneServer> as ZoneServer;
+    });
+    const { verdict, answers } = await time.until(raceStripes(raceOver(servers, time), request));
+    return [verdict, ...answers.map(({ kind }) => kind)].join(' ');
+  };
+  assert.equal(await kindsOf(values), 'hit stripe stripe stripe stripe pending');
+  assert.deepEqual(asked.splice(0), [true]);
+  const spoilt = [flipped, ...values.slice(1)];
+  assert.equal(await kindsOf(spoilt), 'hit corrupt stripe stripe stripe stripe');
+  assert.deepEqual(asked.splice(0), [false, true]);
+  const withoutSpare = [flipped, ...values.slice(1, 4)];
+  assert.equal(await kindsOf(withoutSpare), 'miss corrupt pending pending pending');
+});
+
+test('of stripes that are all whole and make another chunk, the reader gets that chunk', async () => {
+  const time = new VirtualTime();
+  const forged = Buffer.concat(encodeStripe(name, 0, new Uint8Array(data[0]?.byteLength ?? 0)));
+  const servers = [forged, ...values.slice(1)].map((value) => {
+    return { ask: askBy(async () => value) } as Partial<ZoneServer> as ZoneServer;
+  });
+  const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
+  const racing = raceStripes(raceOver(servers, time), { ...request, isRight: () => false });
+  const { verdict, ciphertext: made } = await time.until(racing);
+  assert.deepEqual([verdict, made?.byteLength], ['hit', ciphertext.byteLength]);
 });

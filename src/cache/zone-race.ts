@@ -2,14 +2,14 @@
  * One read of the zone: the same question to all servers of a chunk at once, over as soon as its outcome is certain.
  *
  * Invariants: every server is sent one request, however it and the others do (constant work; the paper, section 4.1); the race ends by
- * its deadline, whatever they do; the stripes that it gives are what they say. Who has not answered by then is abandoned, unless
- * somebody listens to what it has to say.
+ * its deadline, whatever they do; the stripes that it gives are what they say: their checksums are right, or the chunk that they make is. Who
+ * has not answered by then is abandoned, unless somebody listens to what it has to say.
  */
 
-import type { Clock, Priority, Timers } from '../base/index.ts';
-import { dataStripeCount } from '../erasure/index.ts';
+import { defined, release, type Clock, type Priority, type Timers } from '../base/index.ts';
+import { dataStripeCount, rebuildChunk } from '../erasure/index.ts';
 import type { ChunkName, TierRequest } from './cache-tier.ts';
-import { parseStripe } from './stripe.ts';
+import { hasItsChecksum, readStripe } from './stripe.ts';
 import type { ValueReader, ZoneServer } from './zone-server.ts';
 
 /** What a server had to say: `none`, that it has no stripe; `pending`, nothing before the race was over. */
@@ -28,8 +28,10 @@ export interface RaceOutcome {
   readonly verdict: RaceVerdict;
   /** One a server, in the order of the servers. */
   readonly answers: readonly StripeAnswer[];
-  /** For a hit: by index, four of them or five. */
+  /** For a hit: by index, four of them. */
   readonly stripes: readonly (Uint8Array | undefined)[];
+  /** For a hit: the chunk that they make. */
+  readonly ciphertext?: Uint8Array;
   /** Whether `onLate` may still be told of the stripes. */
   readonly isHeard: boolean;
 }
@@ -111,23 +113,56 @@ class StripeRace {
     this.#abandon();
   };
 
-  #answered({ position, answer }: Runner): void {
+  #answered(runner: Runner): void {
+    const isVerified = !this.#isOver && this.#request.isRight !== undefined;
+    if (!isVerified) runner.check();
+    const { position, answer } = runner;
     if (this.#isOver) {
       this.#options.onLate?.(position, answer, this.#stripes);
       if (!this.#isAwaited()) this.#abandon();
       return;
     }
     if (answer.kind === 'stripe') this.#stripes[answer.index] ??= answer.payload;
-    const verdict = this.#judge();
-    if (verdict !== undefined) this.#end(verdict);
+    const ciphertext = this.#join();
+    const verdict = ciphertext === undefined ? this.#judge() : 'hit';
+    if (verdict !== undefined) this.#end(verdict, ciphertext);
   }
 
-  #end(verdict: RaceVerdict): void {
+  /** The chunk, if there are enough stripes and none that is found broken. */
+  #join(): Uint8Array | undefined {
+    const { isRight } = this.#request;
+    if (this.#stripeCount < dataStripeCount) return undefined;
+    const ciphertext = rebuildChunk(this.#stripes);
+    if (isRight === undefined || isRight(ciphertext)) return ciphertext;
+    release(ciphertext);
+    this.#check();
+    // All of them whole and the chunk still wrong: somebody forged one. Who reads will see, and have the chunk forgotten.
+    return this.#stripeCount < dataStripeCount ? undefined : rebuildChunk(this.#stripes);
+  }
+
+  /** Of different indexes. */
+  get #stripeCount(): number {
+    return this.#stripes.filter((stripe) => stripe !== undefined).length;
+  }
+
+  /** Keeps the stripes with the right checksum. */
+  #check(): void {
+    this.#stripes.length = 0;
+    for (const runner of this.#runners) {
+      runner.check();
+      const { answer } = runner;
+      if (answer.kind === 'stripe') this.#stripes[answer.index] ??= answer.payload;
+    }
+  }
+
+  #end(verdict: RaceVerdict, ciphertext?: Uint8Array): void {
+    if (verdict !== 'hit') this.#check();
     this.#isOver = true;
     this.#request.signal.removeEventListener('abort', this.#giveUp);
     const isHeard = verdict === 'hit' && this.#options.onLate !== undefined && this.#isAwaited();
     const answers = this.#runners.map(({ answer }) => answer);
-    this.#outcome.resolve({ verdict, answers, stripes: this.#stripes, isHeard });
+    const stripes = this.#stripes;
+    this.#outcome.resolve({ verdict, answers, stripes, isHeard, ...defined({ ciphertext }) });
     if (!isHeard) this.#abandon();
   }
 
@@ -149,9 +184,9 @@ class StripeRace {
   #judge(): RaceVerdict | undefined {
     const count = (kind: StripeAnswer['kind']): number =>
       this.#runners.filter(({ answer }) => answer.kind === kind).length;
-    const distinct = this.#stripes.filter((stripe) => stripe !== undefined).length;
-    if (distinct >= dataStripeCount) return 'hit';
-    if (distinct + count('pending') >= dataStripeCount) return undefined;
+    // Where none may be lost any more, it matters which are broken.
+    if (this.#stripeCount + count('pending') <= dataStripeCount) this.#check();
+    if (this.#stripeCount + count('pending') >= dataStripeCount) return undefined;
     const spare = this.#runners.length - dataStripeCount;
     return count('unavailable') > spare ? 'unavailable' : 'miss';
   }
@@ -174,6 +209,8 @@ class Runner implements ValueReader {
   answer: StripeAnswer = pending;
   readonly #race: RunnerOptions;
   #askedMs = 0;
+  /** What it answered, until its checksum is looked at. */
+  #value: Uint8Array | undefined;
   /** How long it has paused already, and will the next time. */
   #pausedMs = 0;
   #pauseMs = 1;
@@ -198,6 +235,7 @@ class Runner implements ValueReader {
   found(value: Uint8Array | undefined): void {
     const { chunk, time, onAnswer } = this.#race.options;
     onAnswer(this.position, time.monotonicMs() - this.#askedMs);
+    this.#value = value;
     this.#end(value === undefined ? { kind: 'none' } : stripeOf(value, chunk));
   }
 
@@ -206,6 +244,13 @@ class Runner implements ValueReader {
     const isRefused = server.state === 'up';
     if (isRefused && this.#pausedMs + this.#pauseMs <= options.refusalPatienceMs) this.#pause();
     else this.#end({ kind: 'unavailable', cause });
+  }
+
+  /** A stripe that is not the one that was written is `corrupt` from now on. */
+  check(): void {
+    if (this.answer.kind !== 'stripe' || this.#value === undefined) return;
+    if (!hasItsChecksum(this.#value)) this.answer = { kind: 'corrupt' };
+    this.#value = undefined; // once is enough
   }
 
   /** Hears nothing more. */
@@ -241,7 +286,7 @@ class Runner implements ValueReader {
 }
 
 function stripeOf(value: Uint8Array, chunk: ChunkName): StripeAnswer {
-  const stripe = parseStripe(value, chunk);
+  const stripe = readStripe(value, chunk);
   if (stripe.fault === undefined) return { kind: 'stripe', ...stripe };
   // Workers of another version of ours write what we cannot read: that is no corruption.
   return { kind: stripe.fault === 'version' ? 'none' : 'corrupt' };

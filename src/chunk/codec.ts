@@ -159,15 +159,27 @@ export function sealChunk(
  * published and no compressed form of that many bytes.
  */
 export function openChunk(ref: SealedChunkRef, ciphertext: Uint8Array): Uint8Array {
+  const fault = faultOf(ref, ciphertext);
+  if (fault !== undefined) throw new ChunkCorruptError(toHex(ref.ciphertextDigest), fault);
+  return openVerified(ref, ciphertext);
+}
+
+/** Whether these bytes are the chunk's, which `openChunk` asks first. */
+export function isCiphertextOf(ref: SealedChunkRef, ciphertext: Uint8Array): boolean {
+  return faultOf(ref, ciphertext) === undefined;
+}
+
+/** In what the bytes are not the chunk's. */
+function faultOf(ref: SealedChunkRef, ciphertext: Uint8Array): string | undefined {
   if (ciphertext.byteLength !== ref.storedLengthBytes) {
-    const found = `it is ${ciphertext.byteLength} bytes, expected ${ref.storedLengthBytes}`;
-    throw new ChunkCorruptError(toHex(ref.ciphertextDigest), found);
+    return `it is ${ciphertext.byteLength} bytes, expected ${ref.storedLengthBytes}`;
   }
   const digest = hash('sha256', ciphertext, 'buffer');
-  if (!digest.equals(ref.ciphertextDigest)) {
-    const found = `contents hash to "${toHex(digest)}"`;
-    throw new ChunkCorruptError(toHex(ref.ciphertextDigest), found);
-  }
+  return digest.equals(ref.ciphertextDigest) ? undefined : `contents hash to "${toHex(digest)}"`;
+}
+
+/** As `openChunk`, of bytes of which `isCiphertextOf` has just said that they are the chunk's. Of others it makes nonsense. */
+export function openVerified(ref: SealedChunkRef, ciphertext: Uint8Array): Uint8Array {
   // Given as bare bytes, Node finds out by an error that they are no KeyObject: 13 us instead of 3.
   const key = createSecretKey(ref.key);
   const stored = createDecipheriv('aes-256-ctr', key, zeroIv).update(ciphertext);
