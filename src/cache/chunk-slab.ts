@@ -237,6 +237,11 @@ export class ChunkSlab {
     return true;
   }
 
+  /** Whether readers of `table` find the chunk at `index` at this moment, or zeros; not where the disk has no such chunk. */
+  has({ entries }: SlabTable, index: number): boolean {
+    return index < entries.length && Atomics.load(entries, index) !== entryAbsent;
+  }
+
   /** Takes what was read since the last call for references made now. To be called every `slabNoteIntervalMs`. */
   noteReads(): void {
     const nowMs = this.#clock.monotonicMs();

@@ -162,6 +162,7 @@ function parseCachedWindow(value: unknown): CachedWindow {
     inode: countOf(value['inode'], 'inode', 2 ** 32 - 1),
     window: countOf(value['window'], 'window', 2 ** 32 - 1),
     diskOffset: countOf(value['diskOffset'], 'diskOffset', Number.MAX_SAFE_INTEGER),
+    lastDiskOffset: countOf(value['lastDiskOffset'], 'lastDiskOffset', Number.MAX_SAFE_INTEGER),
   };
 }
 

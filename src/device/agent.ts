@@ -179,7 +179,7 @@ class Agent {
       ...defined({ atATime: options.prefetchAtATime }),
       log,
     });
-    this.#starts = new ImageStarts({ prefetcher, profiles: this.#profiles });
+    this.#starts = new ImageStarts({ prefetcher, slab: this.#slab, profiles: this.#profiles });
   }
 
   /** Resolves when the mount is gone. */

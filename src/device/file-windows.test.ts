@@ -67,9 +67,10 @@ describe('files of a mounted disk', { skip: missingHere() }, () => {
     assert.ok(got.includes(8) && got.includes(40));
     assert.ok(!got.includes(20), 'far from all that was read');
     const disk = await readFile(diskPath);
-    for (const { window, diskOffset } of windows) {
+    for (const { window, diskOffset, lastDiskOffset } of windows) {
       const content = large.subarray(window * windowSizeBytes, (window + 1) * windowSizeBytes);
       assert.ok(content.equals(disk.subarray(diskOffset, diskOffset + content.byteLength)));
+      assert.equal(lastDiskOffset, diskOffset + content.byteLength - 1);
     }
   });
 

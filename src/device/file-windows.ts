@@ -20,8 +20,10 @@ export interface FileWindow {
 
 /** One of which pages are in the page cache. */
 export interface CachedWindow extends FileWindow {
-  /** Of its first byte, on the disk. */
+  /** Of its first byte that is not in a hole, on the disk. */
   readonly diskOffset: number;
+  /** Of its last. */
+  readonly lastDiskOffset: number;
 }
 
 export interface OpenFile extends Disposable {
@@ -127,12 +129,14 @@ export async function cachedWindows(
   const extents = await extentsOf(file);
   const windows: CachedWindow[] = [];
   for (const window of cached) {
-    const start = window * windowSizeBytes;
-    // One that begins in a hole counts by what comes next.
-    const extent = extents.find(({ end }) => end > start);
-    if (extent === undefined || extent.start >= start + windowSizeBytes) continue;
-    const diskOffset = extent.diskOffset + Math.max(0, start - extent.start);
-    windows.push({ inode, window, diskOffset });
+    const from = window * windowSizeBytes;
+    const to = Math.min(from + windowSizeBytes, file.sizeBytes);
+    const held = extents.filter(({ start, end }) => end > from && start < to);
+    const [first, last] = [held[0], held.at(-1)];
+    if (first === undefined || last === undefined) continue;
+    const diskOffset = first.diskOffset + Math.max(0, from - first.start);
+    const lastDiskOffset = last.diskOffset + Math.min(to, last.end) - 1 - last.start;
+    windows.push({ inode, window, diskOffset, lastDiskOffset });
   }
   return windows;
 }

@@ -7,15 +7,17 @@
  */
 
 import { systemTimers, type Timers } from '../base/index.ts';
+import type { ChunkSlab } from '../cache/index.ts';
 import type { StartEnd } from './block-images.ts';
 import type { Prefetcher, PrefetchRun } from './prefetcher.ts';
 import type { ServedImage } from './served-image.ts';
 import type { CachedWindow } from './file-windows.ts';
-import type { ProfiledWindow, StartProfile } from './start-profile.ts';
+import type { ProfiledWindow, StartProfile, StartWindow } from './start-profile.ts';
 import type { StartProfiles } from './start-profiles.ts';
 
 export interface ImageStartsOptions {
   readonly prefetcher: Pick<Prefetcher, 'start' | 'stop'>;
+  readonly slab: Pick<ChunkSlab, 'has'>;
   readonly profiles: Pick<StartProfiles, 'learn'>;
   /** Default: the system's. */
   readonly timers?: Timers;
@@ -33,7 +35,11 @@ interface Start {
 export const startMaxMs = 15_000;
 
 /** How often it is looked whether more chunks have come in. */
-const readyPollMs = 10;
+const readyPollMs = 20;
+/** 2 MiB of page cache: to tell of each chunk as it comes in costs more than it gains. */
+const windowsAtATime = 32;
+/** After so many looks fewer will do: some chunk may never come. */
+const looksMax = 5;
 
 const nothing: StartEnd = { chunks: 0, saved: false };
 
@@ -64,7 +70,7 @@ export class ImageStarts {
   }
 
   /**
-   * What to read ahead into the page cache: the windows of the profile in the order of their chunks, each when its chunk is in memory. Ends with
+   * What to read ahead into the page cache: the windows of the profile in the order of their chunks, each when all of it is in memory. Ends with
    * the start or `signal`, at the latest.
    */
   async *windows(
@@ -74,17 +80,23 @@ export class ImageStarts {
     const start = this.#starts.get(served);
     const profile = await start?.known;
     if (start === undefined || profile === undefined) return;
-    const { firstReads } = await served.open();
-    const { timers = systemTimers } = this.#options;
+    const { table } = await served.open();
+    const { timers = systemTimers, slab } = this.#options;
     let missing = inOrderOfChunks(profile);
+    let looks = 0;
     while (missing.length > 0 && this.#starts.get(served) === start && !signal.aborted) {
-      const isHere = ({ chunk }: ProfiledWindow): boolean =>
-        start.run?.chunks.has(chunk) === true || firstReads.has(chunk);
+      const isHere = ({ chunk, lastChunk }: ProfiledWindow): boolean =>
+        slab.has(table, chunk) && slab.has(table, lastChunk);
       const ready = missing.filter(isHere);
-      missing = missing.filter((window) => !isHere(window));
-      for (const { chunk } of ready) start.readAhead.add(chunk);
-      if (ready.length > 0) yield ready;
-      else await new Promise<void>((resolve) => timers.after(readyPollMs, resolve));
+      looks += 1;
+      const isEnough = ready.length >= windowsAtATime || ready.length === missing.length;
+      if (isEnough || (looks >= looksMax && ready.length > 0)) {
+        looks = 0;
+        const told = new Set(ready);
+        missing = missing.filter((window) => !told.has(window));
+        for (const chunk of ready.flatMap(chunksOf)) start.readAhead.add(chunk);
+        yield ready;
+      } else await new Promise<void>((resolve) => timers.after(readyPollMs, resolve));
     }
   }
 
@@ -93,12 +105,10 @@ export class ImageStarts {
     const start = this.#starts.get(served);
     if (start === undefined || !this.abandon(served)) return nothing;
     const { firstReads } = await served.open();
-    const windows = cached?.map(({ inode, window, diskOffset }) => {
-      return { inode, window, chunk: Math.floor(diskOffset / served.shape.chunkSizeBytes) };
-    });
+    const windows = cached?.map((window) => placed(window, served.shape.chunkSizeBytes));
     if (windows !== undefined) {
       // Read ahead for files that this start did not open: it has not read them.
-      const used = new Set(windows.map(({ chunk }) => chunk));
+      const used = new Set(windows.flatMap(chunksOf));
       for (const chunk of start.readAhead) if (!used.has(chunk)) firstReads.forget(chunk);
     }
     const chunks = firstReads.list();
@@ -116,6 +126,19 @@ export class ImageStarts {
     if (start.run !== undefined) this.#options.prefetcher.stop(start.run);
     return true;
   }
+}
+
+function placed(
+  { inode, window, diskOffset, lastDiskOffset }: CachedWindow,
+  chunkSizeBytes: number,
+): StartWindow {
+  const chunk = Math.floor(diskOffset / chunkSizeBytes);
+  return { inode, window, chunk, lastChunk: Math.floor(lastDiskOffset / chunkSizeBytes) };
+}
+
+/** A window lies in two at most, but for files in many pieces. */
+function chunksOf({ chunk, lastChunk }: StartWindow): readonly number[] {
+  return [chunk, lastChunk];
 }
 
 function inOrderOfChunks({ chunks, windows }: StartProfile): readonly ProfiledWindow[] {

@@ -17,6 +17,7 @@ import {
   windowSizeBytes,
   type CachedWindow,
   type FileWindow,
+  type OpenFile,
 } from './file-windows.ts';
 import { startMaxMs } from './image-starts.ts';
 import { OpenedFiles } from './opened-files.ts';
@@ -33,6 +34,7 @@ interface Piece {
 /** One is on its way while the next is asked for; of more, what the process itself asks for would have to wait. */
 const piecesAtATime = 2;
 const pieceMaxBytes = 1024 * 1024;
+const filesMax = 16;
 
 const readBytes = promisify(read);
 
@@ -50,6 +52,34 @@ function* piecesOf(windows: Iterable<FileWindow>): Generator<Piece> {
     piece = { inode, offset, sizeBytes: windowSizeBytes };
   }
   if (piece !== undefined) yield piece;
+}
+
+/** The files that were opened last, until it is disposed of. */
+class FilesByInode implements Disposable {
+  readonly #mountFd: number;
+  readonly #files = new Map<number, OpenFile>();
+
+  constructor(mountFd: number) {
+    this.#mountFd = mountFd;
+  }
+
+  async open(inode: number): Promise<OpenFile | undefined> {
+    const known = this.#files.get(inode);
+    if (known !== undefined) return known;
+    const [oldest] = this.#files;
+    if (oldest !== undefined && this.#files.size >= filesMax) {
+      this.#files.delete(oldest[0]);
+      oldest[1][Symbol.dispose]();
+    }
+    const file = await openFileByInode(this.#mountFd, inode);
+    if (file !== undefined) this.#files.set(inode, file);
+    return file;
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of this.#files.values()) file[Symbol.dispose]();
+    this.#files.clear();
+  }
 }
 
 /** Gives the windows to read ahead in their order, as they can be; ends early when `signal` is aborted. */
@@ -131,8 +161,9 @@ export class StartPages {
   }
 
   async #readAhead(pieces: AsyncIterable<Piece>): Promise<void> {
+    using files = new FilesByInode(this.#mountFd);
     for await (const { inode, offset, sizeBytes } of pieces) {
-      using file = await openFileByInode(this.#mountFd, inode);
+      const file = await files.open(inode);
       if (file === undefined || offset >= file.sizeBytes) continue;
       await readAhead(file.fd, offset, sizeBytes);
       const last = Math.min(offset + sizeBytes, file.sizeBytes) - 1;

@@ -30,12 +30,13 @@ export const startProfileChunk = layout('start_profile_chunk', 12, [
   [10, 'u16', '_reserved'],
 ]);
 
-export const startProfileWindow = layout('start_profile_window', 16, [
+export const startProfileWindow = layout('start_profile_window', 20, [
   [0, 'u32', 'inode'],
   [4, 'u32', 'window'],
   [8, 'u32', 'chunk'],
-  [12, 'u16', 'weight'], // in thousandths
-  [14, 'u16', '_reserved'],
+  [12, 'u32', 'last_chunk'],
+  [16, 'u16', 'weight'], // in thousandths
+  [18, 'u16', '_reserved'],
 ]);
 
 const u32Max = 2 ** 32 - 1;
@@ -49,8 +50,12 @@ export function encodeStartProfile({ starts, chunks, windows }: StartProfile): U
       weight: Math.round(weight * weightSteps),
     }),
   );
-  const windowRecords = windows.map(({ inode, window, chunk, weight }) =>
-    startProfileWindow.encode({ inode, window, chunk, weight: Math.round(weight * weightSteps) }),
+  const windowRecords = windows.map(({ lastChunk, weight, ...place }) =>
+    startProfileWindow.encode({
+      ...place,
+      last_chunk: lastChunk,
+      weight: Math.round(weight * weightSteps),
+    }),
   );
   return Buffer.concat([startProfileHead.encode(head), ...chunkRecords, ...windowRecords]);
 }
@@ -87,10 +92,10 @@ function decodeChunks(bytes: Uint8Array): readonly ProfiledChunk[] {
 function decodeWindows(bytes: Uint8Array): readonly ProfiledWindow[] {
   const windows = new Map<string, ProfiledWindow>();
   for (let at = 0; at < bytes.byteLength; at += startProfileWindow.sizeBytes) {
-    const { weight: steps, ...place } = startProfileWindow.decode(bytes, at);
+    const { weight: steps, last_chunk: lastChunk, ...place } = startProfileWindow.decode(bytes, at);
     const what = `window ${place.window} of inode ${place.inode}`;
     if (windows.has(windowKey(place))) throw new StartProfileError(`it lists ${what} twice`);
-    windows.set(windowKey(place), { ...place, weight: weightOf(steps, what) });
+    windows.set(windowKey(place), { ...place, lastChunk, weight: weightOf(steps, what) });
   }
   return [...windows.values()];
 }

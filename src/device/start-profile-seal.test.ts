@@ -45,6 +45,7 @@ const profiles: fc.Arbitrary<StartProfile> = fc.record(
           inode: fc.nat(2 ** 32 - 1),
           window: fc.nat(2 ** 32 - 1),
           chunk: fc.nat(2 ** 32 - 1),
+          lastChunk: fc.nat(2 ** 32 - 1),
           weight: fc.integer({ min: 201, max: 1000 }).map((steps) => steps / 1000),
         },
         { noNullPrototype: true },
@@ -61,7 +62,7 @@ const sample: StartProfile = {
     { index: 7, atMs: 1, weight: 1 },
     { index: 2, atMs: 20, weight: 0.6 },
   ],
-  windows: [{ inode: 12, window: 3, chunk: 7, weight: 0.4 }],
+  windows: [{ inode: 12, window: 3, chunk: 7, lastChunk: 2, weight: 0.4 }],
 };
 
 test('encodeStartProfile and decodeStartProfile lose nothing', () => {

@@ -32,7 +32,12 @@ function indexesOf({ chunks }: StartProfile): number[] {
 }
 
 function windowsOf(list: readonly number[]): StartWindow[] {
-  return list.map((key) => ({ inode: 12 + (key % 3), window: key, chunk: key >> 3 }));
+  return list.map((key) => ({
+    inode: 12 + (key % 3),
+    window: key,
+    chunk: key >> 3,
+    lastChunk: key >> 3,
+  }));
 }
 
 /** Of starts that read one chunk, and these windows; undefined where it is not known which. */

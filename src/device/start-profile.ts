@@ -18,6 +18,8 @@ export interface ProfiledChunk extends FirstRead {
 export interface StartWindow extends FileWindow {
   /** Of the disk, in which it begins. */
   readonly chunk: number;
+  /** In which it ends. */
+  readonly lastChunk: number;
 }
 
 export interface ProfiledWindow extends StartWindow {
