@@ -28,7 +28,7 @@ export async function buildContainerdApply(): Promise<ContainerdApply> {
   const cwd = join(import.meta.dirname, 'containerd-apply');
   await runCommand('go', ['build', '-buildvcs=false', '-o', program, '.'], {
     cwd,
-    timeoutMs: 300_000,
+    timeoutMs: 900_000, // half a minute on a machine that does nothing else
   });
   return {
     program,
