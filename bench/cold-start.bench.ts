@@ -134,9 +134,11 @@ async function measureAll(file: SampleFile, selection: Selection): Promise<void>
   stopOnSignal();
   progress('starting servers');
   const setting = made.use(await openSetting(directory));
-  for (const link of selection.links) {
-    await setting.link.shape(shapes[link]);
-    for (const app of selection.appIds) await measureApp(setting, file, selection, { link, app });
+  for (const app of selection.appIds) {
+    for (const link of selection.links) {
+      await setting.link.shape(shapes[link]);
+      await measureApp(setting, file, selection, { link, app });
+    }
   }
 }
 

@@ -3,7 +3,7 @@
  * makes the next invoke a cold start; what only an administrator does, dropping caches, goes by the server's socket.
  */
 
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -231,10 +231,14 @@ export class ThawUnderTest implements AsyncDisposable {
   }
 
   async #readLog(): Promise<string> {
-    const text = await readFile(this.#parts.logPath, 'utf8');
-    const unread = text.slice(this.#logOffset);
-    this.#logOffset = text.length;
-    return unread;
+    await using log = await open(this.#parts.logPath);
+    const { size } = await log.stat();
+    const unread = Buffer.alloc(size - this.#logOffset);
+    const { bytesRead } = await log.read(unread, 0, unread.byteLength, this.#logOffset);
+    // A line that is still being written is read with its end.
+    const lines = unread.subarray(0, unread.lastIndexOf('\n', bytesRead - 1) + 1);
+    this.#logOffset += lines.byteLength;
+    return lines.toString('utf8');
   }
 
   /** What the server's log says of the start that has just been. */
