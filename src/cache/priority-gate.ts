@@ -55,11 +55,9 @@ export class PriorityGate {
 
   /** Runs `work` as soon as there is a place. Rejects with the signal's reason as soon as that is aborted. */
   async run<T>(ticket: Ticket, work: () => Promise<T>): Promise<T> {
-    await this.#enter(ticket);
-    const leave = (): void => {
-      this.#inside.delete(ticket);
-      this.review();
-    };
+    ticket.signal.throwIfAborted();
+    if (!this.tryEnter(ticket)) await this.#waitFor(ticket);
+    const leave = (): void => this.leave(ticket);
     let kept: Promise<unknown> | undefined;
     try {
       ticket.signal.throwIfAborted();
@@ -70,6 +68,31 @@ export class PriorityGate {
       if (kept === undefined) leave();
       else kept.then(leave, leave);
     }
+  }
+
+  /** True if there is a place, which is the ticket's until it is to `leave`. */
+  tryEnter(ticket: Ticket): boolean {
+    const { places, prefetchPlaces } = this.#places;
+    if (this.#inside.size >= places) return false;
+    // Who waits although there is a place is prefetch, and these are all taken.
+    if (ticket.priority === 'prefetch' && this.#prefetchCount() >= prefetchPlaces) return false;
+    this.#inside.add(ticket);
+    return true;
+  }
+
+  /**
+   * Waits for a place, which there must not be just now: `admit` is called when the ticket has it. What this returns gives the waiting up,
+   * whatever the ticket's signal says.
+   */
+  queue(ticket: Ticket, admit: () => void): () => void {
+    this.#waiting.set(ticket, admit);
+    return () => void this.#waiting.delete(ticket);
+  }
+
+  /** Gives the place back. */
+  leave(ticket: Ticket): void {
+    this.#inside.delete(ticket);
+    this.review();
   }
 
   /** Lets in who may come in now. To be called when a ticket's priority has risen. */
@@ -84,17 +107,14 @@ export class PriorityGate {
     }
   }
 
-  async #enter(ticket: Ticket): Promise<void> {
-    const { signal } = ticket;
-    signal.throwIfAborted();
+  async #waitFor(ticket: Ticket): Promise<void> {
     const admitted = Promise.withResolvers<void>();
-    this.#waiting.set(ticket, admitted.resolve);
-    this.review();
+    const giveUp = this.queue(ticket, admitted.resolve);
     try {
-      await untilAborted(admitted.promise, signal);
+      await untilAborted(admitted.promise, ticket.signal);
     } catch (thrown) {
-      this.#waiting.delete(ticket);
-      if (this.#inside.delete(ticket)) this.review();
+      giveUp();
+      if (this.#inside.has(ticket)) this.leave(ticket);
       throw thrown;
     }
   }
@@ -105,8 +125,13 @@ export class PriorityGate {
       if (ticket.priority === 'foreground') return ticket;
       prefetch ??= ticket;
     }
-    const prefetching = [...this.#inside].filter(({ priority }) => priority === 'prefetch');
-    return prefetching.length < this.#places.prefetchPlaces ? prefetch : undefined;
+    return this.#prefetchCount() < this.#places.prefetchPlaces ? prefetch : undefined;
+  }
+
+  #prefetchCount(): number {
+    let count = 0;
+    for (const { priority } of this.#inside) if (priority === 'prefetch') count += 1;
+    return count;
   }
 }
 

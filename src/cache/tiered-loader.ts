@@ -203,14 +203,15 @@ class SearchingLoader implements TieredLoader {
     const flight = this.#join(identity, priority) ?? this.#takeOff(identity, chunk, options);
     flight.waiters += 1;
     flight.holders += 1;
-    const deadline = Promise.withResolvers<never>();
+    const outcome = Promise.withResolvers<FoundChunk>();
+    flight.search.found.then(outcome.resolve, outcome.reject);
     const cancel = this.#time.after(deadlineMs, () => {
       this.#deadlines += 1;
       const digestHex = toHex(chunk.ciphertextDigest);
-      deadline.reject(new ChunkDeadlineError(chunk.rootId, digestHex, deadlineMs));
+      outcome.reject(new ChunkDeadlineError(chunk.rootId, digestHex, deadlineMs));
     });
     try {
-      const found = await Promise.race([flight.search.found, deadline.promise]);
+      const found = await outcome.promise;
       return { ...found, done: once(() => this.#leave(flight, found)) };
     } catch (thrown) {
       flight.holders -= 1;

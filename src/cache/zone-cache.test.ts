@@ -267,10 +267,13 @@ test('a reader who has no turn by the deadline asks elsewhere', async () => {
   const zone = await filledZone();
   for (const server of zone.all) server.stop();
   const reads = await zone.time.until(
-    Promise.all(Array.from({ length: 10 }, () => zone.read(chunk))),
+    Promise.all(Array.from({ length: 17 }, () => zone.read(chunk))),
   );
-  for (const { found, tookMs } of reads) assert.deepEqual([found, tookMs], [unavailable, 250]);
-  assert.equal(zone.cache.status().reads.timeouts, 10);
+  // Eight ask at a time. The next eight have their turn when the first end, or a moment before end themselves.
+  for (const { found } of reads) assert.equal(found, unavailable);
+  assert.ok(reads.every(({ tookMs }) => tookMs === 250 || tookMs === 500));
+  assert.equal(reads.at(-1)?.tookMs, 250);
+  assert.equal(zone.cache.status().reads.timeouts, 17);
 });
 
 test('forgetting gives up what is queued, and ends although servers hang', async () => {

@@ -67,7 +67,7 @@ function raceOver(servers: RaceOptions['servers'], time: VirtualTime): RaceOptio
     chunk: name,
     deadlineMs: 250,
     time,
-    refusalPatienceMs: 20,
+    refusalPatienceMs: () => 20,
     pauses: new Set(),
     onAnswer: () => {},
     onOver: () => {},

@@ -48,7 +48,7 @@ export interface RaceOptions {
    * A server that is up and refuses, because it has much to answer as it is, is tried again for so long: two that lag behind the others for
    * a moment would fail the race otherwise.
    */
-  readonly refusalPatienceMs: number;
+  readonly refusalPatienceMs: () => number;
   /** Told of each answer, be it a stripe or none, how long after it was asked for it was there. */
   readonly onAnswer: (position: number, tookMs: number) => void;
   /** While a server that refused is not yet tried again, what to call when the priority of a request has risen. */
@@ -242,7 +242,7 @@ class Runner implements ValueReader {
   failed(cause: unknown): void {
     const { server, options } = this.#race;
     const isRefused = server.state === 'up';
-    if (isRefused && this.#pausedMs + this.#pauseMs <= options.refusalPatienceMs) this.#pause();
+    if (isRefused && this.#pausedMs + this.#pauseMs <= options.refusalPatienceMs()) this.#pause();
     else this.#end({ kind: 'unavailable', cause });
   }
 

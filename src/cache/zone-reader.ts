@@ -9,7 +9,7 @@ import { LatencyHistogram, RecentLatency, type Clock, type Timers } from '../bas
 import { dataStripeCount } from '../erasure/index.ts';
 import type { ChunkName, TierRequest } from './cache-tier.ts';
 import { ServerUnavailableError } from './errors.ts';
-import { PriorityGate, type GatePlaces, type Ticket } from './priority-gate.ts';
+import { PriorityGate, type GatePlaces } from './priority-gate.ts';
 import type { ZoneNode } from './zone-members.ts';
 import { failSoon } from './zone-server.ts';
 import { raceStripes, type RaceOutcome, type RaceServer, type StripeAnswer } from './zone-race.ts';
@@ -68,8 +68,6 @@ const auditInterval = 16;
  * got meanwhile, and until one of the two gets the missing one no other may be lost.
  */
 const auditAllMs = 600_000;
-
-const waitedTooLong = new DOMException('The read had no turn before its deadline', 'TimeoutError');
 
 const unasked = { answers: [], stripes: [], isHeard: false } as const;
 
@@ -140,28 +138,38 @@ export class ZoneReader {
   }
 
   async #takeTurn(locate: () => Place, request: TierRequest): Promise<ZoneRead> {
-    const wait = new AbortController();
-    const giveUp = (): void => wait.abort(request.signal.reason);
-    request.signal.addEventListener('abort', giveUp, { once: true });
-    const cancelTimer = this.#limitWait(request, () => wait.abort(waitedTooLong));
-    const ticket: Ticket = {
-      signal: wait.signal,
-      get priority() {
-        return request.priority;
-      },
-    };
+    const isIn = this.#gate.tryEnter(request) || (await this.#wait(request));
+    if (!isIn) return { place: locate(), outcome: { verdict: 'late', ...unasked } };
     try {
-      return await this.#gate.run(ticket, () => {
-        cancelTimer();
-        return this.#race(locate(), request);
-      });
-    } catch (thrown) {
-      if (thrown !== waitedTooLong) throw thrown;
-      return { place: locate(), outcome: { verdict: 'late', ...unasked } };
+      return await this.#race(locate(), request);
     } finally {
-      cancelTimer();
-      request.signal.removeEventListener('abort', giveUp);
+      this.#gate.leave(request);
     }
+  }
+
+  /** For its turn: false if it takes too long. */
+  #wait(request: TierRequest): Promise<boolean> {
+    const { signal } = request;
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        leaveQueue();
+        cancelTimer();
+        signal.removeEventListener('abort', giveUp);
+      };
+      const giveUp = (): void => {
+        end();
+        reject(signal.reason as Error);
+      };
+      const leaveQueue = this.#gate.queue(request, () => {
+        end();
+        resolve(true);
+      });
+      const cancelTimer = this.#limitWait(request, () => {
+        end();
+        resolve(false);
+      });
+      signal.addEventListener('abort', giveUp, { once: true });
+    });
   }
 
   /** What nobody waits for may wait as long as it likes: it would only burden the origin instead. */
@@ -194,7 +202,7 @@ export class ZoneReader {
       pauses: this.#pauses,
       onAnswer: (position: number, tookMs: number) => nodes[position]?.latency.record(tookMs),
       // From then on the store is asked as well.
-      refusalPatienceMs: this.hedgeAfterMs(),
+      refusalPatienceMs: () => this.hedgeAfterMs(),
       onOver: () => releases.forEach((release) => release()),
     };
     const onLate = (...said: Late): void => this.#options.onLate(place, ...said);
