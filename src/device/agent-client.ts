@@ -135,8 +135,19 @@ export class AgentClient {
     await this.#call(agentCall.zoneServers, { servers });
   }
 
-  /** Stops agent and holder, and unmounts every image. Resolves when the agent no longer answers. */
+  /**
+   * Stops agent and holder, and unmounts every image. Resolves when the agent no longer answers and the holder that this client
+   * started, if any, has ended: one that was about to find another at work may begin to work when that one is gone.
+   */
   async shutdown(): Promise<void> {
+    await this.#endAgent();
+    while (this.#isHolderAlive()) {
+      await delay(retryDelayMs);
+      await this.#endAgent();
+    }
+  }
+
+  async #endAgent(): Promise<void> {
     const { connectTimeoutMs } = this.#limits;
     const endsAtMs = performance.now() + connectTimeoutMs;
     try {
@@ -148,7 +159,6 @@ export class AgentClient {
     } catch (thrown) {
       if (!isAway(thrown)) throw thrown;
     }
-    await this.#holderEnded();
   }
 
   get #limits(): { connectTimeoutMs: number } {
@@ -213,13 +223,6 @@ export class AgentClient {
   #isHolderAlive(): boolean {
     const holder = this.#holder;
     return holder !== undefined && holder.exitCode === null && holder.signalCode === null;
-  }
-
-  async #holderEnded(): Promise<void> {
-    const holder = this.#holder;
-    if (holder === undefined || !this.#isHolderAlive()) return;
-    holder.ref();
-    await new Promise<void>((resolve) => holder.once('exit', () => resolve()));
   }
 }
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { hash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -231,8 +231,32 @@ describe('a worker', { skip: missing }, () => {
     const clients = await Promise.all(Array.from({ length: 3 }, () => worker.connect()));
     const pids = await Promise.all(clients.map(async (client) => (await client.status()).pid));
     assert.equal(new Set(pids).size, 1);
-    await clients[0]?.shutdown();
+    for (const client of clients) await client.shutdown(); // the holders that came too late as well
+    assert.deepEqual(await leftovers(worker.dir), []);
+  });
+
+  test('ends with its holder also where that one only begins when another has ended', async () => {
+    await using worker = await WorkerFixture.create();
+    const go = join(worker.dir, 'go');
+    const holder = processCommand('holder', worker.runDir, worker.originDir);
+    const late = [
+      'sh',
+      '-c',
+      `until [ -e ${go} ]; do sleep 0.01; done; exec "$@"`,
+      'sh',
+      ...holder,
+    ];
+    const spawn = { command: late as [string, ...string[]], mode: 'child' as const, takenStatus };
+    const { runDir } = worker;
+    const connecting = connectAgent({ runDir, spawn, connectTimeoutMs: startTimeoutMs });
+    const { pid } = await (await worker.agent()).status();
+    const client = await connecting;
+    const ending = client.shutdown();
+    await until(async () => isGone(pid), 'the agent has ended');
     await until(async () => (await leftovers(worker.dir)).length === 0, 'nothing is mounted');
+    await writeFile(go, '');
+    await ending;
+    assert.deepEqual(await leftovers(worker.dir), []);
   });
 
   test('ends by itself after the last image was closed, if told to, and starts again when asked', async () => {
