@@ -39,7 +39,7 @@ export interface ConnectOptions {
   readonly runDir: string;
   /** How to start a holder when there is none. Left out: none is started. */
   readonly spawn?: HolderCommand;
-  /** How long to wait for an agent, at each call. Default 15,000. */
+  /** How long to wait for an agent, at each call. Default 60,000, as long as its holder waits for its first word. */
   readonly connectTimeoutMs?: number;
 }
 
@@ -162,7 +162,7 @@ export class AgentClient {
   }
 
   get #limits(): { connectTimeoutMs: number } {
-    return { connectTimeoutMs: this.#options.connectTimeoutMs ?? 15_000 };
+    return { connectTimeoutMs: this.#options.connectTimeoutMs ?? 60_000 };
   }
 
   async #callOnce(call: string, body?: unknown): Promise<unknown> {
