@@ -32,8 +32,8 @@ interface EstargzLayer extends WrittenLayer {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-/** How long files are watched after the program's start; of the imports of 250 MB there is something left. */
-const watchSeconds = 8;
+/** How long files are watched after the program's start, and how long it has to answer: the imports of 250 MB take many seconds, on a busy machine. */
+const watchSeconds = 60;
 const recordMaxMs = 120_000;
 
 /**
@@ -59,7 +59,10 @@ export async function recordStart(
     const optimizing = containerd
       .remote(['images', 'optimize', ...flags, ...env, reference, target], ending.signal)
       .catch(() => {});
-    await invocation.times;
+    const ended = optimizing.then(() => {
+      throw new Error(`"${app.id}" did not answer within ${watchSeconds} s of its start`);
+    });
+    await Promise.race([invocation.times, ended]);
     await untilThere(log);
     ending.abort();
     await optimizing;
