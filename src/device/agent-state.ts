@@ -3,10 +3,11 @@
  * whole, and the sealed manifests beside it, so that a restart needs neither origin nor catalog.
  */
 
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { renameSync, writeFileSync } from 'node:fs';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { Semaphore, errorCode } from '../base/index.ts';
+import { errorCode } from '../base/index.ts';
 import type { ZoneServerSetting } from '../cache/index.ts';
 import { FUSE_ROOT_ID } from './fuse-protocol.ts';
 import type { ImageEntry } from './served-image.ts';
@@ -23,8 +24,6 @@ const nothing: AgentStateFile = { nextNodeId: FUSE_ROOT_ID + 1, images: [], moun
 
 export class AgentState {
   readonly #dir: string;
-  /** One write at a time, in the order of the calls. */
-  readonly #writing = new Semaphore(1);
 
   private constructor(dir: string) {
     this.#dir = dir;
@@ -45,13 +44,13 @@ export class AgentState {
     }
   }
 
-  /** When it resolves, an agent killed at any moment leaves this state, not a part of it. */
-  async save(state: AgentStateFile): Promise<void> {
-    await this.#replace(this.#statePath, JSON.stringify(state));
+  /** When it returns, an agent killed at any moment leaves this state, not a part of it. */
+  save(state: AgentStateFile): void {
+    this.#replace(this.#statePath, JSON.stringify(state));
   }
 
-  async saveManifest(nodeId: number, sealed: Uint8Array): Promise<void> {
-    await this.#replace(this.#manifestPath(nodeId), sealed);
+  saveManifest(nodeId: number, sealed: Uint8Array): void {
+    this.#replace(this.#manifestPath(nodeId), sealed);
   }
 
   async loadManifest(nodeId: number): Promise<Uint8Array> {
@@ -72,8 +71,8 @@ export class AgentState {
     }
   }
 
-  async saveZoneServers(servers: readonly ZoneServerSetting[]): Promise<void> {
-    await this.#replace(this.#zoneServersPath, JSON.stringify(servers));
+  saveZoneServers(servers: readonly ZoneServerSetting[]): void {
+    this.#replace(this.#zoneServersPath, JSON.stringify(servers));
   }
 
   get #zoneServersPath(): string {
@@ -89,11 +88,12 @@ export class AgentState {
     return join(this.#dir, 'manifests', String(nodeId));
   }
 
-  /** No fsync: after a power failure there is no mount either that the state would be about. */
-  async #replace(path: string, content: string | Uint8Array): Promise<void> {
-    await this.#writing.run(async () => {
-      await writeFile(`${path}.new`, content, { mode: 0o600 });
-      await rename(`${path}.new`, path);
-    });
+  /**
+   * No fsync: after a power failure there is no mount either that the state would be about. Without giving way: it takes a tenth of a millisecond,
+   * and handing each of its steps to another thread makes whoever opens an image wait for all that this one has to do meanwhile.
+   */
+  #replace(path: string, content: string | Uint8Array): void {
+    writeFileSync(`${path}.new`, content, { mode: 0o600 });
+    renameSync(`${path}.new`, path);
   }
 }

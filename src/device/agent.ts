@@ -279,7 +279,7 @@ class Agent {
 
   async #setZoneServers(servers: readonly ZoneServerSetting[]): Promise<void> {
     this.#options.caches.setZoneServers(servers); // first: what it refuses must not be kept for the next agent
-    await this.#state.saveZoneServers(servers);
+    this.#state.saveZoneServers(servers);
   }
 
   /** As the agent before was told. Never throws: whoever reads can do without a zone, but not without an agent. */
@@ -307,7 +307,7 @@ class Agent {
         throw new WrongTenantError(image.manifestId, image.tenant);
       }
       served.users.add(user);
-      await this.#save();
+      this.#save();
       // Now: what is prefetched keeps this thread busy, and who opens waits for the answer.
       if (profile !== undefined) void this.#starts?.begin(served, profile);
       return { path: this.#pathOf(served), diskSizeBytes: served.shape.diskSizeBytes };
@@ -322,7 +322,7 @@ class Agent {
     const manifest = await this.#options.manifests.open(image, sealed);
     const nodeId = this.#nextNodeId;
     this.#nextNodeId += 1;
-    await this.#state.saveManifest(nodeId, sealed);
+    this.#state.saveManifest(nodeId, sealed);
     const { diskSizeBytes, chunkSizeBytes } = manifest;
     const isWritable = use.writable === true;
     const fileName = `${image.manifestId}${isWritable ? `.${nodeId}.rw` : ''}.img`;
@@ -384,7 +384,7 @@ class Agent {
       this.#images.delete(key);
       await this.#remove(served);
     }
-    await this.#save();
+    this.#save();
     this.#waitForImages(idleMs);
   }
 
@@ -404,6 +404,8 @@ class Agent {
    * closed and opened again meanwhile, on the same directory, would be taken for the one that was unmounted.
    */
   async #closeUnmounted(): Promise<void> {
+    const users = [...this.#images.values()].flatMap((served) => [...served.users]);
+    if (users.every((user) => pathOfMountUser(user) === undefined)) return; // sandboxes' are never
     const mountPoints = new Set(listMountsSync().map(({ mountPoint }) => mountPoint));
     const knownCount = this.#mounted.size;
     const unmounted: ImageUse[] = [];
@@ -417,7 +419,7 @@ class Agent {
     }
     const isNews = this.#mounted.size > knownCount;
     await Promise.all(unmounted.map(async (use) => this.#close(use)));
-    if (isNews) await this.#save();
+    if (isNews) this.#save();
   }
 
   #isOpen(use: ImageUse): boolean {
@@ -450,9 +452,9 @@ class Agent {
     tellHolder({ kind: 'stop' });
   }
 
-  async #save(): Promise<void> {
+  #save(): void {
     const images = [...this.#images.values()].map(({ entry }) => entry);
-    await this.#state.save({ nextNodeId: this.#nextNodeId, images, mounted: [...this.#mounted] });
+    this.#state.save({ nextNodeId: this.#nextNodeId, images, mounted: [...this.#mounted] });
   }
 
   #pathOf(served: ServedImage): string {
