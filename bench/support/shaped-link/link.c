@@ -84,6 +84,7 @@ struct half {
   struct end *from, *to;
   int pipe_in, pipe_out;
   size_t held_bytes; /* in the pipe */
+  size_t full_bytes; /* of them when it was last full */
   size_t due_bytes;  /* of them arrived */
   size_t late_count;
   bool has_ended, end_is_due, is_flushing;
@@ -144,7 +145,8 @@ static void watch(struct source *source, uint32_t events) {
 static void want(struct end *end, uint32_t events) {
   if (end->events == events) return;
   end->events = events;
-  struct epoll_event event = {.events = events, .data.ptr = &end->source};
+  /* That both directions are shut, epoll tells unasked; if nothing else is wanted, once is enough. */
+  struct epoll_event event = {.events = events == 0 ? EPOLLET : events, .data.ptr = &end->source};
   epoll_ctl(poller, EPOLL_CTL_MOD, end->source.fd, &event);
 }
 
@@ -319,7 +321,8 @@ static void take_from(struct end *end) {
   } else if (errno != EAGAIN) {
     break_off(end->connection);
   } else if (half->held_bytes > 0) {
-    want(end, end->events & ~(uint32_t)EPOLLIN); /* the pipe is full */
+    half->full_bytes = half->held_bytes;
+    want(end, end->events & ~(uint32_t)EPOLLIN);
   }
 }
 
@@ -337,7 +340,9 @@ static void flush_half(struct half *half) {
     }
     half->due_bytes -= (size_t)bytes;
     half->held_bytes -= (size_t)bytes;
-    if (!half->has_ended) want(from, from->events | EPOLLIN);
+    /* Not for each page that a full pipe has room for. */
+    bool has_room = half->held_bytes <= half->full_bytes / 4 * 3 || half->held_bytes == 0;
+    if (has_room && !half->has_ended) want(from, from->events | EPOLLIN);
   }
   want(to, to->events & ~(uint32_t)EPOLLOUT);
   if (!half->end_is_due || to->is_written_to_end) return;
