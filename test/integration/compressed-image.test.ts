@@ -83,7 +83,7 @@ suite('one image, plain and compressed', { skip: missing }, () => {
   test('a function of a compressed image starts cold with fewer bytes fetched', async () => {
     const starts: Invoked[] = [];
     for (const name of ['plain', 'compressed']) {
-      await thaw.json('function', 'create', name, '--image', name, '--timeout', '30');
+      await thaw.json('function', 'create', name, '--image', name, '--timeout', '300');
       const payload = ['--payload', '{"asked":1}'];
       starts.push(await thaw.json<Invoked>('function', 'invoke', name, ...payload));
     }

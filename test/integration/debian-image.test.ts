@@ -237,7 +237,7 @@ suite('a Debian image of three layers', { skip: missing }, () => {
     const serverEnd = endOf(server);
     try {
       await untilLogged(server, ' serving ');
-      await thaw.json('function', 'create', 'py', '--image', manifestId, '--timeout', '60');
+      await thaw.json('function', 'create', 'py', '--image', manifestId, '--timeout', '300');
       const payload = JSON.stringify({ hello: 'wörld' });
       const invoke = ['function', 'invoke', 'py', '--payload', payload];
       const cold = await thaw.json<Invoked>(...invoke);

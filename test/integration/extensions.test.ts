@@ -76,11 +76,14 @@ suite('extensions of an image', { skip }, () => {
         Role,
         PackageType: 'Image',
         Code: { ImageUri: 'echo' },
-        Timeout: 30,
+        Timeout: 300,
         Environment: { Variables: { FAULT: 'none' } },
       }),
     );
-    await sdk.waitUntilFunctionActiveV2({ client, maxWaitTime: 60, minDelay: 1 }, { FunctionName });
+    await sdk.waitUntilFunctionActiveV2(
+      { client, maxWaitTime: 500, minDelay: 1 },
+      { FunctionName },
+    );
     const invoke = async (payload: object) => {
       const Payload = Buffer.from(JSON.stringify(payload));
       const result = await client.send(new sdk.InvokeCommand({ FunctionName, Payload }));
@@ -96,7 +99,7 @@ suite('extensions of an image', { skip }, () => {
     });
     await client.send(change);
     await sdk.waitUntilFunctionUpdatedV2(
-      { client, maxWaitTime: 60, minDelay: 1 },
+      { client, maxWaitTime: 500, minDelay: 1 },
       { FunctionName },
     );
     const crashed: string[] = [];

@@ -53,7 +53,7 @@ test(
     const source = await writeShellImage(join(thaw.root, 'layout'), 'x', tellingScript);
     await using _served = await serveApiOf(thaw);
     const of = (verb: string, ...args: readonly string[]) => ['function', verb, 'f', ...args];
-    const create = ['--image', source, '--env', 'MOOD=calm', '--memory', '128', '--timeout', '20'];
+    const create = ['--image', source, '--env', 'MOOD=calm', '--memory', '128', '--timeout', '300'];
     const made = await thaw.json<Shown>(...of('create', ...create, '--publish'));
     assert.equal(made.version, '1');
     assert.equal(made.memoryMb, 128);

@@ -22,7 +22,7 @@ import { thawFor } from '../support/thaw.ts';
 
 const skip = missingHere() || registryMissing || needsPrograms('busybox');
 const Role = 'arn:aws:iam::000000000000:role/any';
-const waiting = (client: LambdaClient) => ({ client, maxWaitTime: 60, minDelay: 1, maxDelay: 1 });
+const waiting = (client: LambdaClient) => ({ client, maxWaitTime: 500, minDelay: 1, maxDelay: 1 });
 
 async function pushEcho(registry: Registry): Promise<void> {
   const layouts = await mkdtemp(join(tmpdir(), 'thaw-layouts-'));
@@ -67,6 +67,7 @@ test(
           PackageType: 'Image',
           Code: { ImageUri },
           Role,
+          Timeout: 300,
           Publish: true,
         }),
       );
@@ -105,7 +106,13 @@ test(
     const code = (tag: string) => ({ ImageUri: `${registry.host}/echo:${tag}` });
     const FunctionName = 'echo';
     await client.send(
-      new sdk.CreateFunctionCommand({ FunctionName, PackageType: 'Image', Code: code('1'), Role }),
+      new sdk.CreateFunctionCommand({
+        FunctionName,
+        PackageType: 'Image',
+        Code: code('1'),
+        Role,
+        Timeout: 300,
+      }),
     );
     await sdk.waitUntilFunctionActiveV2(waiting(client), { FunctionName });
     await client.send(new sdk.UpdateFunctionCodeCommand({ FunctionName, ...code('absent') }));

@@ -165,7 +165,7 @@ class Machine implements AsyncDisposable {
       name,
       code: { packageType: 'Image', imageUri: this.manifestId },
       memoryMb: 1769,
-      timeoutSeconds: 30,
+      timeoutSeconds: 300,
       environment: { OWN: 'mine' },
       ...fields,
     });

@@ -83,9 +83,10 @@ function awsEnvironment(url: string, key: AccessKey): NodeJS.ProcessEnv {
 
 async function create(client: LambdaClient, name: string, more: object = {}): Promise<void> {
   const code = { PackageType: 'Image', Code: { ImageUri: name } } as const;
-  await client.send(new sdk.CreateFunctionCommand({ FunctionName: name, ...code, Role, ...more }));
+  const named = { FunctionName: name, Role, Timeout: 300 };
+  await client.send(new sdk.CreateFunctionCommand({ ...named, ...code, ...more }));
   await sdk.waitUntilFunctionActiveV2(
-    { client, maxWaitTime: 60, minDelay: 1 },
+    { client, maxWaitTime: 500, minDelay: 1 },
     { FunctionName: name },
   );
 }
@@ -109,7 +110,7 @@ suite("Lambda's API on real sandboxes", { skip }, () => {
     await using api = await serveApiOf(thaw);
     const { url } = api;
     const client = api.clientOf(key);
-    await create(client, 'cold', { Timeout: 30 });
+    await create(client, 'cold');
     for (let times = 0; times < 3; times += 1) {
       const program = join(import.meta.dirname, '../support/force-cold-starts.ts');
       const env = { ...awsEnvironment(url, key), FUNCTION_NAMES: 'cold' };
@@ -151,7 +152,7 @@ suite("Lambda's API on real sandboxes", { skip }, () => {
         );
       const created = await createFrom('echo', `${registry.host}/echo:1`);
       assert.deepEqual([created.State, created.StateReasonCode], ['Pending', 'Creating']);
-      const waiting = { client, maxWaitTime: 60, minDelay: 1 };
+      const waiting = { client, maxWaitTime: 500, minDelay: 1 };
       await sdk.waitUntilFunctionActiveV2(waiting, { FunctionName: 'echo' });
       const invoke = new sdk.InvokeCommand({ FunctionName: 'echo', Payload: '[1]' });
       assert.equal(textOf((await client.send(invoke)).Payload), '[1]');
@@ -219,7 +220,7 @@ suite("Lambda's API on real sandboxes", { skip }, () => {
     await using api = await serveApiOf(thaw);
     const client = api.clientOf(key);
     await create(client, 'web', {
-      Timeout: 30,
+      Timeout: 300,
       Environment: { Variables: { GREETING: 'hello' } },
       Tags: { 'thaw:web-port': '8080', 'thaw:web-ready-path': '/' },
     });
@@ -249,10 +250,13 @@ suite("Lambda's API on real sandboxes", { skip }, () => {
       Runtime: nodeRuntime,
       Handler: 'index.handler',
       Code: { ZipFile },
-      Timeout: 30,
+      Timeout: 300,
     } as const;
     await client.send(new sdk.CreateFunctionCommand({ FunctionName, ...code, Role }));
-    await sdk.waitUntilFunctionActiveV2({ client, maxWaitTime: 60, minDelay: 1 }, { FunctionName });
+    await sdk.waitUntilFunctionActiveV2(
+      { client, maxWaitTime: 500, minDelay: 1 },
+      { FunctionName },
+    );
     const { Code } = await client.send(new sdk.GetFunctionCommand({ FunctionName }));
     const downloaded = await fetch(Code?.Location ?? '');
     assert.equal(downloaded.headers.get('content-type'), 'application/zip');

@@ -19,7 +19,7 @@ const skip = missingHere() || needsPrograms('busybox');
 async function thawWithFunction(t: TestContext): Promise<Thaw> {
   const thaw = await thawFor(t);
   const image = await writeShellImage(join(thaw.root, 'layout'), 'echo', echoScript);
-  await thaw.json('function', 'create', 'echo', '--image', image, '--timeout', '30');
+  await thaw.json('function', 'create', 'echo', '--image', image, '--timeout', '300');
   return thaw;
 }
 
@@ -101,7 +101,8 @@ suite('processes of one Thaw', { skip }, () => {
 
   test('a server whose holder was killed starts instances again', async (t) => {
     const thaw = await thawWithFunction(t);
-    await thaw.json('function', 'create', 'other', '--image', `oci:${thaw.root}/layout:echo`);
+    const image = `oci:${thaw.root}/layout:echo`;
+    await thaw.json('function', 'create', 'other', '--image', image, '--timeout', '300');
     const server = thaw.start('serve');
     t.after(() => server.kill('SIGKILL')); // where the test failed
     const ended = endOf(server);

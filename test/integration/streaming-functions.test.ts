@@ -60,11 +60,11 @@ async function createStreaming(client: LambdaClient, name: string): Promise<void
       Runtime: nodeRuntime,
       Handler: `index.${name}`,
       MemorySize: 512,
-      Timeout: 30,
+      Timeout: 300,
       Code: { ZipFile: zip },
     }),
   );
-  const patience = { client, maxWaitTime: 120, minDelay: 1 };
+  const patience = { client, maxWaitTime: 500, minDelay: 1 };
   await sdk.waitUntilFunctionActiveV2(patience, { FunctionName: name });
 }
 
@@ -102,12 +102,12 @@ suite('functions that stream', { skip }, () => {
         Role,
         PackageType: 'Image',
         Code: { ImageUri: 'web' },
-        Timeout: 30,
+        Timeout: 300,
         Tags: { 'thaw:web-port': '8080' },
       }),
     );
     await sdk.waitUntilFunctionActiveV2(
-      { client, maxWaitTime: 60, minDelay: 1 },
+      { client, maxWaitTime: 500, minDelay: 1 },
       { FunctionName: 'web' },
     );
     await client.send(

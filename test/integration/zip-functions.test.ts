@@ -141,13 +141,13 @@ class Server {
         Runtime: nodeRuntime as 'nodejs24.x',
         Handler: 'index.handler',
         Role: 'arn:aws:iam::000000000000:role/any',
-        Timeout: 60,
+        Timeout: 300,
         MemorySize: 512,
         Code: { ZipFile: zip },
         ...more,
       }),
     );
-    const waiting = { client: this.client, maxWaitTime: 90, minDelay: 1, maxDelay: 1 };
+    const waiting = { client: this.client, maxWaitTime: 500, minDelay: 1, maxDelay: 1 };
     await waitUntilFunctionActiveV2(waiting, { FunctionName: name });
   }
 
