@@ -25,18 +25,22 @@ import {
 import { isInlineFile } from './inline-data.ts';
 import { encodeInode, inodeExtents, sortedNames, type PlannedInode } from './inode.ts';
 import { fileTypes } from './layout.ts';
-import type { Packable } from './packing.ts';
+import { shortTailBlocks, type Packable } from './packing.ts';
 import { encodeXattrBlock, planXattrs } from './xattr.ts';
 
 export abstract class DiskPart implements Packable {
   abstract readonly path: ByteString;
   abstract readonly blockCount: number;
-  /** For the order among parts of a kind; 0 where it has no say. */
   readonly modifiedSeconds: number = 0;
   /** Counted from the start of its layer's first group until the layer has its address, then from the disk's. */
   firstBlock = 0;
   /** False for bytes that the filesystem does not refer to: an upper layer replaced or deleted them. */
   abstract readonly live: boolean;
+
+  /** Takes it, and all that it has elsewhere, so many blocks further. */
+  moveBy(blockCount: number): void {
+    this.firstBlock += blockCount;
+  }
 
   /** Fills `target`, all zeros and a number of blocks long, with the part's blocks from `firstIndex` on. */
   abstract render(firstIndex: number, target: Uint8Array, content: ContentReader): Promise<void>;
@@ -64,6 +68,33 @@ abstract class MetadataPart extends DiskPart {
   }
 }
 
+/** A large file without its tail. */
+class FileBody implements Packable {
+  readonly blockCount: number;
+  readonly #part: FilePart;
+
+  constructor(part: FilePart, blockCount: number) {
+    this.#part = part;
+    this.blockCount = blockCount;
+  }
+
+  get path(): ByteString {
+    return this.#part.path;
+  }
+
+  get modifiedSeconds(): number {
+    return this.#part.modifiedSeconds;
+  }
+
+  get firstBlock(): number {
+    return this.#part.firstBlock;
+  }
+
+  set firstBlock(block: number) {
+    this.#part.firstBlock = block;
+  }
+}
+
 /** The data of a regular file as its layer has it; no blocks if it lies in the inode. */
 export class FilePart extends DiskPart {
   readonly content: FileContent;
@@ -73,6 +104,8 @@ export class FilePart extends DiskPart {
   inode: PlannedInode | undefined;
   /** Of the inode that it would have if it were still in the tree. */
   number = 0;
+  /** Its last blocks, if they lie apart from the others. */
+  #tail: Packable | undefined;
 
   constructor(content: FileContent) {
     super();
@@ -89,6 +122,27 @@ export class FilePart extends DiskPart {
 
   get live(): boolean {
     return this.inode !== undefined;
+  }
+
+  /** What packing places: the whole file, or its body and its tail. */
+  pieces(): { readonly body: Packable; readonly tail?: Packable } {
+    const tailBlocks = shortTailBlocks(this.blockCount);
+    if (tailBlocks === 0) return { body: this };
+    const { path, modifiedSeconds } = this;
+    this.#tail = { path, modifiedSeconds, blockCount: tailBlocks, firstBlock: 0 };
+    return { body: new FileBody(this, this.blockCount - tailBlocks), tail: this.#tail };
+  }
+
+  override moveBy(blockCount: number): void {
+    super.moveBy(blockCount);
+    if (this.#tail !== undefined) this.#tail.firstBlock += blockCount;
+  }
+
+  override ranges(): BlockRange[] {
+    const tail = this.#tail;
+    if (tail === undefined) return super.ranges();
+    const body = rangesAroundFronts(this.firstBlock, this.blockCount - tail.blockCount);
+    return [...body, { firstBlock: tail.firstBlock, blockCount: tail.blockCount }];
   }
 
   override async render(

@@ -7,7 +7,7 @@
  */
 
 /** Raised whenever the same tree would give other bytes. */
-export const diskFormatVersion = 2;
+export const diskFormatVersion = 3;
 
 export const blockSizeBytes = 4096;
 export const blocksPerGroup = 32_768;

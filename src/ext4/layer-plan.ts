@@ -7,7 +7,7 @@
  * nodes) in the slots after. What fits beside the first inode table's used part shares a chunk with it.
  */
 
-import { assert, type ByteString } from '../base/index.ts';
+import { assert, compareStrings, type ByteString } from '../base/index.ts';
 import type { FileContent } from '../rootfs/index.ts';
 import type { LayerCensus } from './census.ts';
 import {
@@ -24,9 +24,18 @@ import { hasData } from './file-data.ts';
 import { chunkBlocks, inodesPerBlock, inodesPerGroup, slotsPerGroup } from './geometry.ts';
 import { fastSymlinkBytesMax, inodeExtents } from './inode.ts';
 import { orderInodes, type InodePosition } from './inode-order.ts';
-import { isLarge, packIntoSlots, placeInOrder } from './packing.ts';
+import {
+  cutIntoBins,
+  cutStretches,
+  isLarge,
+  packIntoSlots,
+  placeInOrder,
+  totalBlocks,
+  type Packable,
+} from './packing.ts';
 import { mix, pathHash } from './path-hash.ts';
 import { placementStretches } from './placement-order.ts';
+import { isOftenRewritten } from './start-hints.ts';
 import { needsXattrBlock } from './xattr.ts';
 
 export interface LayerPlan {
@@ -46,23 +55,25 @@ export interface LayerPlan {
 export function planLayer(census: LayerCensus, layer: number, inodeOf: InodeLookup): LayerPlan {
   const files = planFiles(census);
   const inBlocks = files.filter(({ blockCount }) => blockCount > 0);
-  const dataSlots = packIntoSlots(placementStretches(inBlocks), 0);
+  const { small, large, rewritten } = divideData(inBlocks);
+  const dataBins = [...cutStretches(small), ...cutIntoBins(rewritten)];
+  const dataSlots = packIntoSlots([...dataBins, ...large], 0);
   const metadata = planMetadata(census, { files, layer, inodeOf });
   const inodes = orderInodes(census, files);
   const parts = [...inBlocks, ...metadata];
   const frontRoom = frontRoomBeside(inodes.length);
-  const small = inBlocks.filter((part) => !isLarge(part));
-  const allButLarge = [...small, ...metadata];
+  const allButLarge = [...small.flat(), ...metadata];
   let firstTableBlock = 0;
-  let slots = 0;
+  let slots = dataSlots;
   if (totalBlocks(allButLarge) <= frontRoom) {
-    firstTableBlock = placeInOrder(placementStretches(allButLarge).flat(), 0);
-    slots = small.length === inBlocks.length ? 0 : dataSlots;
+    const inOrder = placementStretches(allButLarge).flat();
+    const isRoomForAll = totalBlocks([...inOrder, ...rewritten]) <= frontRoom;
+    firstTableBlock = placeInOrder(isRoomForAll ? [...inOrder, ...rewritten] : inOrder, 0);
+    if (isRoomForAll && large.length === 0) slots = 0;
   } else if (totalBlocks(metadata) <= frontRoom) {
     firstTableBlock = placeInOrder(placementStretches(metadata).flat(), 0);
-    slots = dataSlots;
   } else {
-    slots = packIntoSlots(placementStretches(metadata), dataSlots);
+    slots = packIntoSlots(packMetadata(metadata), dataSlots);
   }
   const tables = Math.ceil(inodes.length / inodesPerGroup);
   return {
@@ -80,8 +91,34 @@ function frontRoomBeside(inodeCount: number): number {
   return chunkBlocks - Math.ceil(inodeCount / inodesPerBlock);
 }
 
-function totalBlocks(parts: readonly DiskPart[]): number {
-  return parts.reduce((sum, part) => sum + part.blockCount, 0);
+interface LayerData {
+  /** Stretches of what shares bins. */
+  readonly small: readonly (readonly Packable[])[];
+  readonly large: readonly Packable[];
+  /** Small, too, but shares bins with nothing else. */
+  readonly rewritten: readonly Packable[];
+}
+
+/** Tails of large files are a stretch of their own; what is taken out of stretches still begins them. */
+function divideData(files: readonly FilePart[]): LayerData {
+  const pieces = files.map((part) => part.pieces());
+  const tails = pieces.flatMap(({ tail }) => (tail === undefined ? [] : [tail]));
+  const stretches = placementStretches(pieces.map(({ body }) => body));
+  const small = stretches.map((items) => items.filter((item) => !isLarge(item)));
+  return {
+    small: [
+      ...small.map((items) => items.filter(({ path }) => !isOftenRewritten(path))),
+      tails.sort((a, b) => compareStrings(a.path, b.path)),
+    ],
+    large: stretches.flat().filter(isLarge),
+    rewritten: small.flat().filter(({ path }) => isOftenRewritten(path)),
+  };
+}
+
+function packMetadata(parts: readonly DiskPart[]): readonly (DiskPart | DiskPart[])[] {
+  const stretches = placementStretches(parts);
+  const bins = stretches.flatMap((items) => cutIntoBins(items.filter((item) => !isLarge(item))));
+  return [...bins, ...stretches.flat().filter(isLarge)];
 }
 
 /** A file of a layer is known by its path and, as archives may repeat a path, by where its data begins. */

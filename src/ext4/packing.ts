@@ -5,6 +5,9 @@
  * share bins of at most one chunk, in the order given; a full bin is cut at the path with the least hash in its last
  * eighth, so that after an added, removed or grown file the next cuts may fall where they fell before. Bins and large
  * things lie at hashed slots with room to spare, so that one bin more does not move all that follow.
+ *
+ * Chunks that are hardly used cost a reader as much as full ones. So large files' short tails share bins of their own, and
+ * in a small layer the last bins of stretches are joined.
  */
 
 import type { ByteString } from '../base/index.ts';
@@ -18,6 +21,8 @@ export interface Binnable {
 }
 
 export interface Packable extends Binnable {
+  /** From the epoch, for the order among things of a kind; 0 where it has no say. */
+  readonly modifiedSeconds: number;
   /** Set by packing. */
   firstBlock: number;
 }
@@ -30,15 +35,14 @@ interface Run<Item extends Packable> {
 }
 
 /**
- * Gives each item its first block, counted from the first block of slot 0's group; slots below `firstSlot` are taken. No
- * bin has items of two stretches. Returns the end of the slots used, spare ones included.
+ * Gives each item its first block, counted from the first block of slot 0's group; slots below `firstSlot` are taken.
+ * `packed` are bins and large items. Returns the end of the slots used, spare ones included.
  */
 export function packIntoSlots(
-  stretches: readonly (readonly Packable[])[],
+  packed: readonly (Packable | readonly Packable[])[],
   firstSlot: number,
 ): number {
-  const bins = stretches.flatMap((items) => cutIntoBins(items.filter(isSmall)));
-  const runs = [...bins, ...stretches.flat().filter(isLarge)].map(toRun);
+  const runs = packed.map(toRun);
   const { slots, slotCount } = chooseSlots(runs);
   for (const [index, run] of runs.entries()) {
     placeInOrder(run.items, slotBlock(firstSlot + (slots[index] ?? 0)));
@@ -56,23 +60,51 @@ export function placeInOrder(items: readonly Packable[], firstBlock: number): nu
   return at;
 }
 
+/** Blocks by which a file of more than a chunk reaches into one more, if they are less than half a chunk; else 0. */
+export function shortTailBlocks(blockCount: number): number {
+  const tailBlocks = blockCount % chunkBlocks;
+  return blockCount > chunkBlocks && tailBlocks < largeFileBlocks ? tailBlocks : 0;
+}
+
 /** True for what begins at a chunk boundary. */
 export function isLarge(item: Binnable): boolean {
   return item.blockCount >= largeFileBlocks;
 }
 
-function isSmall(item: Packable): boolean {
-  return !isLarge(item);
-}
-
 function toRun<Item extends Packable>(packed: Item | readonly Item[]): Run<Item> {
   const items = Array.isArray(packed) ? (packed as readonly Item[]) : [packed as Item];
-  const blockCount = items.reduce((sum, item) => sum + item.blockCount, 0);
+  const blockCount = totalBlocks(items);
   return {
     items,
     hash: pathHash(items[0]?.path ?? ('' as ByteString)),
     slotCount: Math.ceil(blockCount / chunkBlocks),
   };
+}
+
+/** Stretches of no more blocks (40 MiB) than this together are a small layer's: half a chunk for each is much to it. */
+const fewBlocks = 80 * chunkBlocks;
+
+/** No bin has items of two stretches, but that of few blocks in all the last bins are joined while they fit. */
+export function cutStretches<Item extends Binnable>(
+  stretches: readonly (readonly Item[])[],
+): Item[][] {
+  const cut = stretches.map(cutIntoBins);
+  if (totalBlocks(stretches.flat()) > fewBlocks) return cut.flat();
+  const bins = cut.flatMap((ofStretch) => ofStretch.slice(0, -1));
+  let open: Item[] = [];
+  for (const last of cut.flatMap((ofStretch) => ofStretch.slice(-1))) {
+    if (totalBlocks(open) + totalBlocks(last) > chunkBlocks) {
+      bins.push(open);
+      open = [];
+    }
+    open.push(...last);
+  }
+  if (open.length > 0) bins.push(open);
+  return bins;
+}
+
+export function totalBlocks(items: readonly Binnable[]): number {
+  return items.reduce((sum, { blockCount }) => sum + blockCount, 0);
 }
 
 /** Cuts items of at most a chunk each, in the order given, into bins of at most one chunk. */
@@ -85,7 +117,7 @@ export function cutIntoBins<Item extends Binnable>(items: readonly Item[]): Item
       const cut = leastHashInLastEighth(open, item);
       bins.push(open.slice(0, cut));
       open = open.slice(cut);
-      openBlocks = open.reduce((sum, kept) => sum + kept.blockCount, 0);
+      openBlocks = totalBlocks(open);
     }
     open.push(item);
     openBlocks += item.blockCount;

@@ -75,7 +75,7 @@ function moveParts(layer: LayerPlan, firstGroup: number, use: DiskUse): readonly
   if (layer.firstTableBlock > 0)
     use.touch(firstGroup, firstGroup * blocksPerGroup + layer.firstTableBlock);
   for (const part of layer.parts) {
-    part.firstBlock += firstGroup * blocksPerGroup;
+    part.moveBy(firstGroup * blocksPerGroup);
     if (part.live) for (const range of part.ranges()) use.useBlocks(range);
   }
   return layer.parts;

@@ -3,7 +3,13 @@
 import { assert } from '../base/index.ts';
 import type { DiskPart } from './disk-part.ts';
 import type { ContentReader, DiskPlan } from './disk-plan.ts';
-import { blockSizeBytes, blocksPerGroup, diskFormatVersion, type BlockRange } from './geometry.ts';
+import {
+  blockSizeBytes,
+  blocksPerGroup,
+  chunkBlocks,
+  diskFormatVersion,
+  type BlockRange,
+} from './geometry.ts';
 
 /** Blocks that lie together, and which of the part's they are. */
 interface Piece extends BlockRange {
@@ -17,6 +23,9 @@ export class PlannedDisk implements DiskPlan {
   readonly fileCount: number;
   readonly contentBytes: number;
   /** Rising and apart. */
+  get pieces() {
+    return this.#pieces;
+  }
   readonly #pieces: readonly Piece[];
 
   constructor(plan: {
@@ -72,12 +81,17 @@ export class PlannedDisk implements DiskPlan {
   }
 }
 
+/** Chunks in which nothing is live are left out: no inode refers to them. */
 function piecesOf(parts: readonly DiskPart[]): Piece[] {
   const pieces: Piece[] = [];
+  const liveChunks = chunksOf(parts.filter(({ live }) => live));
   for (const part of parts) {
     let firstIndex = 0;
     for (const range of part.ranges()) {
-      pieces.push({ ...range, part, firstIndex });
+      for (const kept of part.live ? [range] : cutAtChunks(range)) {
+        if (!part.live && !liveChunks.has(chunkOf(kept.firstBlock))) continue;
+        pieces.push({ ...kept, part, firstIndex: firstIndex + kept.firstBlock - range.firstBlock });
+      }
       firstIndex += range.blockCount;
     }
   }
@@ -91,4 +105,30 @@ function piecesOf(parts: readonly DiskPart[]): Piece[] {
     end = firstBlock + blockCount;
   }
   return pieces;
+}
+
+function chunksOf(parts: readonly DiskPart[]): ReadonlySet<number> {
+  const chunks = new Set<number>();
+  for (const part of parts) {
+    for (const { firstBlock, blockCount } of part.ranges()) {
+      const last = chunkOf(firstBlock + blockCount - 1);
+      for (let chunk = chunkOf(firstBlock); chunk <= last; chunk += 1) chunks.add(chunk);
+    }
+  }
+  return chunks;
+}
+
+function cutAtChunks({ firstBlock, blockCount }: BlockRange): BlockRange[] {
+  const ranges: BlockRange[] = [];
+  const end = firstBlock + blockCount;
+  for (let at = firstBlock; at < end;) {
+    const next = Math.min(end, (chunkOf(at) + 1) * chunkBlocks);
+    ranges.push({ firstBlock: at, blockCount: next - at });
+    at = next;
+  }
+  return ranges;
+}
+
+function chunkOf(block: number): number {
+  return Math.floor(block / chunkBlocks);
 }
