@@ -5,6 +5,7 @@
  */
 
 import { closeSync, fstatSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { layout } from '../base/index.ts';
 import { cachedPageCount, ioctl, openInode } from './system-calls.ts';
@@ -104,17 +105,35 @@ async function extentsOf({ fd, sizeBytes }: OpenFile): Promise<readonly Extent[]
   return extents;
 }
 
+const pageSizeBytes = 4096;
+
 /** The windows `from..to` of an open file of which pages are cached; asks the fewer times the more they lie together. */
-function* cachedIn(fd: number, from: number, to: number): Generator<number> {
-  const count = cachedPageCount(fd, from * windowSizeBytes, (to - from) * windowSizeBytes);
+function* cachedIn(file: OpenFile, from: number, to: number): Generator<number> {
+  const start = from * windowSizeBytes;
+  const end = Math.min(to * windowSizeBytes, file.sizeBytes);
+  const count = cachedPageCount(file.fd, start, end - start);
   if (count === 0) return;
-  if (to - from === 1) {
-    yield from;
+  const isWhole = count === Math.ceil((end - start) / pageSizeBytes);
+  if (isWhole || to - from === 1) {
+    for (let window = from; window < to; window += 1) yield window;
     return;
   }
   const middle = Math.floor((from + to) / 2);
-  yield* cachedIn(fd, from, middle);
-  yield* cachedIn(fd, middle, to);
+  yield* cachedIn(file, from, middle);
+  yield* cachedIn(file, middle, to);
+}
+
+/** 16 MiB, which may take a millisecond: after these somebody else's turn comes. */
+const windowsATurn = 256;
+
+async function windowsIn(file: OpenFile): Promise<readonly number[]> {
+  const count = Math.ceil(file.sizeBytes / windowSizeBytes);
+  const windows: number[] = [];
+  for (let from = 0; from < count; from += windowsATurn) {
+    windows.push(...cachedIn(file, from, Math.min(from + windowsATurn, count)));
+    await nextTurn();
+  }
+  return windows;
 }
 
 /** In the file's order; none if it is no regular file, or so small that it lies in its inode. */
@@ -124,7 +143,7 @@ export async function cachedWindows(
 ): Promise<readonly CachedWindow[]> {
   using file = await openFileByInode(mountFd, inode);
   if (file === undefined || file.sizeBytes === 0) return [];
-  const cached = [...cachedIn(file.fd, 0, Math.ceil(file.sizeBytes / windowSizeBytes))];
+  const cached = await windowsIn(file);
   if (cached.length === 0) return [];
   const extents = await extentsOf(file);
   const windows: CachedWindow[] = [];
