@@ -1,9 +1,9 @@
 /** What a worker's caches say of themselves: JSON, from the agent to whoever asks. */
 
-import type { SlabStatus } from './chunk-slab.ts';
-import type { DiskCacheStatus } from './disk-cache.ts';
-import type { LoaderStatus } from './tiered-loader.ts';
-import type { ZoneStatus } from './zone-status.ts';
+import type { SlabStatus } from './memory/chunk-slab.ts';
+import type { DiskCacheStatus } from './disk/disk-cache.ts';
+import type { LoaderStatus } from './search/tiered-loader.ts';
+import type { ZoneStatus } from './zone/zone-status.ts';
 
 /** A tier that a worker can do without. */
 export type OptionalTier<Status> =

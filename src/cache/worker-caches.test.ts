@@ -7,9 +7,9 @@ import { test, type TestContext } from 'node:test';
 import { silentLog, type Log } from '../base/index.ts';
 import { VirtualTime } from '../base/testing/virtual-time.ts';
 import { sealChunk } from '../chunk/index.ts';
-import type { ChunkRef } from './chunk-loader.ts';
-import { openDiskCache, type DiskCache } from './disk-cache.ts';
-import { MemcachedServer } from './memcached-server.ts';
+import type { ChunkRef } from './search/chunk-loader.ts';
+import { openDiskCache, type DiskCache } from './disk/disk-cache.ts';
+import { MemcachedServer } from './memcached/memcached-server.ts';
 import { openWorkerCaches, type WorkerCaches, type ZoneServerSetting } from './worker-caches.ts';
 
 const salt = Buffer.alloc(32, 1);

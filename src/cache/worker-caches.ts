@@ -13,19 +13,19 @@ import {
   type Log,
 } from '../base/index.ts';
 import type { OptionalTier, TiersStatus } from './cache-status.ts';
-import type { ChunkLoader } from './chunk-loader.ts';
-import type { DiskCache } from './disk-cache.ts';
+import type { ChunkLoader } from './search/chunk-loader.ts';
+import type { DiskCache } from './disk/disk-cache.ts';
 import { TierUnavailableError } from './errors.ts';
 import {
   createTieredLoader,
   type LoaderTier,
   type TieredLoader,
   type TieredLoaderOptions,
-} from './tiered-loader.ts';
+} from './search/tiered-loader.ts';
 import { WorkerReads } from './worker-reads.ts';
-import { ZoneCache } from './zone-cache.ts';
-import type { ZoneMember } from './zone-members.ts';
-import type { ZoneServer } from './zone-server.ts';
+import { ZoneCache } from './zone/zone-cache.ts';
+import type { ZoneMember } from './zone/zone-members.ts';
+import type { ZoneServer } from './zone/zone-server.ts';
 
 /** A server of the zone as the configuration has it. */
 export interface ZoneServerSetting extends ZoneMember {

@@ -1,6 +1,6 @@
 /** For servers of tests, which are made of promises. */
 
-import type { ZoneServer } from '../zone-server.ts';
+import type { ZoneServer } from '../zone/zone-server.ts';
 
 /** `ZoneServer.ask`, by way of `get`, which may do as if it had not been aborted. */
 export function askBy(get: ZoneServer['get']): ZoneServer['ask'] {

@@ -11,7 +11,13 @@ import { present, toHex } from '../../base/index.ts';
 import { sealChunk, type ChunkCodec } from '../../chunk/index.ts';
 import { chunkObjectName, type ObjectStore } from '../../store/index.ts';
 import type { ChunkName } from '../cache-tier.ts';
-import type { ChunkLoader, ChunkRef, LoadedChunk, LoadOptions, Tier } from '../chunk-loader.ts';
+import type {
+  ChunkLoader,
+  ChunkRef,
+  LoadedChunk,
+  LoadOptions,
+  Tier,
+} from '../search/chunk-loader.ts';
 
 /** Where a loader looks for copies, from behind. */
 export interface PlaceOfCopies {

@@ -3,7 +3,7 @@
  * chunk that was offered, with its seed; those to come follow at once.
  */
 
-import { openDiskCache } from '../disk-cache.ts';
+import { openDiskCache } from '../disk/disk-cache.ts';
 import { namedChunk } from './cache-tier-conformance.ts';
 import { tryLock } from './flock.ts';
 

@@ -1,6 +1,6 @@
 /** What only the hash of the whole chunk can tell from a stripe. */
 
-import { encodeStripe, stripeHeaderRecord, stripeHeaderSizeBytes } from '../stripe.ts';
+import { encodeStripe, stripeHeaderRecord, stripeHeaderSizeBytes } from '../zone/stripe.ts';
 import type { SimulatedZoneServer } from './simulated-zone-server.ts';
 
 /** A stripe of the same chunk and index, well-formed, with a bit of its payload changed. */

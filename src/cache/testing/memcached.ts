@@ -12,7 +12,7 @@ import { connect as connectTls } from 'node:tls';
 
 import { makeCertificate } from '../../../test/support/certificate.ts';
 import { needsPrograms } from '../../../test/support/programs.ts';
-import type { MemcachedAddress } from '../memcached-address.ts';
+import type { MemcachedAddress } from '../memcached/memcached-address.ts';
 
 /** For a test's `skip`. */
 export const memcachedMissing = needsPrograms('memcached', 'openssl');

@@ -3,7 +3,7 @@
  * the paper leaves open is settled as in `LruK`: see there.
  */
 
-import type { LruKOptions } from '../lru-k.ts';
+import type { LruKOptions } from '../replacement/lru-k.ts';
 
 export interface PaperOptions extends LruKOptions {
   readonly frameCount: number;

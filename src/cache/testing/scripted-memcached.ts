@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 
 import { present } from '../../base/index.ts';
-import type { MemcachedAddress } from '../memcached-address.ts';
+import type { MemcachedAddress } from '../memcached/memcached-address.ts';
 
 /** One connection, as the server sees it. */
 export class ScriptedConnection {

@@ -3,7 +3,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { VirtualTime } from '../../base/testing/virtual-time.ts';
-import type { ZoneServer } from '../zone-server.ts';
+import type { ZoneServer } from '../zone/zone-server.ts';
 
 /** Waits for what sockets bring about. */
 export async function eventually(condition: () => boolean): Promise<void> {

@@ -11,7 +11,7 @@ import type {
   ZoneServerRequest,
   ZoneServerState,
   ZoneServerStatus,
-} from '../zone-server.ts';
+} from '../zone/zone-server.ts';
 
 /** Shares of requests, 0..1, each drawn by itself; 0 by default. */
 export interface ServerFaults {

@@ -5,8 +5,8 @@ import assert from 'node:assert/strict';
 import { errorCode } from '../../base/index.ts';
 import { VirtualTime } from '../../base/testing/virtual-time.ts';
 import { seededRandom } from '../../store/testing/seeded-random.ts';
-import { ZoneCache, type ZoneCacheOptions } from '../zone-cache.ts';
-import { fillBytesPerSecondOf, type ZoneMember } from '../zone-members.ts';
+import { ZoneCache, type ZoneCacheOptions } from '../zone/zone-cache.ts';
+import { fillBytesPerSecondOf, type ZoneMember } from '../zone/zone-members.ts';
 import type { NamedChunk } from './cache-tier-conformance.ts';
 import { SimulatedZoneServer, type SimulatedServerOptions } from './simulated-zone-server.ts';
 

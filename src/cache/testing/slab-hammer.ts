@@ -2,7 +2,7 @@
 
 import { parentPort, workerData } from 'node:worker_threads';
 
-import { SlabView, type SlabMemory } from '../chunk-slab.ts';
+import { SlabView, type SlabMemory } from '../memory/chunk-slab.ts';
 
 export interface HammerData {
   readonly slab: SlabMemory;

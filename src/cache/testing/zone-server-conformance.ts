@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 
 import { errorCode, release, type Priority } from '../../base/index.ts';
-import type { ZoneServer, ZoneServerRequest } from '../zone-server.ts';
+import type { ZoneServer, ZoneServerRequest } from '../zone/zone-server.ts';
 
 export interface ZoneServerSubject extends AsyncDisposable {
   /** Empty and up. */

@@ -16,7 +16,7 @@ import { VirtualTime } from '../../../base/testing/virtual-time.ts';
 import { sealChunk } from '../../../chunk/index.ts';
 import { chunkObjectName } from '../../../store/index.ts';
 import { seededRandom } from '../../../store/testing/seeded-random.ts';
-import type { Tier } from '../../chunk-loader.ts';
+import type { Tier } from '../../search/chunk-loader.ts';
 import { forgeStripes } from '../forged-stripe.ts';
 import { SimulatedZoneServer } from '../simulated-zone-server.ts';
 import { below, logNormal, oneOf, zipf, type Random } from './randomness.ts';

@@ -2,13 +2,18 @@
 
 import { errorCode, viewOf } from '../../../base/index.ts';
 import type { VirtualTime } from '../../../base/testing/virtual-time.ts';
-import { chunkIdentity, type ChunkRef, type LoadOptions, type Tier } from '../../chunk-loader.ts';
-import { ChunkSlab, SlabView, type SlabTable } from '../../chunk-slab.ts';
-import { createTieredLoader, type TieredLoader } from '../../tiered-loader.ts';
+import {
+  chunkIdentity,
+  type ChunkRef,
+  type LoadOptions,
+  type Tier,
+} from '../../search/chunk-loader.ts';
+import { ChunkSlab, SlabView, type SlabTable } from '../../memory/chunk-slab.ts';
+import { createTieredLoader, type TieredLoader } from '../../search/tiered-loader.ts';
 import { WorkerReads } from '../../worker-reads.ts';
-import { ZoneCache } from '../../zone-cache.ts';
-import type { ZoneMember } from '../../zone-members.ts';
-import type { ZoneServer } from '../../zone-server.ts';
+import { ZoneCache } from '../../zone/zone-cache.ts';
+import type { ZoneMember } from '../../zone/zone-members.ts';
+import type { ZoneServer } from '../../zone/zone-server.ts';
 import type { Random } from './randomness.ts';
 import { SimulatedDisk } from './simulated-disk.ts';
 import type { OriginClient } from './simulated-origin.ts';

@@ -2,7 +2,7 @@
 
 import { untilAborted } from '../../../base/index.ts';
 import { ServerUnavailableError } from '../../errors.ts';
-import type { ZoneServer, ZoneServerState, ZoneServerStatus } from '../../zone-server.ts';
+import type { ZoneServer, ZoneServerState, ZoneServerStatus } from '../../zone/zone-server.ts';
 import { askBy } from '../asking.ts';
 import type { SimulatedZoneServer } from '../simulated-zone-server.ts';
 
