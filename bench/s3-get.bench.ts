@@ -1,5 +1,5 @@
 /**
- * What a read from S3 costs a worker: our own, signed and made here, against the AWS SDK's, in processor time of this
+ * What a read from S3 costs a worker: our own, signed and made over undici, against the AWS SDK's, in processor time of this
  * process and in throughput. The server is a process that does nothing but answer; with `--radosgw` it is Ceph's, whose
  * own work then counts in the throughput.
  */

@@ -50,6 +50,7 @@ const homesOfPackages: Readonly<Record<string, readonly string[]>> = {
   koffi: ['device', 'sandbox'],
   commander: ['cli'],
   'smol-toml': ['cli'],
+  undici: ['store'],
   yauzl: ['archive'],
   '@smithy/signature-v4': ['api'],
   '@smithy/core': ['api'],

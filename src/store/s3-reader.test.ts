@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
-import { createServer as createNetServer, type AddressInfo, type Socket } from 'node:net';
 import { test } from 'node:test';
 
 import { serveLocally } from '../../test/support/local-server.ts';
@@ -63,83 +62,3 @@ for (const status of [200, 503]) {
     await reader.close();
   });
 }
-
-/** Answers the first request of each connection, and does with a second one what `second` does. */
-async function readTwice(second: (socket: Socket) => void): Promise<string> {
-  const firsts = new Set<Socket>();
-  const server = createNetServer((socket) => {
-    socket.on('data', () => {
-      if (firsts.has(socket)) second(socket);
-      else socket.write('HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody');
-      firsts.add(socket);
-    });
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const reader = new ObjectReader({
-    origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    connectionsMax: 1,
-    connectTimeoutMs: 5000,
-    idleTimeoutMs: 60_000,
-    bodyMaxBytes: 1000,
-  });
-  try {
-    await reader.get({ path: '/', headers: {}, signal: undefined });
-    const { body } = await reader.get({ path: '/', headers: {}, signal: undefined });
-    return `${Buffer.from(body).toString()} over ${firsts.size}`;
-  } finally {
-    await reader.close();
-    server.close();
-  }
-}
-
-test('a request that meets a connection which the server has given up is made again over another one', async () => {
-  assert.equal(await readTwice((socket) => socket.destroy()), 'body over 2');
-  assert.equal(await readTwice((socket) => socket.resetAndDestroy()), 'body over 2');
-});
-
-test('a request that was answered in part is not made again', async () => {
-  const inPart = readTwice((socket) =>
-    socket.end('HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbo'),
-  );
-  await assert.rejects(inPart, { message: 'the server closed the connection' });
-});
-
-test('bytes that nobody asked for end a connection, and are part of no answer', async () => {
-  const twice = readTwice((socket) =>
-    socket.end('HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\noneHTTP/1.1 200 OK\r\n\r\n'),
-  );
-  assert.equal(await twice, 'one over 1');
-});
-
-test('a header that would be two is refused, and not told', async () => {
-  const reader = new ObjectReader({
-    origin: 'http://127.0.0.1:1',
-    connectionsMax: 1,
-    connectTimeoutMs: 5000,
-    idleTimeoutMs: 60_000,
-    bodyMaxBytes: 1000,
-  });
-  const headers = { 'x-token': 'secret\r\nx: y' };
-  await assert.rejects(reader.get({ path: '/', headers, signal: undefined }), {
-    message: 'the header "x-token" has characters that HTTP has not',
-  });
-});
-
-test('closing ends the reads under way and those that wait', async () => {
-  const asked = Promise.withResolvers<void>();
-  await using running = await serveLocally(createServer(() => asked.resolve()));
-  const reader = new ObjectReader({
-    origin: `http://${running.host}`,
-    connectionsMax: 1,
-    connectTimeoutMs: 5000,
-    idleTimeoutMs: 3_600_000,
-    bodyMaxBytes: 1000,
-  });
-  const reads = [1, 2, 3].map(() =>
-    assert.rejects(reader.get({ path: '/', headers: {}, signal: undefined }), /store is closed/),
-  );
-  await asked.promise;
-  await reader.close();
-  await Promise.all(reads);
-});
