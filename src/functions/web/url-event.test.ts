@@ -179,6 +179,7 @@ test('what is no response is answered with 502 and tells nothing', () => {
 });
 
 test('no value that a function returns makes anything but a response', () => {
+  const noText = { toString: 0, valueOf: null };
   fc.assert(
     fc.property(fc.jsonValue(), fc.jsonValue(), (statusCode, headers) => {
       const value = { statusCode, headers, cookies: headers, body: headers };
@@ -188,6 +189,13 @@ test('no value that a function returns makes anything but a response', () => {
         assert(typeof field === 'string' || field.every((one) => typeof one === 'string'));
       }
     }),
+    {
+      examples: [
+        [noText, null],
+        [200, { a: noText, b: [noText] }],
+        [200, [noText]],
+      ],
+    },
   );
 });
 

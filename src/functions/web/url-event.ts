@@ -214,18 +214,23 @@ export function urlResponseOf(payload: Uint8Array, contentType?: string): UrlRes
 /** Status, headers and cookies of a response object or a stream's prelude; undefined where they are none. */
 function headOf(value: object): UrlResponseHead | undefined {
   const { statusCode, headers, cookies } = value as Record<string, unknown>;
-  const status = Number(statusCode ?? 200);
+  const status = Number(textOf(statusCode ?? 200));
   const isStatus = Number.isInteger(status) && status >= 100 && status <= 599;
   if (!isStatus || !isOptionalObject(headers) || !isOptionalList(cookies)) return undefined;
   const entries = Object.entries(headers ?? {}).map(([name, field]) => {
-    const text = Array.isArray(field) ? field.map(String) : String(field);
+    const text = Array.isArray(field) ? field.map(textOf) : textOf(field);
     return [name.toLowerCase(), text] as const;
   });
   const all: Record<string, string | readonly string[]> = Object.fromEntries(entries);
   if (cookies !== undefined && cookies !== null && cookies.length > 0) {
-    all['set-cookie'] = [...allOf(all['set-cookie']), ...cookies.map(String)];
+    all['set-cookie'] = [...allOf(all['set-cookie']), ...cookies.map(textOf)];
   }
   return { status, headers: all };
+}
+
+/** Of any JSON value: an object may have members that `String` takes for methods. */
+function textOf(value: unknown): string {
+  return typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value);
 }
 
 function isOptionalObject(value: unknown): value is object | null | undefined {
