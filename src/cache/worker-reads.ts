@@ -11,6 +11,16 @@ import type { Clock } from '../base/index.ts';
 const pauseMs = 250;
 /** Longer than most starts take. */
 const waitMaxMs = 2000;
+/** Of a queue's bytes; when more waits than that, it does not wait for a pause. */
+const patientShare = 0.75;
+
+/** What waits for pauses, all of it. */
+export interface PatientQueue {
+  readonly bytes: number;
+  readonly bytesMax: number;
+  /** Somebody waits for what is in it. */
+  readonly isHurried: boolean;
+}
 
 /** Of one worker; its tiers share it. */
 export class WorkerReads {
@@ -33,5 +43,11 @@ export class WorkerReads {
   pauseInMs(sinceMs: number): number {
     const untilMs = Math.min(this.#lastMs + pauseMs, sinceMs + waitMaxMs);
     return Math.max(0, untilMs - this.#clock.monotonicMs());
+  }
+
+  /** The same of what waits in such a queue: 0 also if much waits there, or somebody for it. */
+  pauseOfQueueInMs(sinceMs: number, { bytes, bytesMax, isHurried }: PatientQueue): number {
+    const isPatient = !isHurried && bytes <= bytesMax * patientShare;
+    return isPatient ? this.pauseInMs(sinceMs) : 0;
   }
 }

@@ -109,8 +109,6 @@ const stalledAfterMs = 1000;
 const suspensionMs = 30_000;
 const closeWaitMaxMs = 5000;
 const queueDefaultMaxBytes = 96 * mebibyte;
-/** Of the queue's bytes; more do not wait for a pause. */
-const patientShare = 0.75;
 const historySaveIntervalMs = 5 * 60 * 1000;
 /** Hedging: after three times the p99 of late, or so long where nothing is known. */
 const hedge = { windowMs: 10_000, countMin: 100, defaultMs: 50, minMs: 10, maxMs: 200 };
@@ -441,11 +439,12 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     }
   }
 
-  /** As `WorkerReads.pauseInMs`; 0 if much waits already, or somebody for the writer. */
   #pauseInMs(sinceMs: number): number {
-    const isPatient =
-      this.#hurried === 0 && this.#queuedBytes <= this.#queueMaxBytes * patientShare;
-    return isPatient ? this.#workerReads.pauseInMs(sinceMs) : 0;
+    return this.#workerReads.pauseOfQueueInMs(sinceMs, {
+      bytes: this.#queuedBytes,
+      bytesMax: this.#queueMaxBytes,
+      isHurried: this.#hurried > 0,
+    });
   }
 
   /** Resolves after so long, or when there is no time left to wait. */

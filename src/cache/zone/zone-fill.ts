@@ -64,9 +64,6 @@ export interface ZoneFillOptions {
   readonly reads?: WorkerReads;
 }
 
-/** Of the queue; when more waits than that, it does not wait for a pause. */
-const patientShare = 0.75;
-
 export class ZoneFill {
   readonly #queueMaxBytes: number;
   readonly #reads: WorkerReads | undefined;
@@ -90,9 +87,12 @@ export class ZoneFill {
 
   /** How long a lane is to wait before it looks again whether it may begin a write that has waited since then; 0: it may. */
   pauseInMs(sinceMs: number): number {
-    const waitsForPause =
-      this.#hurried === 0 && this.#queueBytes <= this.#queueMaxBytes * patientShare;
-    return waitsForPause ? (this.#reads?.pauseInMs(sinceMs) ?? 0) : 0;
+    const queue = {
+      bytes: this.#queueBytes,
+      bytesMax: this.#queueMaxBytes,
+      isHurried: this.#hurried > 0,
+    };
+    return this.#reads?.pauseOfQueueInMs(sinceMs, queue) ?? 0;
   }
 
   /** Queues those stripes whose servers have room, or drops the chunk if it could not be read from them. */
