@@ -15,6 +15,7 @@ import {
   fieldsOf,
   functionOf,
   foundOr,
+  keptFor,
   noContent,
   ok,
   wholeFunctionOf,
@@ -76,7 +77,7 @@ async function listConfigs(call: Call): Promise<Answer> {
   const of = wholeFunctionOf(call);
   const { settings } = await call.functions.find(of);
   const configs = Object.entries(settings.eventInvoke).map(([qualifier, kept]) =>
-    shapeOf(call, qualifier === '' ? of : { ...of, qualifier }, kept),
+    shapeOf(call, keptFor(of, qualifier), kept),
   );
   return ok({ FunctionEventInvokeConfigs: configs });
 }

@@ -85,6 +85,11 @@ export function wholeFunctionOf(call: Call): FunctionRef {
   );
 }
 
+/** What settings are kept for under this key: the function itself under none, else a version or alias of it. */
+export function keptFor(of: FunctionRef, key: string): FunctionRef {
+  return key === '' ? of : { ...of, qualifier: key };
+}
+
 /** The function, where operations have words of their own for one that is not there. */
 export async function foundOr(
   { functions }: Call,

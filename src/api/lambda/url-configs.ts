@@ -10,6 +10,7 @@ import {
   fieldsOf,
   foundOr,
   functionOf,
+  keptFor,
   noContent,
   ok,
   wholeFunctionOf,
@@ -74,7 +75,7 @@ async function listUrls(call: Call): Promise<Answer> {
   const of = wholeFunctionOf(call);
   const { settings } = await call.functions.find(of);
   const urls = Object.entries(settings.urls).map(([qualifier, url]) =>
-    shapeOf(call, qualifier === '' ? of : { ...of, qualifier }, url),
+    shapeOf(call, keptFor(of, qualifier), url),
   );
   return ok({ FunctionUrlConfigs: urls });
 }
