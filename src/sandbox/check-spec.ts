@@ -1,8 +1,8 @@
 /** What a sandbox's specification must hold to, before anything is made for it. */
 
 import { SandboxSpecError } from './errors.ts';
-import { isBelow } from './inside-path.ts';
-import { mountPoints } from './oci-config.ts';
+import { isBelow } from './root/inside-path.ts';
+import { mountPoints } from './launchers/oci-config.ts';
 import type { SandboxBind, SandboxSpec } from './sandbox.ts';
 
 /** Less does not hold the runtime's own start. */

@@ -10,15 +10,15 @@ import { rm } from 'node:fs/promises';
 import { posix } from 'node:path';
 
 import { errorMessage, present, type Log } from '../base/index.ts';
-import { canLimitSwap } from './cgroups.ts';
+import { canLimitSwap } from './limits/cgroups.ts';
 import { checkSpec } from './check-spec.ts';
 import { SandboxExtensionError } from './errors.ts';
 import { ExtendedSandbox, extensionProcess } from './extended-sandbox.ts';
-import type { FunctionInfo } from './extension-registry.ts';
-import { externalExtensions } from './external-extensions.ts';
-import { isBelow } from './inside-path.ts';
-import { lookUpProcess } from './look-up-process.ts';
-import { mountPoints } from './oci-config.ts';
+import type { FunctionInfo } from './runtime-api/extension-registry.ts';
+import { externalExtensions } from './runtime-api/external-extensions.ts';
+import { isBelow } from './root/inside-path.ts';
+import { lookUpProcess } from './root/look-up-process.ts';
+import { mountPoints } from './launchers/oci-config.ts';
 import {
   makePlace,
   runtimeApiPort,
@@ -27,11 +27,11 @@ import {
   type ReadyPlaces,
 } from './place.ts';
 import { RunningSandbox } from './running-sandbox.ts';
-import { RuntimeApiServer } from './runtime-api.ts';
+import { RuntimeApiServer } from './runtime-api/runtime-api.ts';
 import { makeOwnDirectory } from './sandbox-directories.ts';
-import { writeSandboxFiles } from './sandbox-files.ts';
-import { hostLink, type SandboxNetworks } from './sandbox-network.ts';
-import { prepareRoot } from './sandbox-root.ts';
+import { writeSandboxFiles } from './network/sandbox-files.ts';
+import { hostLink, type SandboxNetworks } from './network/sandbox-network.ts';
+import { prepareRoot } from './root/sandbox-root.ts';
 import type { Sandbox, SandboxNetwork, SandboxSpec } from './sandbox.ts';
 
 /** Where the Runtime API listens inside every sandbox with a network of its own, as in Lambda. */

@@ -1,7 +1,7 @@
 /** What can go wrong with a sandbox, each cause with its code. */
 
 import { errorMessage, ThawError } from '../base/index.ts';
-import type { InvocationError } from './runtime-api-contract.ts';
+import type { InvocationError } from './runtime-api/runtime-api-contract.ts';
 
 /** A `SandboxSpec` that no sandbox can be made of. */
 export class SandboxSpecError extends ThawError {

@@ -8,8 +8,8 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { createSandboxFactory } from './factory.ts';
-import { probeSandboxRuntimes } from './probe.ts';
-import type { Invocation, ShutDownReason } from './runtime-api-contract.ts';
+import { probeSandboxRuntimes } from './launchers/probe.ts';
+import type { Invocation, ShutDownReason } from './runtime-api/runtime-api-contract.ts';
 import type { Sandbox, SandboxFactory, SandboxSpec } from './sandbox.ts';
 import {
   buildTestRoot,

@@ -9,12 +9,12 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 
 import { errorMessage, present } from '../base/index.ts';
-import { extensionsMax } from './extension-registry.ts';
-import { extensionsDirectory, extensionVariables } from './external-extensions.ts';
+import { extensionsMax } from './runtime-api/extension-registry.ts';
+import { extensionsDirectory, extensionVariables } from './runtime-api/external-extensions.ts';
 import type { RunningSandbox } from './running-sandbox.ts';
-import type { RuntimeApiServer } from './runtime-api.ts';
-import type { ShutDownReason } from './runtime-api-contract.ts';
-import { errorOutcome } from './runtime-api-response.ts';
+import type { RuntimeApiServer } from './runtime-api/runtime-api.ts';
+import type { ShutDownReason } from './runtime-api/runtime-api-contract.ts';
+import { errorOutcome } from './runtime-api/runtime-api-response.ts';
 import type {
   ProcessExit,
   Sandbox,

@@ -1,18 +1,18 @@
 /** Makes a factory of sandboxes out of what this machine has. */
 
 import { silentLog, type Log } from '../base/index.ts';
-import { builtinLauncher } from './builtin-launcher.ts';
-import { canFreeze, detectCgroups } from './cgroups.ts';
+import { builtinLauncher } from './launchers/builtin-launcher.ts';
+import { canFreeze, detectCgroups } from './limits/cgroups.ts';
 import { createSandbox } from './create-sandbox.ts';
 import { SandboxRuntimeMissingError } from './errors.ts';
-import type { Launcher } from './launcher.ts';
-import { ociLauncher } from './oci-launcher.ts';
+import type { Launcher } from './launchers/launcher.ts';
+import { ociLauncher } from './launchers/oci-launcher.ts';
 import { makePlaceAhead, ReadyPlaces } from './place.ts';
-import { probeSandboxRuntimes } from './probe.ts';
+import { probeSandboxRuntimes } from './launchers/probe.ts';
 import { sweepSandboxes } from './sandbox-directories.ts';
-import { SandboxNetworks } from './sandbox-network.ts';
+import { SandboxNetworks } from './network/sandbox-network.ts';
 import type { SandboxFactory } from './sandbox.ts';
-import { utilLinuxLauncher } from './util-linux-launcher.ts';
+import { utilLinuxLauncher } from './launchers/util-linux-launcher.ts';
 
 export interface SandboxFactoryOptions {
   /** An absolute path; created when missing. Several processes may share it. */

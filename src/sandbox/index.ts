@@ -9,6 +9,6 @@ export {
   probeSandboxRuntimes,
   type SandboxFeature,
   type SandboxRuntimeProbe,
-} from './probe.ts';
+} from './launchers/probe.ts';
 export { InvocationBrokenError } from './errors.ts';
-export { nodeRuntimeBootstrapPath } from './node-runtime.ts';
+export { nodeRuntimeBootstrapPath } from './runtime-api/node-runtime.ts';

@@ -6,10 +6,10 @@
 import { rm } from 'node:fs/promises';
 
 import { errorMessage, type Log } from '../base/index.ts';
-import { Cgroup, type CgroupLayout } from './cgroups.ts';
-import type { Launcher, PreparedLaunch } from './launcher.ts';
-import { createNetworkNamespace, type NetworkNamespace } from './network-namespace.ts';
-import { OutputPipe } from './output-pipe.ts';
+import { Cgroup, type CgroupLayout } from './limits/cgroups.ts';
+import type { Launcher, PreparedLaunch } from './launchers/launcher.ts';
+import { createNetworkNamespace, type NetworkNamespace } from './network/network-namespace.ts';
+import { OutputPipe } from './launchers/output-pipe.ts';
 import { cgroupName, makeOwnDirectory } from './sandbox-directories.ts';
 
 export const runtimeApiPort = 9001;

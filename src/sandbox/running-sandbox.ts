@@ -5,14 +5,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Socket } from 'node:net';
 
 import { errorCode } from '../base/index.ts';
-import type { Cgroup } from './cgroups.ts';
+import type { Cgroup } from './limits/cgroups.ts';
 import { checkProcess } from './check-spec.ts';
-import type { LaunchedProcess, LaunchedSandbox } from './launcher.ts';
-import { lookUpProcess } from './look-up-process.ts';
-import { connectLoopback } from './loopback-connection.ts';
-import { OutputPipe } from './output-pipe.ts';
-import type { SandboxLink } from './sandbox-network.ts';
-import type { RuntimeApiServer } from './runtime-api.ts';
+import type { LaunchedProcess, LaunchedSandbox } from './launchers/launcher.ts';
+import { lookUpProcess } from './root/look-up-process.ts';
+import { connectLoopback } from './network/loopback-connection.ts';
+import { OutputPipe } from './launchers/output-pipe.ts';
+import type { SandboxLink } from './network/sandbox-network.ts';
+import type { RuntimeApiServer } from './runtime-api/runtime-api.ts';
 import type {
   ProcessExit,
   Sandbox,

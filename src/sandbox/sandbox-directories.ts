@@ -9,7 +9,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { isProcessAlive, present, processIdentity, silentLog, type Log } from '../base/index.ts';
-import { Cgroup, detectCgroups } from './cgroups.ts';
+import { Cgroup, detectCgroups } from './limits/cgroups.ts';
 import { SandboxSpecError } from './errors.ts';
 import { detachMount } from './syscalls.ts';
 

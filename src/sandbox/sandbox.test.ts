@@ -12,10 +12,10 @@ import { after, before, describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { present } from '../base/index.ts';
-import { detectCgroups } from './cgroups.ts';
+import { detectCgroups } from './limits/cgroups.ts';
 import { createSandboxFactory } from './factory.ts';
 import { sweepSandboxes } from './sandbox-directories.ts';
-import { probeSandboxRuntimes } from './probe.ts';
+import { probeSandboxRuntimes } from './launchers/probe.ts';
 import type { Sandbox, SandboxExit, SandboxFactory, SandboxSpec } from './sandbox.ts';
 import { buildTestRoot, cannotRunSandboxes, hungMs, type TestRoot } from './testing/test-root.ts';
 

@@ -5,9 +5,9 @@
 
 import type { Socket } from 'node:net';
 
-import type { RuntimeApi, ShutDownReason } from './runtime-api-contract.ts';
+import type { RuntimeApi, ShutDownReason } from './runtime-api/runtime-api-contract.ts';
 
-export * from './runtime-api-contract.ts';
+export * from './runtime-api/runtime-api-contract.ts';
 
 /** A directory of the host that a sandbox sees, without devices and set-user-id programs, read-only. */
 export interface SandboxBind {

@@ -19,10 +19,10 @@ import {
 import type { Manifest } from '../../chunk/index.ts';
 import { openLocalKeyring } from '../../keys/index.ts';
 import { manifestObjectName, startProfileObjectName, type ObjectStore } from '../../store/index.ts';
-import { runAgent } from '../agent.ts';
-import type { ImageRef } from '../block-images.ts';
-import { runHolder } from '../holder.ts';
-import type { ProfileStore } from '../start-profiles.ts';
+import { runAgent } from '../agent/agent.ts';
+import type { ImageRef } from '../images/block-images.ts';
+import { runHolder } from '../agent/holder.ts';
+import type { ProfileStore } from '../starts/start-profiles.ts';
 import { tryLockFile } from '../system-calls.ts';
 
 /** How the origin behaves; `settings.json` in its directory, read anew at each fetch. */

@@ -11,8 +11,8 @@ import { needsPrograms } from '../../../test/support/programs.ts';
 import { runCommand, toHex } from '../../base/index.ts';
 import { sealChunk, type Manifest, type ManifestChunk } from '../../chunk/index.ts';
 import { chunkObjectName, manifestObjectName } from '../../store/index.ts';
-import { AgentClient } from '../agent-client.ts';
-import type { ImageRef } from '../block-images.ts';
+import { AgentClient } from '../agent/agent-client.ts';
+import type { ImageRef } from '../images/block-images.ts';
 import {
   encodeManifest,
   processCommand,

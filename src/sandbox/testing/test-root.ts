@@ -20,7 +20,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import { runCommand } from '../../base/index.ts';
-import { statInRoot } from '../root-files.ts';
+import { statInRoot } from '../root/root-files.ts';
 
 export interface TestRoot extends AsyncDisposable {
   readonly path: string;
