@@ -189,6 +189,17 @@ export interface QueuedEvent {
   readonly failedAttempts: number;
 }
 
+/**
+ * A server that runs events. Others tell by its beat whether it lives, each by a clock of its own: times of two machines are never
+ * compared.
+ */
+export interface EventRunner {
+  /** Fresh for every process. */
+  readonly id: string;
+  /** Greater with every sign of life. */
+  readonly beat: number;
+}
+
 /** Part of a list. */
 export interface Page<T> {
   readonly items: readonly T[];
@@ -290,14 +301,35 @@ export interface FunctionCatalog {
   /** Durable when it resolves. `qualifier` is not looked up. */
   addEvent(event: QueuedEvent): Promise<void>;
   /**
-   * Those due by `nowMs`: of each tenant the ones due longest, in that order, at most `ofEachTenantMax`. They stay in the queue until
-   * they are removed.
+   * Those due by `nowMs` that nobody has claimed but `runnerId`: of each tenant the ones due longest, in that order, at most
+   * `ofEachTenantMax`.
    */
-  dueEvents(nowMs: number, ofEachTenantMax: number): Promise<readonly QueuedEvent[]>;
+  dueEvents(of: {
+    readonly runnerId: string;
+    readonly nowMs: number;
+    readonly ofEachTenantMax: number;
+  }): Promise<readonly Pick<QueuedEvent, 'id' | 'tenant'>[]>;
+  /**
+   * Those of `ids`, in that order, that are the runner's from now on: due by `nowMs`, and claimed by nobody else. A sign of life as
+   * well. They stay in the queue, and his, until they are removed or postponed, or he is.
+   */
+  claimEvents(
+    runner: EventRunner,
+    of: { readonly ids: readonly string[]; readonly nowMs: number },
+  ): Promise<readonly QueuedEvent[]>;
+  /** A sign of life; the runner is there again, and `ids` his where nobody else has claimed them, if he was removed meanwhile. */
+  beatEventRunner(runner: EventRunner, ids: readonly string[]): Promise<void>;
+  listEventRunners(): Promise<readonly EventRunner[]>;
+  /** Gives back what he has claimed: so many events. With a beat: only if he has given no sign of life since. */
+  removeEventRunner(id: string, beat?: number): Promise<number>;
   /** When the first event falls due that is not due by `afterMs`; undefined where there is none. */
   nextEventDueMs(afterMs: number): Promise<number | undefined>;
   countEvents(tenant: string): Promise<number>;
-  /** No error where it is gone. */
-  postponeEvent(id: string, to: Pick<QueuedEvent, 'dueAtMs' | 'failedAttempts'>): Promise<void>;
-  removeEvent(id: string): Promise<void>;
+  /** And gives it back. Does nothing where it is gone, or claimed by somebody else. */
+  postponeEvent(
+    of: { readonly id: string; readonly runnerId: string },
+    to: Pick<QueuedEvent, 'dueAtMs' | 'failedAttempts'>,
+  ): Promise<void>;
+  /** Does nothing where it is gone, or claimed by somebody else. */
+  removeEvent(of: { readonly id: string; readonly runnerId: string }): Promise<void>;
 }

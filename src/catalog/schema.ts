@@ -102,6 +102,17 @@ export interface EventTable {
   readonly failed_attempts: Count;
 }
 
+/** A server that runs events. */
+interface EventRunnerTable {
+  readonly id: string;
+  readonly beat: Count;
+}
+
+interface EventClaimTable {
+  readonly event_id: string;
+  readonly runner_id: string;
+}
+
 export interface AccessKeyTable {
   readonly id: string;
   readonly tenant: string;
@@ -118,6 +129,8 @@ export interface CatalogTables {
   readonly function_versions: FunctionVersionTable;
   readonly function_aliases: AliasTable;
   readonly function_events: EventTable;
+  readonly event_runners: EventRunnerTable;
+  readonly event_claims: EventClaimTable;
   readonly access_keys: AccessKeyTable;
 }
 

@@ -9,6 +9,7 @@ import { compareStrings, errorCode } from '../../base/index.ts';
 import type { Catalog } from '../catalog.ts';
 import type {
   AliasRecord,
+  EventRunner,
   FunctionRecord,
   FunctionSettings,
   QueuedEvent,
@@ -66,6 +67,7 @@ export function functionTests(inFresh: InFresh): void {
     });
   recordTests(withImage);
   eventTests(withImage);
+  claimTests(withImage);
   test('any sequence of changes of functions leaves what a model of them holds', async () => {
     const steps = fc.array(step, { maxLength: 40, size: 'max' });
     const property = fc.asyncProperty(steps, async (sequence) => {
@@ -211,7 +213,14 @@ function eventTests(inFresh: InFresh): void {
       const full = { id: 'e2', qualifier: 'live', clientContext: '{}', traceId: 't', payload };
       const events = [eventOf(), eventOf(full)];
       for (const event of events) await catalog.addEvent(event);
-      assert.deepEqual(plain(await catalog.dueEvents(1000, 5)), plain(events));
+      const due = await catalog.dueEvents({ runnerId: 'r', nowMs: 1000, ofEachTenantMax: 5 });
+      assert.deepEqual(due, [
+        { id: 'e1', tenant: 'default' },
+        { id: 'e2', tenant: 'default' },
+      ]);
+      const of = { ids: ['e2', 'e1', 'gone'], nowMs: 1000 };
+      const claimed = await catalog.claimEvents({ id: 'r', beat: 1 }, of);
+      assert.deepEqual(plain(claimed), plain(events.toReversed()));
       assert.equal(await catalog.countEvents('default'), 2);
       assert.equal(await catalog.countEvents('other'), 0);
       await catalog.removeFunction('default', 'hello');
@@ -237,19 +246,91 @@ function eventTests(inFresh: InFresh): void {
         await add(id, dueAtMs);
       await add('x', 4, 'other');
       const due = async (nowMs: number, max: number) =>
-        (await catalog.dueEvents(nowMs, max)).map((event) => event.id);
+        (await catalog.dueEvents({ runnerId: 'r', nowMs, ofEachTenantMax: max })).map(
+          (event) => event.id,
+        );
       assert.deepEqual(await due(8, 2), ['a', 'b', 'x']);
       assert.deepEqual(await due(8, 9), ['a', 'b', 'c', 'x']);
       assert.deepEqual(await due(0, 9), []);
       assert.equal(await catalog.nextEventDueMs(4), 9);
       assert.equal(await catalog.nextEventDueMs(9), undefined);
-      await catalog.postponeEvent('a', { dueAtMs: 100, failedAttempts: 2 });
-      await catalog.postponeEvent('gone', { dueAtMs: 100, failedAttempts: 2 });
-      await catalog.removeEvent('b');
-      await catalog.removeEvent('b');
+      const of = (id: string) => ({ id, runnerId: 'r' });
+      await catalog.postponeEvent(of('a'), { dueAtMs: 100, failedAttempts: 2 });
+      await catalog.postponeEvent(of('gone'), { dueAtMs: 100, failedAttempts: 2 });
+      await catalog.removeEvent(of('b'));
+      await catalog.removeEvent(of('b'));
       assert.deepEqual(await due(99, 9), ['c', 'x', 'd']);
-      const [last] = (await catalog.dueEvents(100, 9)).slice(-1);
-      assert.deepEqual({ id: last?.id, failed: last?.failedAttempts }, { id: 'a', failed: 2 });
+      assert.deepEqual(await due(100, 9), ['c', 'x', 'd', 'a']);
+      const runner = { id: 'r', beat: 1 };
+      const tooEarly = await catalog.claimEvents(runner, { ids: ['a'], nowMs: 99 });
+      assert.deepEqual(tooEarly, []);
+      const [claimed] = await catalog.claimEvents(runner, { ids: ['a'], nowMs: 100 });
+      assert.equal(claimed?.failedAttempts, 2);
+    }),
+  );
+}
+
+/** Two runners, and what each of them may have. */
+function claimTests(inFresh: InFresh): void {
+  const [a, b] = [
+    { id: 'a', beat: 1 },
+    { id: 'b', beat: 1 },
+  ];
+  const inQueue = (work: (catalog: Catalog) => Promise<void>) =>
+    inFresh(async (catalog) => {
+      await catalog.addFunction(functionRecord(), functionSettings());
+      for (const id of ['e1', 'e2', 'e3']) await catalog.addEvent(eventOf({ id }));
+      await work(catalog);
+    });
+  const dueOf = async (catalog: Catalog, runnerId: string) =>
+    (await catalog.dueEvents({ runnerId, nowMs: 1000, ofEachTenantMax: 9 })).map(({ id }) => id);
+  const claim = async (catalog: Catalog, runner: EventRunner, ids: readonly string[]) =>
+    (await catalog.claimEvents(runner, { ids, nowMs: 1000 })).map(({ id }) => id);
+
+  test(
+    'an event that one runner has claimed is due for nobody else, nor theirs to claim or to change',
+    inQueue(async (catalog) => {
+      assert.deepEqual(await claim(catalog, a, ['e1', 'e2']), ['e1', 'e2']);
+      assert.deepEqual(await dueOf(catalog, 'a'), ['e1', 'e2', 'e3']);
+      assert.deepEqual(await dueOf(catalog, 'b'), ['e3']);
+      assert.deepEqual(await claim(catalog, b, ['e1', 'e3']), ['e3']);
+      assert.deepEqual(await claim(catalog, a, ['e1', 'e2', 'e3']), ['e1', 'e2']);
+      await catalog.removeEvent({ id: 'e1', runnerId: 'b' });
+      await catalog.postponeEvent({ id: 'e2', runnerId: 'b' }, { dueAtMs: 0, failedAttempts: 9 });
+      assert.deepEqual(await dueOf(catalog, 'a'), ['e1', 'e2']);
+    }),
+  );
+
+  test(
+    'claims go with their event, with its being postponed, with its function, and with their runner',
+    inQueue(async (catalog) => {
+      await claim(catalog, a, ['e1', 'e2', 'e3']);
+      await catalog.removeEvent({ id: 'e1', runnerId: 'a' });
+      await catalog.postponeEvent({ id: 'e2', runnerId: 'a' }, { dueAtMs: 1, failedAttempts: 1 });
+      assert.deepEqual(await dueOf(catalog, 'b'), ['e2']);
+      assert.equal(await catalog.removeEventRunner('a'), 1);
+      assert.equal(await catalog.removeEventRunner('a'), 0);
+      assert.deepEqual(await dueOf(catalog, 'b'), ['e2', 'e3']);
+      await claim(catalog, b, ['e2', 'e3']);
+      await catalog.removeFunction('default', 'hello');
+      assert.equal(await catalog.removeEventRunner('b'), 0);
+    }),
+  );
+
+  test(
+    'a runner is removed only where it has given no sign of life since, and one that comes back has what nobody took',
+    inQueue(async (catalog) => {
+      await claim(catalog, a, ['e1', 'e2']);
+      await catalog.beatEventRunner({ id: 'a', beat: 2 }, ['e1']);
+      assert.deepEqual(await catalog.listEventRunners(), [{ id: 'a', beat: 2 }]);
+      assert.equal(await catalog.removeEventRunner('a', 1), 0);
+      assert.deepEqual(await dueOf(catalog, 'b'), ['e3']);
+      assert.equal(await catalog.removeEventRunner('a', 2), 2);
+      assert.deepEqual(await claim(catalog, b, ['e2']), ['e2']);
+      await catalog.beatEventRunner({ id: 'a', beat: 3 }, ['e1', 'e2', 'gone']);
+      assert.deepEqual(await dueOf(catalog, 'b'), ['e2', 'e3']);
+      await catalog.removeEvent({ id: 'e3', runnerId: 'nobody' });
+      assert.deepEqual(await dueOf(catalog, 'a'), ['e1']);
     }),
   );
 }

@@ -6,11 +6,16 @@
  * Invariants: an event is in the catalog from before its caller is told until after its last invoke; whatever ends this
  * process, the next one takes the event up again, so an event is run at least once. A bounded number of events run, fewer of one
  * tenant, and of the tenants that have events due, the one with the fewest running is next.
+ *
+ * Of several servers over one catalog, one runs an event: the one that has claimed it there. While a server runs events it gives
+ * a sign of life every few seconds; who has seen none of another for long enough, by a clock of his own, gives the other's claims back.
+ * So an event is run by two at a time only where its server lives and cannot reach the catalog for that long, or stood still.
  */
 
 import { errorCode, errorMessage, type Clock, type Log, type Timers } from '../../base/index.ts';
 import {
   defaultEventInvoke,
+  type EventRunner,
   type FunctionCatalog,
   type FunctionSettings,
   type QueuedEvent,
@@ -30,13 +35,19 @@ export interface EventQueueOptions {
   readonly catalog: Pick<
     FunctionCatalog,
     | 'addEvent'
+    | 'beatEventRunner'
+    | 'claimEvents'
     | 'countEvents'
     | 'dueEvents'
     | 'findFunctionSettings'
+    | 'listEventRunners'
     | 'nextEventDueMs'
     | 'postponeEvent'
     | 'removeEvent'
+    | 'removeEventRunner'
   >;
+  /** Nobody else's, before or after. */
+  readonly runnerId: string;
   /** One invoke; says whether the function failed. Throws where it did not get to run. */
   readonly run: (event: QueuedEvent) => Promise<{ readonly isFailed: boolean }>;
   /** The error of a queue that is full. */
@@ -56,9 +67,15 @@ const backoffMaxMs = 300_000;
 const refusedCountsKeptMax = 10_000;
 /** How soon the catalog is asked again after it failed. */
 const catalogRetryMs = 1000;
+/** Between two signs of life, and two looks at those of others. */
+const beatIntervalMs = 5000;
+/** Without a sign of life for so long, a server is taken for dead. */
+const silenceMaxMs = 30_000;
 
 /** What becomes of an event after an invoke: gone, or when the next one may be. */
 type Verdict = 'remove' | Pick<QueuedEvent, 'dueAtMs' | 'failedAttempts'>;
+
+type DueEvent = Pick<QueuedEvent, 'id' | 'tenant'>;
 
 export class EventQueue {
   readonly #options: EventQueueOptions;
@@ -66,17 +83,25 @@ export class EventQueue {
   readonly #running = new Map<string, { readonly tenant: string; readonly done: Promise<void> }>();
   /** How often an event did not get to run, in a row; forgotten with the process. */
   readonly #refusedCounts = new Map<string, number>();
+  /** What was seen of the others: the last sign of life, and since when it is the last. */
+  readonly #others = new Map<string, { readonly beat: number; readonly sinceMs: number }>();
   #pumping: Promise<void> | undefined;
   #isAskedAgain = false;
   #cancelWait = (): void => {};
+  #beating: Promise<void> | undefined;
+  #cancelBeat: (() => void) | undefined;
+  #beat = 0;
+  #looksAfterOthers = false;
   #isClosed = false;
 
   constructor(options: EventQueueOptions) {
     this.#options = options;
   }
 
-  /** Takes up what an earlier process left. */
+  /** Takes up what earlier processes left, and from now on what others leave that are killed. */
   start(): void {
+    this.#looksAfterOthers = true;
+    this.#beatLater();
     this.#wake();
   }
 
@@ -96,6 +121,9 @@ export class EventQueue {
     this.#cancelWait();
     await this.#pumping;
     await Promise.all([...this.#running.values()].map(({ done }) => done));
+    this.#cancelBeat?.();
+    await this.#beating;
+    await this.#giveBack();
   }
 
   #wake(): void {
@@ -119,38 +147,101 @@ export class EventQueue {
   }
 
   async #runDue(): Promise<void> {
-    const { catalog, clock, limits } = this.#options;
+    const { catalog, clock, limits, runnerId } = this.#options;
     const nowMs = clock.nowMs();
-    const due = await catalog.dueEvents(nowMs, limits.eventInvokesPerTenantMax);
+    const { eventInvokesPerTenantMax: ofEachTenantMax } = limits;
+    const due = await catalog.dueEvents({ runnerId, nowMs, ofEachTenantMax });
     if (this.#isClosed) return;
     const waiting = due.filter(({ id }) => !this.#running.has(id));
-    for (;;) {
-      const next = this.#nextOf(waiting);
-      if (next === undefined) break;
-      waiting.splice(waiting.indexOf(next), 1);
-      this.#begin(next);
-    }
+    for (const event of await this.#claim(this.#chosenOf(waiting), nowMs)) this.#begin(event);
     const nextDueMs = await catalog.nextEventDueMs(nowMs);
     if (nextDueMs !== undefined) this.#wakeAfter(nextDueMs - clock.nowMs());
   }
 
-  /** Of the tenant with the fewest running; undefined where none may run now. */
-  #nextOf(waiting: readonly QueuedEvent[]): QueuedEvent | undefined {
+  /** What may run now, each of the tenant that then has the fewest running. */
+  #chosenOf(waiting: readonly DueEvent[]): readonly DueEvent[] {
     const { eventInvokesMax, eventInvokesPerTenantMax } = this.#options.limits;
-    if (this.#running.size >= eventInvokesMax) return undefined;
-    const counts = new Map<string, number>();
-    for (const { tenant } of this.#running.values()) {
-      counts.set(tenant, (counts.get(tenant) ?? 0) + 1);
+    const left = [...waiting];
+    const chosen: DueEvent[] = [];
+    while (this.#running.size + chosen.length < eventInvokesMax) {
+      const counts = new Map<string, number>();
+      for (const { tenant } of [...this.#running.values(), ...chosen]) {
+        counts.set(tenant, (counts.get(tenant) ?? 0) + 1);
+      }
+      const next = ofFewest(left, counts, eventInvokesPerTenantMax);
+      if (next === undefined) break;
+      left.splice(left.indexOf(next), 1);
+      chosen.push(next);
     }
-    let next: QueuedEvent | undefined;
-    let fewest = eventInvokesPerTenantMax;
-    for (const event of waiting) {
-      const count = counts.get(event.tenant) ?? 0;
-      if (count >= fewest) continue;
-      next = event;
-      fewest = count;
+    return chosen;
+  }
+
+  /** Those that no other server was faster to claim. */
+  async #claim(chosen: readonly DueEvent[], nowMs: number): Promise<readonly QueuedEvent[]> {
+    if (chosen.length === 0) return [];
+    const { catalog, clock } = this.#options;
+    const startedMs = clock.monotonicMs();
+    const ids = chosen.map(({ id }) => id);
+    const claimed = await catalog.claimEvents(this.#nextBeat(), { ids, nowMs });
+    if (this.#isClosed) return [];
+    if (clock.monotonicMs() - startedMs < silenceMaxMs - beatIntervalMs) return claimed;
+    this.#isAskedAgain = true; // by now others may have taken this process for dead
+    return [];
+  }
+
+  #nextBeat(): EventRunner {
+    this.#beat += 1;
+    return { id: this.#options.runnerId, beat: this.#beat };
+  }
+
+  /** As long as there is anything to give a sign of life for, or to look after. */
+  #beatLater(): void {
+    this.#cancelBeat ??= this.#options.timers.after(beatIntervalMs, () => {
+      this.#beating = this.#beatAndLook().finally(() => {
+        this.#cancelBeat = undefined;
+        const looksOn = this.#looksAfterOthers && !this.#isClosed;
+        if (looksOn || this.#running.size > 0) this.#beatLater();
+      });
+    });
+  }
+
+  /** Never rejects. */
+  async #beatAndLook(): Promise<void> {
+    try {
+      const ids = [...this.#running.keys()];
+      if (ids.length > 0) await this.#options.catalog.beatEventRunner(this.#nextBeat(), ids);
+      if (!this.#looksAfterOthers || this.#isClosed) return;
+      await this.#removeDead();
+    } catch (thrown) {
+      this.#warn('Cannot give a sign of life to the servers that share the catalog', thrown);
     }
-    return next;
+    this.#wake(); // another server may have accepted events that it has no room for
+  }
+
+  async #removeDead(): Promise<void> {
+    const { catalog, clock, runnerId, log } = this.#options;
+    const runners = await catalog.listEventRunners();
+    const nowMs = clock.monotonicMs();
+    const isThere = new Set(runners.map(({ id }) => id));
+    for (const id of this.#others.keys()) if (!isThere.has(id)) this.#others.delete(id);
+    for (const { id, beat } of runners) {
+      const seen = this.#others.get(id);
+      if (seen?.beat !== beat) this.#others.set(id, { beat, sinceMs: nowMs });
+      else if (id !== runnerId && nowMs - seen.sinceMs >= silenceMaxMs) {
+        const count = await catalog.removeEventRunner(id, beat);
+        if (count > 0) log.info('took over events of a server that is gone', { count });
+      }
+    }
+  }
+
+  /** What was claimed and not done, for others to run at once. Never rejects. */
+  async #giveBack(): Promise<void> {
+    if (this.#beat === 0) return;
+    try {
+      await this.#options.catalog.removeEventRunner(this.#options.runnerId);
+    } catch (thrown) {
+      this.#warn('Cannot give events back, which other servers now take up later', thrown);
+    }
   }
 
   #wakeAfter(delayMs: number): void {
@@ -165,19 +256,21 @@ export class EventQueue {
       this.#wake();
     });
     this.#running.set(event.id, { tenant: event.tenant, done });
+    this.#beatLater();
   }
 
   /** Runs an event and writes down what became of it. Never rejects: what could not be written happens again. */
   async #settle(event: QueuedEvent): Promise<void> {
-    const { catalog } = this.#options;
+    const { catalog, runnerId } = this.#options;
+    const of = { id: event.id, runnerId };
     try {
       const verdict = await this.#run(event);
       if (verdict === undefined) return;
       if (verdict === 'remove') {
-        await catalog.removeEvent(event.id);
+        await catalog.removeEvent(of);
         this.#refusedCounts.delete(event.id);
       } else {
-        await catalog.postponeEvent(event.id, verdict);
+        await catalog.postponeEvent(of, verdict);
       }
     } catch (thrown) {
       this.#warn('Cannot write down what became of an event', thrown, event);
@@ -224,6 +317,23 @@ export class EventQueue {
       error: errorMessage(thrown),
     });
   }
+}
+
+/** The first of those whose tenant has the fewest running, below `max`. */
+function ofFewest(
+  waiting: readonly DueEvent[],
+  counts: ReadonlyMap<string, number>,
+  max: number,
+): DueEvent | undefined {
+  let next: DueEvent | undefined;
+  let fewest = max;
+  for (const event of waiting) {
+    const count = counts.get(event.tenant) ?? 0;
+    if (count >= fewest) continue;
+    next = event;
+    fewest = count;
+  }
+  return next;
 }
 
 function rulesOf({ qualifier = '' }: QueuedEvent, { eventInvoke }: FunctionSettings) {

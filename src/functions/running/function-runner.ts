@@ -188,6 +188,7 @@ export class FunctionRunner implements FunctionRuns {
     };
     this.#events = new EventQueue({
       catalog,
+      runnerId: randomUUID(),
       run: (event) => this.#runEvent(event),
       refusal: ({ tenant, functionName: name }, max) =>
         this.#starts.refusal(functionIdOf({ tenant, name }), 'events_per_tenant_max', max),
