@@ -222,6 +222,10 @@ async function createRuntime(
     limits: defined({
       idleTimeoutMs: config.idleTimeoutSeconds * 1000,
       instancesMax: config.instancesMax,
+      instancesPerFunctionMax: config.instancesPerFunctionMax,
+      eventsPerTenantMax: config.eventsPerTenantMax,
+      eventInvokesMax: config.eventInvokesMax,
+      eventInvokesPerTenantMax: config.eventInvokesPerTenantMax,
       coldStartsMax: config.coldStartsMax,
       coldStartsPerTenantMax: config.coldStartsPerTenantMax,
     }),

@@ -48,7 +48,11 @@ test('every setting of the file arrives', async (t) => {
      runtime = "runc"
      [functions]
      idle_timeout_seconds = 7
-     instances_max = 3`,
+     instances_max = 3
+     instances_per_function_max = 2
+     events_per_tenant_max = 9
+     event_invokes_max = 4
+     event_invokes_per_tenant_max = 1`,
   );
   const config = await loadConfig({ configPath }, {});
   assert.partialDeepStrictEqual(config, {
@@ -66,6 +70,10 @@ test('every setting of the file arrives', async (t) => {
     sandboxRuntime: 'runc',
     idleTimeoutSeconds: 7,
     instancesMax: 3,
+    instancesPerFunctionMax: 2,
+    eventsPerTenantMax: 9,
+    eventInvokesMax: 4,
+    eventInvokesPerTenantMax: 1,
   });
 });
 

@@ -68,6 +68,12 @@ export interface Config {
   readonly sandboxRuntime: 'auto' | 'builtin' | 'runc' | 'crun' | 'util-linux';
   readonly idleTimeoutSeconds: number;
   readonly instancesMax: number;
+  /** Of one function without reserved concurrency. Default: see `FunctionLimits` in the functions room. */
+  readonly instancesPerFunctionMax?: number;
+  /** Of asynchronous invokes. Defaults: see `EventLimits` in the functions room. */
+  readonly eventsPerTenantMax?: number;
+  readonly eventInvokesMax?: number;
+  readonly eventInvokesPerTenantMax?: number;
   /** Cold starts in flight. Default: see `coldStartLimits` in the functions room. */
   readonly coldStartsMax?: number;
   readonly coldStartsPerTenantMax?: number;
@@ -259,6 +265,16 @@ export const settings: Readonly<Record<string, Setting>> = {
   },
   'functions.idle_timeout_seconds': { field: 'idleTimeoutSeconds', check: integer(1, 86_400) },
   'functions.instances_max': { field: 'instancesMax', check: integer(1, 10_000) },
+  'functions.instances_per_function_max': {
+    field: 'instancesPerFunctionMax',
+    check: integer(1, 10_000),
+  },
+  'functions.events_per_tenant_max': { field: 'eventsPerTenantMax', check: integer(1, 10_000_000) },
+  'functions.event_invokes_max': { field: 'eventInvokesMax', check: integer(1, 10_000) },
+  'functions.event_invokes_per_tenant_max': {
+    field: 'eventInvokesPerTenantMax',
+    check: integer(1, 10_000),
+  },
   'functions.code_memory_bytes': { field: 'codeMemoryBytes', check: integer(0, 2 ** 40) },
   'functions.code_disk_bytes': { field: 'codeDiskBytes', check: integer(0, 2 ** 50) },
   'functions.cold_starts_max': { field: 'coldStartsMax', check: integer(1, 10_000) },

@@ -8,8 +8,9 @@ import {
   manifestIds,
   openServiceFixture,
   type ServiceFixture,
+  type ServiceFixtureOptions,
 } from '../testing/service-fixture.ts';
-import { never, respond, type Program } from '../testing/simulated-worker.ts';
+import { never, respond } from '../testing/simulated-worker.ts';
 
 interface Ran {
   readonly id: string;
@@ -17,21 +18,35 @@ interface Ran {
   readonly event: unknown;
 }
 
-/** A program that writes down what it gets; `fail` says of which it reports an error. */
-function recording(
-  fixture: () => ServiceFixture,
-  ran: Ran[],
-  fail: (count: number) => boolean = () => false,
-): Program {
-  return {
-    handle: async ({ requestId: id, payload }) => {
-      const event = JSON.parse(Buffer.from(payload).toString()) as unknown;
-      ran.push({ id, atMs: fixture().time.monotonicMs(), event });
-      await fixture().time.sleep(100);
-      const answer = respond({});
-      return fail(ran.length) ? { ...answer, kind: 'error', errorType: 'Error' } : answer;
-    },
-  };
+interface Recording extends ServiceFixture {
+  /** What functions got, in order. */
+  readonly ran: readonly Ran[];
+}
+
+interface RecordingOptions extends Pick<ServiceFixtureOptions, 'service'> {
+  /** Whether functions report an error. Default: no. */
+  readonly fails?: boolean;
+  /** Instead of an answer after a tenth of a second. */
+  readonly handle?: () => Promise<never> | undefined;
+}
+
+/** A service whose functions write down what they get. */
+async function openRecording(options: RecordingOptions = {}): Promise<Recording> {
+  const { fails = false, handle, ...others } = options;
+  const ran: Ran[] = [];
+  const fixture = await openServiceFixture({
+    ...others,
+    program: () => ({
+      handle: async ({ requestId: id, payload }) => {
+        await handle?.();
+        const event = JSON.parse(Buffer.from(payload).toString()) as unknown;
+        ran.push({ id, atMs: fixture.time.monotonicMs(), event });
+        await fixture.time.sleep(100);
+        return fails ? { ...respond({}), kind: 'error', errorType: 'Error' } : respond({});
+      },
+    }),
+  });
+  return { ...fixture, ran };
 }
 
 async function later(
@@ -45,8 +60,8 @@ async function later(
 }
 
 test('an event is kept before its caller is told, run once, and gone after that', async () => {
-  const ran: Ran[] = [];
-  await using fixture = await openServiceFixture({ program: () => recording(() => fixture, ran) });
+  await using fixture = await openRecording();
+  const { ran } = fixture;
   await fixture.create();
   const id = await later(fixture, { n: 1 });
   assert.equal(await fixture.catalog.countEvents('default'), 1);
@@ -61,15 +76,8 @@ test('an event is kept before its caller is told, run once, and gone after that'
 });
 
 test('a function that fails on an event gets it again after one and two minutes, and then no more', async () => {
-  const ran: Ran[] = [];
-  await using fixture = await openServiceFixture({
-    program: () =>
-      recording(
-        () => fixture,
-        ran,
-        () => true,
-      ),
-  });
+  await using fixture = await openRecording({ fails: true });
+  const { ran } = fixture;
   await fixture.create();
   const id = await later(fixture, {});
   await fixture.time.pass(3_600_000);
@@ -86,15 +94,8 @@ test('a function that fails on an event gets it again after one and two minutes,
 });
 
 test("an event's retries and age are those of its function's settings", async () => {
-  const ran: Ran[] = [];
-  await using fixture = await openServiceFixture({
-    program: () =>
-      recording(
-        () => fixture,
-        ran,
-        () => true,
-      ),
-  });
+  await using fixture = await openRecording({ fails: true });
+  const { ran } = fixture;
   await fixture.create();
   const of = { tenant: 'default', name: 'hello' };
   await fixture.service.setEventInvoke(of, { retriesMax: 1 });
@@ -109,11 +110,8 @@ test("an event's retries and age are those of its function's settings", async ()
 });
 
 test('an event that cannot be run backs off from one second to five minutes, for hours', async () => {
-  const ran: Ran[] = [];
-  await using fixture = await openServiceFixture({
-    program: () => recording(() => fixture, ran),
-    service: { limits: { instancesMax: 20 } },
-  });
+  await using fixture = await openRecording({ service: { limits: { instancesMax: 20 } } });
+  const { ran } = fixture;
   await fixture.create();
   const of = { tenant: 'default', name: 'hello' };
   fixture.worker.faults.add('acquire');
@@ -137,10 +135,8 @@ test('an event that cannot be run backs off from one second to five minutes, for
 });
 
 test('the queue of a tenant is bounded, and other tenants do not notice that it is full', async () => {
-  await using fixture = await openServiceFixture({
-    program: () => ({ handle: () => never() }),
-    service: { limits: { eventsPerTenantMax: 3 } },
-  });
+  const limits = { eventsPerTenantMax: 3 };
+  await using fixture = await openRecording({ handle: () => never(), service: { limits } });
   await fixture.catalog.addImage(imageOf(manifestIds[0], 'other'));
   await fixture.create();
   await fixture.create({ tenant: 'other' });
@@ -153,11 +149,8 @@ test('the queue of a tenant is bounded, and other tenants do not notice that it 
 });
 
 test('a tenant with many events does not keep that of another from running', async () => {
-  const ran: Ran[] = [];
-  await using fixture = await openServiceFixture({
-    program: () => recording(() => fixture, ran),
-    service: { limits: { eventInvokesMax: 4 } },
-  });
+  await using fixture = await openRecording({ service: { limits: { eventInvokesMax: 4 } } });
+  const { ran } = fixture;
   await fixture.catalog.addImage(imageOf(manifestIds[0], 'other'));
   await fixture.create({ name: 'many' });
   await fixture.create({ tenant: 'other', name: 'one' });
@@ -170,11 +163,9 @@ test('a tenant with many events does not keep that of another from running', asy
 });
 
 test('what a service left when it ended, the next one runs', async () => {
-  const ran: Ran[] = [];
   let hangs = true;
-  await using fixture = await openServiceFixture({
-    program: () => (hangs ? { handle: () => never() } : recording(() => fixture, ran)),
-  });
+  await using fixture = await openRecording({ handle: () => (hangs ? never() : undefined) });
+  const { ran } = fixture;
   await fixture.create();
   const id = await later(fixture, {});
   await fixture.time.pass(1000);
@@ -193,15 +184,8 @@ test('what a service left when it ended, the next one runs', async () => {
 });
 
 test('an event whose function is gone is gone with it', async () => {
-  const ran: Ran[] = [];
-  await using fixture = await openServiceFixture({
-    program: () =>
-      recording(
-        () => fixture,
-        ran,
-        () => true,
-      ),
-  });
+  await using fixture = await openRecording({ fails: true });
+  const { ran } = fixture;
   await fixture.create();
   await later(fixture, {});
   await fixture.time.pass(1000);
@@ -212,7 +196,7 @@ test('an event whose function is gone is gone with it', async () => {
 });
 
 test('an event is refused that is too large, or for a function that is not there', async () => {
-  await using fixture = await openServiceFixture({ program: () => recording(() => fixture, []) });
+  await using fixture = await openRecording();
   await fixture.create();
   await assert.rejects(later(fixture, 'x'.repeat(256 * 1024)), {
     code: 'ERR_FUNCTION_PAYLOAD_TOO_LARGE',
