@@ -2,7 +2,7 @@
  * What the catalog remembers of functions: versions of their code and configuration, aliases, what a function has
  * apart from its versions, and the events that wait for it.
  * Source: AWS Lambda API reference, data types FunctionConfiguration, AliasConfiguration, FunctionUrlConfig and
- * FunctionEventInvokeConfig.
+ * FunctionEventInvokeConfig; AddPermission.
  */
 
 import type { ImageRecord } from './image-records.ts';
@@ -128,6 +128,27 @@ export const defaultEventInvoke: EventInvokeSettings = {
   eventAgeMaxSeconds: 21_600,
 };
 
+/** Whom a function's owner lets call it, as AddPermission has it. Kept and given back: nothing is decided by it. */
+export interface Permission {
+  /** 1..100 of `a-z A-Z 0-9 - _`; unique in its policy. */
+  readonly statementId: string;
+  readonly action: string;
+  readonly principal: string;
+  readonly sourceArn?: string;
+  readonly sourceAccount?: string;
+  readonly eventSourceToken?: string;
+  readonly principalOrgId?: string;
+  readonly urlAuthType?: FunctionUrl['authType'];
+  readonly viaUrl?: boolean;
+}
+
+export interface FunctionPolicy {
+  /** A UUID; another one after every change. */
+  readonly revisionId: string;
+  /** At least one, in the order in which they were added. */
+  readonly permissions: readonly Permission[];
+}
+
 /** What a function has whatever its version. */
 export interface FunctionSettings {
   readonly tenant: string;
@@ -141,6 +162,8 @@ export interface FunctionSettings {
   readonly eventInvoke: Readonly<
     Record<string, EventInvokeSettings & { readonly updatedAtMs: number }>
   >;
+  /** By qualifier: empty text for the function itself, else a version or an alias. */
+  readonly policies: Readonly<Record<string, FunctionPolicy>>;
   /** Published so far; versions removed are not given again. */
   readonly versionsPublished: number;
 }

@@ -99,11 +99,11 @@ export function versionFromRow(row: Selectable<FunctionVersionTable>): FunctionR
   };
 }
 
-type OtherSettings = Pick<FunctionSettings, 'tags' | 'urls' | 'eventInvoke'>;
+type OtherSettings = Pick<FunctionSettings, 'tags' | 'urls' | 'eventInvoke' | 'policies'>;
 
 export function settingsToRow(settings: FunctionSettings): Insertable<FunctionTable> {
-  const { tags, urls, eventInvoke } = settings;
-  const others: OtherSettings = { tags, urls, eventInvoke };
+  const { tags, urls, eventInvoke, policies } = settings;
+  const others: OtherSettings = { tags, urls, eventInvoke, policies };
   return {
     tenant: settings.tenant,
     name: settings.name,
@@ -116,7 +116,8 @@ export function settingsToRow(settings: FunctionSettings): Insertable<FunctionTa
 export function settingsFromRow(row: Selectable<FunctionTable>): FunctionSettings {
   const reserved = row.reserved_concurrency;
   return {
-    ...(JSON.parse(row.settings) as OtherSettings),
+    policies: {}, // of rows from before there were any
+    ...(JSON.parse(row.settings) as Omit<OtherSettings, 'policies'>),
     tenant: row.tenant,
     name: row.name,
     ...(reserved === null ? {} : { reservedConcurrency: Number(reserved) }),

@@ -10,12 +10,14 @@ import type {
   AliasRecord,
   EventInvokeSettings,
   FunctionNetwork,
+  FunctionPolicy,
   FunctionRecord,
   FunctionSettings,
   FunctionUrl,
   FunctionUrlCors,
   Page,
   PageRequest,
+  Permission,
   WebServerSettings,
 } from '../catalog/index.ts';
 
@@ -175,6 +177,14 @@ export interface FunctionControl {
   ): Promise<void>;
   /** `undefined` removes it. `qualifier` is an alias, if any. */
   setUrl(of: FunctionRef, url: FunctionUrlRequest | undefined): Promise<FunctionUrl | undefined>;
+  /**
+   * Keeps what `change` makes of the policy, undefined where there is none, as its permissions; without any the policy is removed. What
+   * `change` throws, it throws. `qualifier` is a version or an alias, if any.
+   */
+  changePolicy(
+    of: FunctionRef,
+    change: (policy: FunctionPolicy | undefined) => readonly Permission[],
+  ): Promise<void>;
   accountSettings(tenant: string): Promise<AccountSettings>;
 }
 

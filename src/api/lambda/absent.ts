@@ -37,7 +37,7 @@ const operation = (name: string, target: string, run: Run): Operation => {
   return { name, method: method as Operation['method'], path, run };
 };
 
-const permissions = refused('resource policies: a function URL of AuthType NONE needs none');
+const policies = refused('resource policies by ARN: AddPermission makes one');
 const mappings = refused('event source mappings');
 const layers = refused('layers');
 const signing = refused('code signing');
@@ -50,7 +50,6 @@ const noProvisioned = nothingThere(
 );
 
 const functionAt = (version: string): string => `/${version}/functions/{FunctionName}`;
-const policy = `${functionAt('2015-03-31')}/policy`;
 const mapping = '/2015-03-31/event-source-mappings';
 const layerVersions = '/2018-10-31/layers/{LayerName}/versions';
 const layerVersion = `${layerVersions}/{VersionNumber}`;
@@ -68,14 +67,8 @@ const callback = '/2025-12-01/durable-execution-callbacks/{CallbackId}';
 const resourcePolicy = '/2026-07-09/resource-policy/{ResourceArn}';
 
 export const absentOperations: readonly Operation[] = [
-  operation('GetPolicy', `GET ${policy}`, missing),
-  operation('AddPermission', `POST ${policy}`, permissions),
-  operation('RemovePermission', `DELETE ${policy}/{StatementId}`, async ({ labels }) => {
-    const words = `Statement ${labels['StatementId']} is not found in resource policy.`;
-    throw new LambdaError('ResourceNotFoundException', words);
-  }),
   operation('GetResourcePolicy', `GET ${resourcePolicy}`, missing),
-  operation('PutResourcePolicy', `PUT ${resourcePolicy}`, permissions),
+  operation('PutResourcePolicy', `PUT ${resourcePolicy}`, policies),
   operation('DeleteResourcePolicy', `DELETE ${resourcePolicy}`, missing),
 
   operation('ListEventSourceMappings', `GET ${mapping}`, emptyList('EventSourceMappings')),

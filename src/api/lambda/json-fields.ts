@@ -55,6 +55,22 @@ export class JsonFields {
     );
   }
 
+  /** A string of this form. */
+  matching(
+    name: string,
+    { pattern, lengthMax = Infinity }: { readonly pattern: RegExp; readonly lengthMax?: number },
+  ): string | undefined {
+    const value = this.string(name);
+    if (value === undefined || (pattern.test(value) && value.length <= lengthMax)) return value;
+    const constraint = pattern.test(value)
+      ? `Member must have length less than or equal to ${lengthMax}`
+      : `Member must satisfy regular expression pattern: ${pattern.source}`;
+    throw new LambdaError(
+      'ValidationException',
+      `1 validation error detected: Value '${value.slice(0, 200)}' at '${this.#member(name)}' failed to satisfy constraint: ${constraint}`,
+    );
+  }
+
   /** Whole: what has a fraction is refused as what is no number. */
   integer(
     name: string,

@@ -12,6 +12,7 @@ export const lambdaStatuses = {
   CodeStorageExceededException: 400,
   InvalidParameterValueException: 400,
   InvalidRequestContentException: 400,
+  PolicyLengthExceededException: 400,
   PreconditionFailedException: 412,
   ProvisionedConcurrencyConfigNotFoundException: 404,
   RequestTimeoutException: 408,

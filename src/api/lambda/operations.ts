@@ -8,6 +8,7 @@ import { eventInvokeOperations } from './event-invoke.ts';
 import { functionOperations } from './functions.ts';
 import { invokeOperations } from './invoke.ts';
 import type { Operation } from './operation.ts';
+import { permissionOperations } from './permissions.ts';
 import { tagOperations } from './tags.ts';
 import { urlOperations } from './url-configs.ts';
 import { versionOperations } from './versions.ts';
@@ -22,6 +23,7 @@ export const presentOperations: readonly Operation[] = [
   ...tagOperations,
   ...urlOperations,
   ...eventInvokeOperations,
+  ...permissionOperations,
   ...accountOperations,
 ];
 

@@ -711,16 +711,170 @@ suite('what a function has besides', () => {
   });
 });
 
+suite('permissions', () => {
+  const statement = { StatementId: 's', Action: 'lambda:InvokeFunction', Principal: '*' };
+  const open = async (t: TestContext) => {
+    const { client, service } = await openHello(t, { Publish: true });
+    const alias = { FunctionName, Name: 'live', FunctionVersion: '1' };
+    await client.send(new sdk.CreateAliasCommand(alias));
+    return {
+      client,
+      service,
+      add: async (more: Partial<sdk.AddPermissionCommandInput> = {}) => {
+        const input = { FunctionName, ...statement, ...more };
+        return await client.send(new sdk.AddPermissionCommand(input));
+      },
+      read: async (Qualifier?: string) => {
+        const found = await client.send(new sdk.GetPolicyCommand({ FunctionName, Qualifier }));
+        return { ...(JSON.parse(found.Policy ?? '') as object), RevisionId: found.RevisionId };
+      },
+      remove: async (more: Partial<sdk.RemovePermissionCommandInput> = {}) => {
+        const input = { FunctionName, StatementId: 's', ...more };
+        return await client.send(new sdk.RemovePermissionCommand(input));
+      },
+    };
+  };
+
+  test('each is written as Lambda writes it, and kept in order', async (t) => {
+    const { add, read } = await open(t);
+    const added = await add({
+      Principal: 's3.amazonaws.com',
+      SourceArn: 'arn:aws:s3:::bucket',
+      SourceAccount: '123456789012',
+    });
+    assert.equal(added.$metadata.httpStatusCode, 201);
+    const first = {
+      Sid: 's',
+      Effect: 'Allow',
+      Principal: { Service: 's3.amazonaws.com' },
+      Action: 'lambda:InvokeFunction',
+      Resource: arn,
+      Condition: {
+        StringEquals: { 'AWS:SourceAccount': '123456789012' },
+        ArnLike: { 'AWS:SourceArn': 'arn:aws:s3:::bucket' },
+      },
+    };
+    assert.deepEqual(JSON.parse(added.Statement ?? ''), first);
+    await add({
+      StatementId: 'url',
+      Action: 'lambda:InvokeFunctionUrl',
+      FunctionUrlAuthType: 'NONE',
+    });
+    await add({ StatementId: 'account', Principal: '123456789012', InvokedViaFunctionUrl: true });
+    await add({ StatementId: 'role', Principal: role, PrincipalOrgID: 'o-0123456789' });
+    const { RevisionId, ...policy } = await read();
+    assert.match(RevisionId ?? '', /^[0-9a-f-]{36}$/);
+    const allow = { Effect: 'Allow', Action: 'lambda:InvokeFunction', Resource: arn };
+    assert.deepEqual(policy, {
+      Version: '2012-10-17',
+      Id: 'default',
+      Statement: [
+        first,
+        {
+          ...allow,
+          Sid: 'url',
+          Action: 'lambda:InvokeFunctionUrl',
+          Principal: '*',
+          Condition: { StringEquals: { 'lambda:FunctionUrlAuthType': 'NONE' } },
+        },
+        {
+          ...allow,
+          Sid: 'account',
+          Principal: { AWS: 'arn:aws:iam::123456789012:root' },
+          Condition: { Bool: { 'lambda:InvokedViaFunctionUrl': 'true' } },
+        },
+        {
+          ...allow,
+          Sid: 'role',
+          Principal: { AWS: role },
+          Condition: { StringEquals: { 'aws:PrincipalOrgID': 'o-0123456789' } },
+        },
+      ],
+    });
+  });
+
+  test('each qualifier has its own, an alias until it is removed', async (t) => {
+    const { client, add, read, remove } = await open(t);
+    const nothing = ['ResourceNotFoundException', 404] as const;
+    for (const Qualifier of ['1', 'live']) {
+      await add({ Qualifier });
+      const { Statement } = (await read(Qualifier)) as unknown as {
+        readonly Statement: readonly { readonly Resource: string }[];
+      };
+      assert.deepEqual(
+        Statement.map(({ Resource }) => Resource),
+        [`${arn}:${Qualifier}`],
+      );
+    }
+    await refused(read(), nothing);
+    await remove({ Qualifier: '1' });
+    await refused(read('1'), nothing);
+    await client.send(new sdk.DeleteAliasCommand({ FunctionName, Name: 'live' }));
+    await client.send(
+      new sdk.CreateAliasCommand({ FunctionName, Name: 'live', FunctionVersion: '1' }),
+    );
+    await refused(read('live'), nothing);
+  });
+
+  test('changes name the revision that they were made of, and no invoke becomes cold by them', async (t) => {
+    const { service, add, read, remove } = await open(t);
+    const invoke = async () =>
+      await service.invoke({ tenant: 'default', name: 'hello', payload: Buffer.from('{}') });
+    await invoke();
+    await add();
+    const { RevisionId } = await read();
+    const changed = ['PreconditionFailedException', 412] as const;
+    await refused(add({ StatementId: 't', RevisionId: 'other' }), changed);
+    await add({ StatementId: 't', RevisionId });
+    await refused(remove({ RevisionId }), changed);
+    await remove({ RevisionId: (await read()).RevisionId });
+    assert.equal((await invoke()).coldStart, false);
+  });
+
+  test('what may not be is refused', async (t) => {
+    const { add, read, remove } = await open(t);
+    const nothing = ['ResourceNotFoundException', 404] as const;
+    await refused(remove(), nothing);
+    await add();
+    await refused(add(), ['ResourceConflictException', 409, /statement id \(s\) provided already/]);
+    await refused(remove({ StatementId: 'x' }), [...nothing, /Statement x is not found/]);
+    for (const more of [{ FunctionName: 'gone' }, { Qualifier: 'gone' }, { Qualifier: '7' }]) {
+      await refused(add({ StatementId: 't', ...more }), nothing);
+    }
+    const latest = add({ StatementId: 't', Qualifier: '$LATEST' });
+    await refused(latest, ['InvalidParameterValueException', 400, /\$LATEST/]);
+    const forUrl = add({ StatementId: 't', FunctionUrlAuthType: 'NONE' });
+    await refused(forUrl, ['InvalidParameterValueException', 400, /lambda:InvokeFunctionUrl/]);
+    for (const more of [
+      { StatementId: 'a b' },
+      { StatementId: 'x'.repeat(101) },
+      { Action: 's3:GetObject' },
+      { Principal: 'a b' },
+      { SourceArn: 'bucket' },
+      { SourceAccount: '1' },
+      { EventSourceToken: 'ö' },
+      { PrincipalOrgID: 'o-1' },
+      { FunctionUrlAuthType: 'SOME' as sdk.FunctionUrlAuthType },
+      { Principal: undefined },
+    ]) {
+      await refused(add({ StatementId: 't', ...more }), ['ValidationException', 400]);
+    }
+    const long = add({ StatementId: 't', Principal: 'x'.repeat(20_480) });
+    await refused(long, ['PolicyLengthExceededException', 400, /bigger than the limit \(20480\)/]);
+    const { Statement } = (await read()) as unknown as { readonly Statement: readonly unknown[] };
+    assert.equal(Statement.length, 1);
+  });
+});
+
 test('operations that Thaw has not answer as Lambda does where there is nothing', async (t) => {
   const { client } = await openHello(t);
   const of = { FunctionName };
-  await refused(client.send(new sdk.GetPolicyCommand(of)), ['ResourceNotFoundException', 404]);
-  await refused(
-    client.send(
-      new sdk.AddPermissionCommand({ ...of, StatementId: 's', Action: 'lambda:*', Principal: '*' }),
-    ),
-    ['InvalidParameterValueException', 400, /Thaw does not have/],
-  );
+  const layer = { LayerName: 'l', Content: { ZipFile: Buffer.from('x') } };
+  await refused(client.send(new sdk.PublishLayerVersionCommand(layer)), [
+    'InvalidParameterValueException',
+    400,
+    /Thaw does not have/,
+  ]);
   const mappings = await client.send(new sdk.ListEventSourceMappingsCommand({}));
   assert.deepEqual(mappings.EventSourceMappings, []);
   assert.deepEqual((await client.send(new sdk.ListLayersCommand({}))).Layers, []);

@@ -113,6 +113,9 @@ function recordTests(inFresh: InFresh): void {
         reservedConcurrency: 0,
         urls: { '': { authType: 'NONE', invokeMode: 'BUFFERED', createdAtMs: 1, updatedAtMs: 2 } },
         eventInvoke: { live: { retriesMax: 1, eventAgeMaxSeconds: 60, updatedAtMs: 3 } },
+        policies: {
+          '': { revisionId: 'p', permissions: [{ statementId: 's', action: '*', principal: '*' }] },
+        },
         versionsPublished: 7,
       });
       await catalog.addFunction(record, settings);

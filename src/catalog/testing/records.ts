@@ -63,6 +63,7 @@ export function functionSettings(fields: Partial<FunctionSettings> = {}): Functi
     tags: {},
     urls: {},
     eventInvoke: {},
+    policies: {},
     versionsPublished: 0,
     ...fields,
   };

@@ -16,13 +16,14 @@ function named({ tenant, functionName, name }: AliasRef): Named {
 }
 
 export function aliasCalls({ catalog, newId }: RegistryDependencies): AliasCalls {
-  /** Its URL goes first, lest it should ever open an alias that somebody makes later. */
+  /** What is kept for it goes first, lest it should ever open an alias that somebody makes later. */
   const forget = async ({ tenant, functionName, name }: AliasRef): Promise<void> => {
     const of = { tenant, name: functionName };
     const forgetting = catalog.updateFunctionSettings(of, (settings) => ({
       ...settings,
       urls: without(settings.urls, name),
       eventInvoke: without(settings.eventInvoke, name),
+      policies: without(settings.policies, name),
     }));
     await asControl(of, forgetting);
   };

@@ -22,7 +22,8 @@ export async function createFunction(
   try {
     const record = newRecord(deps, request, resolved);
     if (resolved.image !== undefined) await deps.checkStart(record, resolved.image);
-    const settings = { tenant, name, tags, urls: {}, eventInvoke: {}, versionsPublished: 0 };
+    const none = { urls: {}, eventInvoke: {}, policies: {} };
+    const settings = { tenant, name, tags, ...none, versionsPublished: 0 };
     return await addFunction(deps, record, settings, request.publish === true);
   } catch (thrown) {
     await dropArchive(deps, { tenant, name, code: resolved.code });

@@ -14,7 +14,12 @@ import { asControl, type RegistryDependencies } from './registry-deps.ts';
 
 type SettingsCalls = Pick<
   FunctionControl,
-  'setReservedConcurrency' | 'changeTags' | 'setEventInvoke' | 'setUrl' | 'accountSettings'
+  | 'setReservedConcurrency'
+  | 'changeTags'
+  | 'setEventInvoke'
+  | 'setUrl'
+  | 'changePolicy'
+  | 'accountSettings'
 >;
 
 /** The part of a tenant's concurrency that no reservation may take: Lambda's 100 of 1,000. */
@@ -60,6 +65,18 @@ export function settingsCalls(deps: RegistryDependencies): SettingsCalls {
         return { ...settings, urls: { ...others, [key]: url } };
       });
       return after.urls[key];
+    },
+    changePolicy: async (of, changed) => {
+      await checkQualifier(deps, of);
+      const key = of.qualifier ?? '';
+      const revisionId = deps.newId();
+      await change(deps, of, (settings) => {
+        const before = Object.hasOwn(settings.policies, key) ? settings.policies[key] : undefined;
+        const permissions = changed(before);
+        const others = without(settings.policies, key);
+        if (permissions.length === 0) return { ...settings, policies: others };
+        return { ...settings, policies: { ...others, [key]: { revisionId, permissions } } };
+      });
     },
     accountSettings: async (tenant) => {
       checkTenantName(tenant);
