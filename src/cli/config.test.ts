@@ -46,6 +46,8 @@ test('every setting of the file arrives', async (t) => {
      read_deadline_ms = 5000
      [sandbox]
      runtime = "runc"
+     [api]
+     bodies_max_bytes = 16777216
      [functions]
      idle_timeout_seconds = 7
      instances_max = 3
@@ -68,6 +70,7 @@ test('every setting of the file arrives', async (t) => {
     cacheMemoryBytes: 16_777_216,
     readDeadlineMs: 5000,
     sandboxRuntime: 'runc',
+    apiBodiesMaxBytes: 16_777_216,
     idleTimeoutSeconds: 7,
     instancesMax: 3,
     instancesPerFunctionMax: 2,

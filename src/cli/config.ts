@@ -55,6 +55,8 @@ export interface Config {
   /** PEM, both or none of the two; without them plain HTTP. */
   readonly apiCertFile?: string;
   readonly apiKeyFile?: string;
+  /** Of requests that the API holds at a time. Default: see `LambdaApiLimits` in the API's room. */
+  readonly apiBodiesMaxBytes?: number;
   /** Those that tenants may choose through the API; `thaw function` may choose any. */
   readonly apiNetworks: readonly FunctionNetwork[];
   /** `HOST[:PORT]` of registries without TLS, besides this machine's, for images that come through the API. */
@@ -255,6 +257,7 @@ export const settings: Readonly<Record<string, Setting>> = {
   'api.listen': { field: 'apiListen', check: apiAddress },
   'api.cert_file': { field: 'apiCertFile', check: absolutePath },
   'api.key_file': { field: 'apiKeyFile', check: absolutePath },
+  'api.bodies_max_bytes': { field: 'apiBodiesMaxBytes', check: integer(2 ** 24, 2 ** 40) },
   'api.networks': { field: 'apiNetworks', check: networks },
   'registry.plain_http': { field: 'registryPlainHttp', check: registryHosts },
   'registry.credentials_file': { field: 'registryCredentialsFile', check: absolutePath },

@@ -39,8 +39,10 @@ export async function openCaches(config: Config, deps: CacheDependencies): Promi
     ...(sizeMaxBytes === 0
       ? {}
       : {
-          openDisk: async (reads) =>
-            openDiskCache({ path, sizeMaxBytes, tryLock: tryLockFile, log: deps.log, reads }),
+          openDisk: async (reads, waiting) => {
+            const { log } = deps;
+            return openDiskCache({ path, sizeMaxBytes, tryLock: tryLockFile, log, reads, waiting });
+          },
         }),
   });
 }

@@ -50,6 +50,7 @@ export async function serveApi(options: ServeApiOptions): Promise<LambdaApiServe
       accountIdOf: accountIdsOf(config),
       defaultTenant,
       networks: config.apiNetworks,
+      limits: defined({ bodiesMaxBytes: config.apiBodiesMaxBytes }),
       log,
       stopNow,
       ...defined({ tls }),

@@ -181,8 +181,8 @@ test('a body that is packed, or a form with parts, is refused as what it is', as
   }
 });
 
-test('bodies that would take more memory than all may have are put off', async (t) => {
-  const server = await serve(t, echo, { limits: { bodiesMaxBytes: 1000 } });
+test('bodies that would take more memory than a tenant may have are put off', async (t) => {
+  const server = await serve(t, echo, { limits: { bodiesMaxBytes: 2000 } });
   const reply = await call(server, invocations, Buffer.alloc(1001, 0x20));
   assert.deepEqual((errorOf(reply) as unknown[]).slice(0, 2), [429, 'TooManyRequestsException']);
   assert.equal(reply.headers['retry-after'], '1');
@@ -191,6 +191,54 @@ test('bodies that would take more memory than all may have are put off', async (
     const fits = await call(server, invocations, Buffer.alloc(1000, 0x20));
     assert.equal(fits.status, 200, 'what was held is given back');
   }
+});
+
+test('tenants that hold all they may keep no other out', async (t) => {
+  const running = Promise.withResolvers<void>();
+  let begun = Promise.withResolvers<void>();
+  const server = await serve(
+    t,
+    {
+      invoke: async (request) => {
+        begun.resolve();
+        if (request.tenant !== 'late') await running.promise;
+        return await (echo.invoke ?? assert.fail())(request);
+      },
+    },
+    {
+      limits: { bodiesMaxBytes: 100_000 },
+      authenticator: {
+        authenticate: async ({ headers, bodyDigestHex }) => {
+          const tenant = String(headers['x-tenant']);
+          await bodyDigestHex(tenant);
+          return { tenant };
+        },
+      },
+    },
+  );
+  const send = async (tenant: string, sizeBytes: number): Promise<number> => {
+    const body = Buffer.alloc(sizeBytes, 0x20);
+    return (await call(server, invocations, body, { headers: { 'x-tenant': tenant } })).status;
+  };
+  const held: Promise<number>[] = [];
+  /** How many bodies of a thousand bytes one tenant can have held at a time. */
+  const hold = async (tenant: string): Promise<number> => {
+    for (let count = 0; ; count += 1) {
+      begun = Promise.withResolvers<void>();
+      const status = send(tenant, 1000);
+      if ((await Promise.race([status, begun.promise])) === 429) return count;
+      held.push(status);
+    }
+  };
+  assert.equal(await hold('greedy'), 50);
+  assert.equal(await send('late', 25_000), 200);
+  assert.equal(await send('late', 25_001), 429);
+  assert.equal(await hold('second'), 25);
+  assert.equal(await hold('third'), 12);
+  assert.equal(await send('late', 6500), 200);
+  running.resolve();
+  assert.deepEqual(await Promise.all(held), Array(87).fill(200));
+  assert.equal(await send('late', 50_000), 200);
 });
 
 test('a client that sends no more of its body is refused, one that hangs up forgotten', async (t) => {
@@ -236,7 +284,7 @@ test('clients that hang up at any moment leave nothing held and nothing under wa
         return await (echo.invoke ?? assert.fail())(request);
       },
     },
-    { limits: { bodiesMaxBytes: 50_000 } },
+    { limits: { bodiesMaxBytes: 100_000 } },
   );
   const body = ' '.repeat(1000);
   const whole = `POST /2015-03-31/functions/hello/invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n${body}`;
@@ -306,7 +354,7 @@ test('a client is not let in before its body is read: a stranger sends it for no
         if (headers['x-known'] === undefined) throw new Error('a stranger');
         reads += 1;
         assert.equal(
-          await bodyDigestHex(),
+          await bodyDigestHex('default'),
           '44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a', // sha256sum of {}
         );
         return { tenant: 'default' };

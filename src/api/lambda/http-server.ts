@@ -13,6 +13,7 @@ import {
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
+import { codeBodyMaxBytes } from './functions.ts';
 import { LambdaApi, type LambdaApiLimits, type LambdaApiOptions } from './lambda-api.ts';
 import type { ApiRequests } from './request-counts.ts';
 
@@ -27,7 +28,7 @@ export interface LambdaApiServer extends AsyncDisposable {
 
 const defaultLimits: LambdaApiLimits = {
   connectionsMax: 1024,
-  bodiesMaxBytes: 256 * 2 ** 20,
+  bodiesMaxBytes: 4 * codeBodyMaxBytes, // beside one tenant that holds all it may, there is room for one
   bodyIdleTimeoutMs: 20_000,
   refusedBodyTimeoutMs: 10_000,
   headersTimeoutMs: 20_000,

@@ -39,7 +39,7 @@ import { createRouteTable, type Route } from './route-table.ts';
 export interface LambdaApiLimits {
   /** Default 1024; one more is closed at once. */
   readonly connectionsMax: number;
-  /** Of requests, held at a time, of all clients together. Default 256 MiB. */
+  /** Of requests, held at a time, of all tenants together; see `BodyBudget`. Default 280,668,844: four of the longest. */
   readonly bodiesMaxBytes: number;
   /** Without a byte of a body. Default 20,000. */
   readonly bodyIdleTimeoutMs: number;
@@ -195,6 +195,7 @@ export class LambdaApi {
     try {
       const { tenant } = await this.#authenticate(exchange, body);
       const scope = this.#scopeOf(tenant);
+      body.chargeTo(tenant);
       exchange.tenant = tenant;
       exchange.subject = subjectOf(labels, exchange.query, scope);
       return await operation.run({
@@ -230,8 +231,9 @@ export class LambdaApi {
     const functions = await this.#options.functions();
     const { codeSizeBytes } = (await functions.find(of)).record;
     if (exchange.response.destroyed) throw new ClientGoneError();
-    if (!this.#budget.take(codeSizeBytes)) throw tooManyBytes();
-    exchange.response.once('close', () => this.#budget.giveBack(codeSizeBytes));
+    const { tenant } = of;
+    if (!this.#budget.take(tenant, codeSizeBytes)) throw tooManyBytes();
+    exchange.response.once('close', () => this.#budget.giveBack(tenant, codeSizeBytes));
     const bytes = await functions.readArchive(of);
     if (bytes === undefined) throw new LambdaError('AccessDeniedException', 'Request has expired');
     return { status: 200, headers: { 'content-type': 'application/zip' }, bytes };
@@ -250,6 +252,7 @@ export class LambdaApi {
       isAlias: false,
     };
     const body = this.#body(exchange, invokeBodyMaxBytes);
+    body.chargeTo(target.of.tenant);
     try {
       return await answerUrl({
         functions: await this.#options.functions(),
@@ -280,12 +283,11 @@ export class LambdaApi {
       method: request.method ?? '',
       url: request.url ?? '',
       headers: request.headers,
-      bodyDigestHex: async () =>
-        toHex(
-          createHash('sha256')
-            .update(await body.bytes())
-            .digest(),
-        ),
+      bodyDigestHex: async (tenant) => {
+        body.chargeTo(tenant);
+        const hash = createHash('sha256').update(await body.bytes());
+        return toHex(hash.digest());
+      },
     });
   }
 

@@ -5,26 +5,33 @@ import type { IncomingMessage } from 'node:http';
 import { tooLargeWords } from './error-reply.ts';
 import { LambdaError } from './lambda-error.ts';
 
-/** How many bytes of bodies may be held at a time. */
+/**
+ * How many bytes of bodies may be held at a time, of all tenants and of each: never more than are left for the others. So one tenant
+ * alone holds half of all, two hold a third each, and whoever comes next always finds as much as each of them has.
+ * Source: Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", with a factor of 1.
+ */
 export class BodyBudget {
   #freeBytes: number;
+  readonly #heldBytes = new Map<string, number>();
 
   constructor(totalBytes: number) {
     this.#freeBytes = totalBytes;
   }
 
-  get freeBytes(): number {
-    return this.#freeBytes;
-  }
-
   /** False if there is no room: then nothing is taken. */
-  take(sizeBytes: number): boolean {
-    if (sizeBytes > this.#freeBytes) return false;
-    this.#freeBytes -= sizeBytes;
+  take(tenant: string, sizeBytes: number): boolean {
+    const heldBytes = (this.#heldBytes.get(tenant) ?? 0) + sizeBytes;
+    const freeBytes = this.#freeBytes - sizeBytes;
+    if (heldBytes > freeBytes) return false;
+    this.#heldBytes.set(tenant, heldBytes);
+    this.#freeBytes = freeBytes;
     return true;
   }
 
-  giveBack(sizeBytes: number): void {
+  giveBack(tenant: string, sizeBytes: number): void {
+    const heldBytes = (this.#heldBytes.get(tenant) ?? 0) - sizeBytes;
+    if (heldBytes > 0) this.#heldBytes.set(tenant, heldBytes);
+    else this.#heldBytes.delete(tenant);
     this.#freeBytes += sizeBytes;
   }
 }
@@ -44,27 +51,33 @@ export interface RequestBody {
   readonly bytes: () => Promise<Buffer>;
   /** Whether `bytes` was called: then it is the only way to it. */
   readonly isBegun: () => boolean;
+  /** Says whose share of the budget it takes; too late once there is something of it. */
+  readonly chargeTo: (tenant: string) => void;
   readonly release: () => void;
 }
 
 export function requestBody(request: IncomingMessage, limits: BodyLimits): RequestBody {
+  let tenant = '';
   let heldBytes = 0;
   let reading: Promise<Buffer> | undefined;
   const hold = (sizeBytes: number): void => {
-    if (!limits.budget.take(sizeBytes)) throw tooManyBytes();
+    if (!limits.budget.take(tenant, sizeBytes)) throw tooManyBytes();
     heldBytes += sizeBytes;
   };
   return {
     bytes: () => (reading ??= readBody(request, limits, hold)),
     isBegun: () => reading !== undefined,
+    chargeTo: (owner) => {
+      if (heldBytes === 0) tenant = owner;
+    },
     release: () => {
-      limits.budget.giveBack(heldBytes);
+      limits.budget.giveBack(tenant, heldBytes);
       heldBytes = 0;
     },
   };
 }
 
-/** All that may be held is held. */
+/** All that the tenant may hold is held. */
 export function tooManyBytes(): LambdaError {
   return new LambdaError('TooManyRequestsException', 'Rate Exceeded.', {
     reason: 'CallerRateLimitExceeded',

@@ -10,9 +10,15 @@ export interface Caller {
   readonly tenant: string;
 }
 
+/** A request whose body is not read yet. */
+export interface UnreadRequest extends Omit<SignedRequest, 'bodyDigestHex'> {
+  /** `tenant`: whose the request claims to be; whether it is only its body tells. */
+  readonly bodyDigestHex: (tenant: string) => Promise<string>;
+}
+
 export interface Authenticator {
   /** Throws `AuthenticationError`s, whose details have the HTTP status and Lambda's name of the error. */
-  authenticate(request: SignedRequest): Promise<Caller>;
+  authenticate(request: UnreadRequest): Promise<Caller>;
 }
 
 /** `region` as clients must name it in the scope that they sign for. */
@@ -31,8 +37,10 @@ export function signatureAuthenticator(options: SignatureAuthenticatorOptions): 
       if (request.headers['x-amz-security-token'] !== undefined) throw new UnknownAccessKeyError();
       const key = await options.accessKeys.find(claim.accessKeyId);
       if (key === undefined) throw new UnknownAccessKeyError();
-      await verifySignature(claim, request, key.secretAccessKey);
-      return { tenant: key.tenant };
+      const { tenant, secretAccessKey } = key;
+      const signed = { ...request, bodyDigestHex: () => request.bodyDigestHex(tenant) };
+      await verifySignature(claim, signed, secretAccessKey);
+      return { tenant };
     },
   };
 }
