@@ -35,7 +35,7 @@ export interface CacheTier {
   get(chunk: ChunkName, request: TierRequest): Promise<Uint8Array | undefined>;
   /**
    * Offers a verified chunk. Returns at once; the tier writes it in the background, or drops it when it has no room to
-   * queue it, is full, or is unavailable: which is counted and never thrown. `ciphertext` MUST NOT change afterwards.
+   * queue it, is full, or is unavailable: which is counted and never thrown. `ciphertext` stays the caller's: a tier copies what it queues.
    */
   offer(chunk: ChunkName, ciphertext: Uint8Array): void;
   /** Forgets the chunk, because its copy is not what its name says. Best effort; never rejects. */

@@ -24,6 +24,7 @@ export {
 } from './memcached/memcached-address.ts';
 export * from './memcached/memcached-server.ts';
 export * from './worker-caches.ts';
+export { WaitingChunks, type WaitingChunk } from './waiting/waiting-chunks.ts';
 export { WorkerReads } from './worker-reads.ts';
 export { ZoneCache, type ZoneCacheOptions } from './zone/zone-cache.ts';
 export { fillBytesPerSecondOf, type NodeCounters, type ZoneMember } from './zone/zone-members.ts';

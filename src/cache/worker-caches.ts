@@ -22,6 +22,7 @@ import {
   type TieredLoader,
   type TieredLoaderOptions,
 } from './search/tiered-loader.ts';
+import { WaitingChunks, waitingDefaultMaxBytes } from './waiting/waiting-chunks.ts';
 import { WorkerReads } from './worker-reads.ts';
 import { ZoneCache } from './zone/zone-cache.ts';
 import type { ZoneMember } from './zone/zone-members.ts';
@@ -40,10 +41,10 @@ export interface ZoneSettings {
 
 export interface WorkerCachesOptions extends Omit<TieredLoaderOptions, 'tiers'> {
   /**
-   * Left out: no disk. What it throws is logged, and there is none until a later try succeeds. `reads`: the worker's, as all its tiers have
-   * them, see `DiskCacheOptions`.
+   * Left out: no disk. What it throws is logged, and there is none until a later try succeeds. `reads` and `waiting`: the worker's, which all its
+   * tiers share, see `DiskCacheOptions`.
    */
-  readonly openDisk?: (reads: WorkerReads) => Promise<DiskCache>;
+  readonly openDisk?: (reads: WorkerReads, waiting: WaitingChunks) => Promise<DiskCache>;
   /** Left out: no zone. What it throws is logged, and there is none. */
   readonly zoneSettings?: () => Promise<ZoneSettings>;
   readonly log: Log;
@@ -74,8 +75,14 @@ export interface WorkerCaches extends AsyncDisposable {
 /** A part that was asked for, or why there is none. */
 type Part<Value> = { readonly value: Value } | { readonly reason: string | undefined };
 
-interface Parts {
+/** What the tiers of a worker share. */
+interface Shared {
   readonly reads: WorkerReads;
+  readonly waiting: WaitingChunks;
+}
+
+interface Parts {
+  readonly shared: Shared;
   readonly disk: Part<DiskCache>;
   readonly zone: Part<ZoneSettings>;
 }
@@ -83,7 +90,7 @@ interface Parts {
 class AssembledCaches implements WorkerCaches {
   readonly loader: TieredLoader;
   readonly #options: WorkerCachesOptions;
-  readonly #reads: WorkerReads;
+  readonly #shared: Shared;
   #disk: Part<DiskCache>;
   readonly #zone: Part<ZoneCache>;
   #zoneServers: ReadonlyMap<string, ZoneServerSetting> = new Map();
@@ -91,9 +98,9 @@ class AssembledCaches implements WorkerCaches {
   #cancelRetry = (): void => {};
   #retrying: Promise<void> | undefined;
 
-  constructor(options: WorkerCachesOptions, { reads, disk, zone }: Parts) {
+  constructor(options: WorkerCachesOptions, { shared, disk, zone }: Parts) {
     this.#options = options;
-    this.#reads = reads;
+    this.#shared = shared;
     this.#disk = disk;
     this.#zone = 'value' in zone ? { value: this.#zoneOf(options, zone.value) } : zone;
     this.loader = createTieredLoader({ ...options, tiers: this.#tiers() });
@@ -154,7 +161,7 @@ class AssembledCaches implements WorkerCaches {
 
   async #retryDisk(): Promise<void> {
     const { log } = this.#options;
-    const disk = await diskOf(this.#options, this.#reads);
+    const disk = await diskOf(this.#options, this.#shared);
     if (this.#isClosed) {
       if ('value' in disk) await disk.value.close();
       return;
@@ -173,7 +180,7 @@ class AssembledCaches implements WorkerCaches {
     return new ZoneCache({
       servers,
       connect: ({ id }) => connect(present(this.#zoneServers.get(id), 'the setting of a server')),
-      reads: this.#reads,
+      ...this.#shared,
       ...defined({ time }),
     });
   }
@@ -210,8 +217,11 @@ async function partOf<Value>(open: (() => Promise<Value>) | undefined): Promise<
   }
 }
 
-function diskOf({ openDisk }: WorkerCachesOptions, reads: WorkerReads): Promise<Part<DiskCache>> {
-  return partOf(openDisk && (() => openDisk(reads)));
+function diskOf(
+  { openDisk }: WorkerCachesOptions,
+  { reads, waiting }: Shared,
+): Promise<Part<DiskCache>> {
+  return partOf(openDisk && (() => openDisk(reads, waiting)));
 }
 
 /** A zone of these servers, such as who publishes needs; the caller closes it. */
@@ -225,12 +235,16 @@ export function openZone({ servers, connect }: ZoneSettings): ZoneCache {
 
 /** Opens what was asked for. Does not throw. */
 export async function openWorkerCaches(options: WorkerCachesOptions): Promise<WorkerCaches> {
-  const reads = new WorkerReads(options.time ?? systemClock);
-  const disk = await diskOf(options, reads);
+  const shared = {
+    reads: new WorkerReads(options.time ?? systemClock),
+    // For both queues: a disk that hangs keeps nothing from the zone. As a rule they wait for the same chunks, and half of it is never touched.
+    waiting: new WaitingChunks({ bytesMax: 2 * waitingDefaultMaxBytes }),
+  };
+  const disk = await diskOf(options, shared);
   const zone = await partOf(options.zoneSettings);
   for (const [name, part] of Object.entries({ 'disk cache': disk, zone })) {
     if (!('reason' in part) || part.reason === undefined) continue;
     options.log.error(`serving without the ${name}`, { reason: part.reason });
   }
-  return new AssembledCaches(options, { reads, disk, zone });
+  return new AssembledCaches(options, { shared, disk, zone });
 }

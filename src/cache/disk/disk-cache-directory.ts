@@ -99,7 +99,7 @@ export class DiskCacheDirectory implements AsyncDisposable {
     }
   }
 
-  /** Throws `ENOENT` if the directory is gone. */
+  /** Whatever comes of it, when it settles nothing reads `ciphertext` any longer. Throws `ENOENT` if the directory is gone. */
   async write(key: DiskChunkKey, ciphertext: Uint8Array): Promise<void> {
     await this.#replace(this.#file(key), [ciphertext]);
   }

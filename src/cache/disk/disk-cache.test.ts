@@ -28,6 +28,8 @@ import {
   type NamedChunk,
 } from '../testing/cache-tier-conformance.ts';
 import { tryLock } from '../testing/flock.ts';
+import { WaitingChunks } from '../waiting/waiting-chunks.ts';
+import { WorkerReads } from '../worker-reads.ts';
 
 const blockSizeBytes = 4096;
 const mebibyte = 2 ** 20;
@@ -403,6 +405,40 @@ test('what is offered while all is dropped is not kept, so that dropping ends un
   assert.deepEqual([cache.status().writes, cache.status().chunks], [1, 0]);
   await offer(cache, two);
   assertSame(await get(cache, two), two);
+});
+
+test('a file holds no byte but those of its chunk, though it is forgotten while it is written and its memory wanted again', async () => {
+  const lengthBytes = 64 * blockSizeBytes;
+  const turnCounts = fc.array(fc.nat(12), { minLength: 8, maxLength: 24 });
+  await fc.assert(
+    fc.asyncProperty(turnCounts, async (counts) => {
+      await using directory = await makeDirectory();
+      const waiting = new WaitingChunks({ bytesMax: 3 * lengthBytes });
+      let nowMs = 0;
+      const reads = new WorkerReads({ monotonicMs: () => (nowMs += 1000) }); // always in a pause
+      await using cache = await openAt(directory.path, { waiting, reads });
+      await cache.settled();
+      const seeds = counts.flatMap((_, at) => [2 * at, 2 * at + 1]);
+      const all = seeds.map((seed) => namedChunk(seed, lengthBytes));
+      const forgetting: Promise<void>[] = [];
+      for (const [at, turns] of counts.entries()) {
+        const [first, second] = all.slice(2 * at, 2 * at + 2) as [NamedChunk, NamedChunk];
+        cache.offer(first.name, first.ciphertext);
+        for (let turn = 0; turn < turns; turn += 1) await new Promise(setImmediate);
+        forgetting.push(cache.forget(first.name)); // it may be under way
+        cache.offer(second.name, second.ciphertext);
+        if (at % 2 === 1) await cache.settled();
+      }
+      await Promise.all(forgetting);
+      await cache.settled();
+      assert.equal(waiting.bytes, 0);
+      for (const chunk of all) {
+        const file = fileOf(directory.path, chunk.name);
+        if (existsSync(file)) assertSame(await readFile(file), chunk);
+      }
+    }),
+    { numRuns: 40 },
+  );
 });
 
 test('a closed cache finds and keeps nothing, and closing it again does nothing', async () => {

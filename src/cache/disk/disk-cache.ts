@@ -34,6 +34,11 @@ import { decodeDiskHistory, encodeDiskHistory } from './disk-history.ts';
 import { DiskCacheUnavailableError, TierUnavailableError } from '../errors.ts';
 import { LruK } from '../replacement/lru-k.ts';
 import { PriorityGate, type Ticket } from '../priority-gate.ts';
+import {
+  WaitingChunks,
+  waitingDefaultMaxBytes,
+  type WaitingChunk,
+} from '../waiting/waiting-chunks.ts';
 import { WorkerReads } from '../worker-reads.ts';
 
 export interface DiskCacheOptions {
@@ -44,9 +49,11 @@ export interface DiskCacheOptions {
   readonly tryLock: TryLock;
   /**
    * Chunks that wait to be written, in bytes; beyond it, they are dropped, and from three quarters of it on written at once.
-   * Default 96 MiB, which holds what the start of a Node function reads. The zone's queue holds the same arrays.
+   * Default 96 MiB, which holds what the start of a Node function reads.
    */
   readonly queueMaxBytes?: number;
+  /** Where they wait. Default: as large as the queue, and of this cache alone. */
+  readonly waiting?: WaitingChunks;
   /** Noted here, and what is offered written in the pauses between. Default: of this cache alone. */
   readonly reads?: WorkerReads;
   readonly log?: Log;
@@ -108,13 +115,12 @@ const filesAheadAtATime = 2;
 const stalledAfterMs = 1000;
 const suspensionMs = 30_000;
 const closeWaitMaxMs = 5000;
-const queueDefaultMaxBytes = 96 * mebibyte;
 const historySaveIntervalMs = 5 * 60 * 1000;
 /** Hedging: after three times the p99 of late, or so long where nothing is known. */
 const hedge = { windowMs: 10_000, countMin: 100, defaultMs: 50, minMs: 10, maxMs: 200 };
 
 interface Queued {
-  readonly ciphertext: Uint8Array;
+  readonly kept: WaitingChunk;
   readonly sinceMs: number;
 }
 
@@ -138,6 +144,9 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   readonly #recent: RecentLatency;
   readonly #queueMaxBytes: number;
   readonly #workerReads: WorkerReads;
+  readonly #waiting: WaitingChunks;
+  /** Its bytes are being read by the kernel, whether or not it is still in the queue. */
+  #underWay: Queued | undefined;
   #directory: DiskCacheDirectory;
   #isClosed = false;
   #dropsUnderWay = 0;
@@ -178,8 +187,9 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     this.#log = options.log ?? silentLog;
     this.#clock = options.clock ?? systemClock;
     this.#directory = directory;
-    this.#queueMaxBytes = options.queueMaxBytes ?? queueDefaultMaxBytes;
+    this.#queueMaxBytes = options.queueMaxBytes ?? waitingDefaultMaxBytes;
     this.#workerReads = options.reads ?? new WorkerReads(this.#clock);
+    this.#waiting = options.waiting ?? new WaitingChunks({ bytesMax: this.#queueMaxBytes });
     this.#recent = new RecentLatency(hedge.windowMs, () => this.#clock.monotonicMs());
     this.#chunkCountMax = 1024 + Math.floor(sizeMaxBytes / meanFileSizeMinBytes);
     this.#policy = new LruK({
@@ -194,10 +204,10 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     request.signal.throwIfAborted();
     this.#workerReads.note();
     const key = diskChunkKey(chunk);
-    const queued = this.#queue.get(key)?.ciphertext;
+    const queued = this.#queue.get(key);
     if (queued !== undefined) {
       this.#counters.hits += 1;
-      return new Uint8Array(queued); // a copy, which `slice` of a Buffer is not: the writer needs its own
+      return new Uint8Array(queued.kept.bytes);
     }
     if (this.#isClosed || (this.#isIndexed && !this.#policy.has(key))) {
       this.#counters.misses += 1;
@@ -238,18 +248,16 @@ export class DiskCache implements CacheTier, AsyncDisposable {
     else if (this.#isSuspended()) this.#dropped.suspended += 1;
     else if (this.#queuedBytes + byteLength > this.#queueMaxBytes) this.#dropped.queueFull += 1;
     else {
-      const sinceMs = this.#clock.monotonicMs();
-      this.#queue.set(key, { ciphertext, sinceMs });
-      this.#queuedBytes += byteLength;
-      if (this.#pauseInMs(sinceMs) === 0) this.#endPatience();
-      this.#work();
+      const kept = this.#waiting.keep(chunk, ciphertext);
+      if (kept === undefined) this.#dropped.queueFull += 1;
+      else this.#enqueue(key, kept);
     }
   }
 
   async forget(chunk: ChunkName): Promise<void> {
     this.#counters.forgotten += 1;
     const key = diskChunkKey(chunk);
-    if (this.#queue.delete(key)) this.#queuedBytes -= diskChunkLengthBytes(key);
+    this.#dequeue(key);
     await this.#discard(key);
   }
 
@@ -410,9 +418,25 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   /** How many were dropped. */
   #clearQueue(): number {
     const { size } = this.#queue;
-    this.#queue.clear();
-    this.#queuedBytes = 0;
+    for (const key of this.#queue.keys()) this.#dequeue(key);
     return size;
+  }
+
+  #enqueue(key: DiskChunkKey, kept: WaitingChunk): void {
+    const sinceMs = this.#clock.monotonicMs();
+    this.#queue.set(key, { kept, sinceMs });
+    this.#queuedBytes += diskChunkLengthBytes(key);
+    if (this.#pauseInMs(sinceMs) === 0) this.#endPatience();
+    this.#work();
+  }
+
+  /** Of what is under way the memory is free when that has ended. */
+  #dequeue(key: DiskChunkKey): void {
+    const queued = this.#queue.get(key);
+    if (queued === undefined) return;
+    this.#queue.delete(key);
+    this.#queuedBytes -= diskChunkLengthBytes(key);
+    if (queued !== this.#underWay) queued.kept.done();
   }
 
   /** Has the writer at work. */
@@ -459,17 +483,26 @@ export class DiskCache implements CacheTier, AsyncDisposable {
   }
 
   async #writeOne(key: DiskChunkKey, queued: Queued): Promise<void> {
+    this.#underWay = queued;
+    try {
+      await this.#writeAnew(key, queued.kept.bytes);
+    } finally {
+      this.#underWay = undefined;
+      if (this.#queue.get(key) !== queued) queued.kept.done(); // dropped meanwhile
+    }
+    if (this.#queue.get(key) === queued) this.#dequeue(key);
+  }
+
+  /** Also if the directory is gone. */
+  async #writeAnew(key: DiskChunkKey, ciphertext: Uint8Array): Promise<void> {
     if (this.#isGone || (await this.#directory.isGone())) await this.#reopen();
     try {
-      await this.#writeFile(key, queued.ciphertext);
+      await this.#writeFile(key, ciphertext);
     } catch (thrown) {
       if (!isNoFile(thrown)) throw thrown;
       await this.#reopen();
-      await this.#writeFile(key, queued.ciphertext);
+      await this.#writeFile(key, ciphertext);
     }
-    if (this.#queue.get(key) !== queued) return; // dropped meanwhile
-    this.#queue.delete(key);
-    this.#queuedBytes -= queued.ciphertext.byteLength;
   }
 
   async #writeFile(key: DiskChunkKey, ciphertext: Uint8Array): Promise<void> {

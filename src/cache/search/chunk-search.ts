@@ -307,7 +307,7 @@ export class ChunkSearch {
     this.#found.resolve({ plaintext, tier: asking.source.tier });
     for (const cache of lacking) cache.offer(this.#name, ciphertext);
     // Left to the garbage collector it costs a tenth of all that a chunk from the zone costs the processors (bench/tiers.bench.ts).
-    if (lacking.length === 0) giveBack(ciphertext);
+    giveBack(ciphertext);
   }
 
   #fallThrough(asking: Asking, refusal: Refusal): void {

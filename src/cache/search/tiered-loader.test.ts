@@ -7,6 +7,7 @@ import { ChunkWorkerLostError, sealChunk } from '../../chunk/index.ts';
 import { chunkObjectName, type ObjectStore } from '../../store/index.ts';
 import { errorCode, toHex } from '../../base/index.ts';
 import { VirtualTime } from '../../base/testing/virtual-time.ts';
+import type { CacheTier } from '../cache-tier.ts';
 import type { ChunkRef } from './chunk-loader.ts';
 import type { TierReadStatus } from './tier-tally.ts';
 import { createTieredLoader, type TieredLoader } from './tiered-loader.ts';
@@ -122,6 +123,26 @@ test('the memory of a chunk is given back when all who loaded it are done with i
   assert.equal(plaintext.compare(other.plaintext), 0);
   other.done();
   assert.equal(other.plaintext.byteLength, 0);
+});
+
+test('the memory of a ciphertext is given back at once, also when tiers are offered it', async () => {
+  const { ref, ciphertext } = seal(8);
+  const given = Uint8Array.from(ciphertext);
+  const offered: Uint8Array[] = [];
+  const cache: CacheTier = {
+    get: async () => undefined,
+    offer: (_, bytes) => void offered.push(Uint8Array.from(bytes)),
+    forget: async () => {},
+    hedgeAfterMs: () => Infinity,
+  };
+  const tiers = [
+    { tier: 'l1-disk', cache },
+    { tier: 'l2', cache },
+  ] as const;
+  const loader = createTieredLoader({ store: { get: async () => given }, tiers });
+  await loader.load(ref, { deadlineMs: 60_000 });
+  assert.equal(given.byteLength, 0);
+  assert.deepEqual(offered, [Uint8Array.from(ciphertext), Uint8Array.from(ciphertext)]);
 });
 
 test('a manifest that lists a chunk with another key does not share its fetch or its bytes', async () => {

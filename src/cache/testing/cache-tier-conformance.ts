@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { suite, test } from 'node:test';
 
-import { errorCode } from '../../base/index.ts';
+import { errorCode, release } from '../../base/index.ts';
 import { seededRandom } from '../../store/testing/seeded-random.ts';
 import type { CacheTier, ChunkName } from '../cache-tier.ts';
 
@@ -119,6 +119,18 @@ function testCopies({ create }: CacheTierConformance): void {
     first?.fill(0);
     assertSame(second, original);
     assertSame(await driver.get(name), original);
+  });
+
+  test('who offers a chunk owns the array again at once', async () => {
+    const made = await create();
+    await using driver = new Driver(made);
+    const { name, ciphertext } = namedChunk(8, 128 * 4096);
+    const offered = Uint8Array.from(ciphertext);
+    made.tier.offer(name, offered);
+    offered.fill(0);
+    release(offered);
+    await driver.offer();
+    assertSame(await driver.get(name), ciphertext);
   });
 
   test('a view into a larger array offers the bytes of the view', async () => {

@@ -64,7 +64,7 @@ export class ScriptedTier implements CacheTier {
   }
 
   offer(_: ChunkName, ciphertext: Uint8Array): void {
-    this.offers.push(ciphertext);
+    this.offers.push(new Uint8Array(ciphertext));
   }
 
   async forget(): Promise<void> {

@@ -12,6 +12,7 @@ import {
   SingleFlight,
   assert,
   defined,
+  present,
   release,
   systemClock,
   systemTimers,
@@ -30,6 +31,11 @@ import {
 import type { CacheTier, ChunkName, TierRequest } from '../cache-tier.ts';
 import { TierUnavailableError } from '../errors.ts';
 import { encodeStripe, stripeHeaderRecord, stripeKey } from './stripe.ts';
+import {
+  WaitingChunks,
+  waitingDefaultMaxBytes,
+  type WaitingChunk,
+} from '../waiting/waiting-chunks.ts';
 import type { WorkerReads } from '../worker-reads.ts';
 import { ZoneFill, type ChunkToWrite } from './zone-fill.ts';
 import { findForger } from './zone-forgery.ts';
@@ -51,11 +57,12 @@ export interface ZoneCacheOptions {
   /** A read that has not found four stripes so long after it asked is over, and so is one that waited so long for its turn. Default 250. */
   readonly readDeadlineMs?: number;
   /**
-   * Chunks that wait to be written, in bytes, of which the disk cache holds the same arrays; their parity is made, a quarter more, when
-   * the first of their stripes is sent. Beyond it they are dropped, and from three quarters of it on written at once. Default 96 MiB, which
-   * holds what the start of a Node function reads.
+   * Chunks that wait to be written, in bytes; their parity is made, a quarter more, when the first of their stripes is sent. Beyond it they
+   * are dropped, and from three quarters of it on written at once. Default 96 MiB, which holds what the start of a Node function reads.
    */
   readonly fillQueueMaxBytes?: number;
+  /** Where what is offered waits. Default: as large as the queue, and of this cache alone. */
+  readonly waiting?: WaitingChunks;
   /** Noted here, and what is offered written in the pauses between. Left out: what is offered is written at once. */
   readonly reads?: WorkerReads;
   /** Default: the system's. */
@@ -63,7 +70,6 @@ export interface ZoneCacheOptions {
 }
 
 const readDeadlineDefaultMs = 250;
-const fillQueueMaxDefaultBytes = 96 * 1024 * 1024;
 
 /**
  * Of the queue, what may wait for one server: a stripe keeps its whole chunk in memory, so that a server that stalls with that much
@@ -93,6 +99,7 @@ export class ZoneCache implements CacheTier {
   readonly #members: ZoneMembers;
   readonly #fill: ZoneFill;
   readonly #workerReads: WorkerReads | undefined;
+  readonly #waiting: WaitingChunks;
   readonly #repairs: RepairMemory;
   readonly #reads = { hits: 0, misses: 0, unavailable: 0, timeouts: 0 };
   readonly #stripes = { corrupt: 0, raced: 0, rebuilt: 0, repaired: 0 };
@@ -103,8 +110,9 @@ export class ZoneCache implements CacheTier {
   constructor(options: ZoneCacheOptions) {
     this.#time = options.time ?? { ...systemClock, ...systemTimers };
     this.#readDeadlineMs = options.readDeadlineMs ?? readDeadlineDefaultMs;
-    const queueMaxBytes = options.fillQueueMaxBytes ?? fillQueueMaxDefaultBytes;
+    const queueMaxBytes = options.fillQueueMaxBytes ?? waitingDefaultMaxBytes;
     this.#workerReads = options.reads;
+    this.#waiting = options.waiting ?? new WaitingChunks({ bytesMax: queueMaxBytes });
     this.#fill = new ZoneFill({ queueMaxBytes, ...defined({ reads: options.reads }) });
     this.#members = new ZoneMembers({
       connect: options.connect,
@@ -151,7 +159,21 @@ export class ZoneCache implements CacheTier {
   /** As `CacheTier` says. */
   offer(chunk: ChunkName, ciphertext: Uint8Array): void {
     this.#workerReads?.note();
-    this.#fill.offer(this.#toWrite(this.#placeOf(chunk), ciphertext));
+    assert(
+      ciphertext.byteLength === chunk.storedLengthBytes,
+      'A chunk of another length was offered',
+    );
+    let kept: WaitingChunk | undefined;
+    const bytes = (): Uint8Array => present(kept, 'a chunk that is queued').bytes;
+    const toWrite = this.#toWrite(this.#placeOf(chunk), bytes);
+    this.#fill.offer({
+      ...toWrite,
+      keep: () => (kept = this.#waiting.keep(chunk, ciphertext)) !== undefined,
+      ended: () => {
+        toWrite.ended();
+        kept?.done();
+      },
+    });
   }
 
   /**
@@ -163,7 +185,12 @@ export class ZoneCache implements CacheTier {
     ciphertext: Uint8Array,
     { signal }: { readonly signal: AbortSignal },
   ): Promise<boolean> {
-    return this.#fill.prime(this.#toWrite(this.#placeOf(chunk), ciphertext), signal);
+    assert(
+      ciphertext.byteLength === chunk.storedLengthBytes,
+      'A chunk of another length was primed',
+    );
+    const toWrite = this.#toWrite(this.#placeOf(chunk), () => ciphertext);
+    return this.#fill.prime(toWrite, signal);
   }
 
   /**
@@ -339,9 +366,11 @@ export class ZoneCache implements CacheTier {
   }
 
   /** Stripe i for the i-th server; four servers get no parity, fewer nothing. */
-  #toWrite({ chunk, key, nodes }: Place, ciphertext: Uint8Array): ChunkToWrite {
-    const lengthBytes = ciphertext.byteLength;
-    assert(lengthBytes === chunk.storedLengthBytes, 'A chunk is as long as its name says');
+  #toWrite(
+    { chunk, key, nodes }: Place,
+    ciphertext: () => Uint8Array,
+  ): ChunkToWrite & { ended(): void } {
+    const lengthBytes = chunk.storedLengthBytes;
     // Made when the first of them is sent: reads that are waited for go first.
     let stripes: Stripes | undefined;
     const payloadLengthBytes = lengthBytes / dataStripeCount;
@@ -352,8 +381,11 @@ export class ZoneCache implements CacheTier {
         lane,
         sizeBytes: stripeHeaderRecord.sizeBytes + payloadLengthBytes,
         parts: () =>
-          encodeStripe(chunk, index, payloadOf((stripes ??= encodeStripes(ciphertext)), index)),
+          encodeStripe(chunk, index, payloadOf((stripes ??= encodeStripes(ciphertext())), index)),
       })),
+      ended: () => {
+        if (stripes !== undefined) release(stripes.parity);
+      },
     };
   }
 

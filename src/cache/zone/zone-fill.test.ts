@@ -1,9 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import fc from 'fast-check';
+
+import { present, toHex } from '../../base/index.ts';
 import { VirtualTime } from '../../base/testing/virtual-time.ts';
+import { encodeStripes } from '../../erasure/index.ts';
 import { namedChunk, type NamedChunk } from '../testing/cache-tier-conformance.ts';
 import { SimulatedZone, type SimulatedZoneOptions } from '../testing/simulated-zone.ts';
+import { WaitingChunks } from '../waiting/waiting-chunks.ts';
+import { parseStripe } from './stripe.ts';
 import { WorkerReads } from '../worker-reads.ts';
 
 const mebibyte = 1024 * 1024;
@@ -155,13 +161,61 @@ test('what does not fit the queue is dropped and counted, and the queue stays wi
 test('chunks of every size are held to the queue, also when one is larger than it', async () => {
   const zone = new SimulatedZone({ fillQueueMaxBytes: 64 * 1024 });
   const small = chunks(100, 4096);
-  offer(zone, [...chunks(1), ...small]);
-  assert.ok(zone.cache.status().fill.dropped >= 100);
-  await zone.time.until(zone.cache.idle());
+  const [large] = chunks(1) as [NamedChunk];
+  const primed = zone.cache.prime(large.name, large.ciphertext, { signal: never });
+  offer(zone, [...chunks(1, 127 * 4096), ...small]); // of what is offered, what is larger than the memory is dropped, too
+  assert.equal(zone.cache.status().fill.dropped, 101);
+  assert.equal(await zone.time.until(primed), true);
   offer(zone, small);
   assert.ok(zone.cache.status().fill.queueBytes <= 64 * 1024);
   await zone.time.until(zone.cache.idle());
   assert.ok((await hits(zone, small)) > 0);
+});
+
+test('a server is sent no byte but those of the chunk, however late it takes them and whatever the memory is for by then', async () => {
+  const lengths = fc.constantFrom(4096, 8 * 4096, 128 * 4096);
+  const step = fc.oneof(
+    { weight: 4, arbitrary: fc.record({ seed: fc.nat(30), lengthBytes: lengths }) },
+    { weight: 2, arbitrary: fc.record({ passMs: fc.integer({ min: 1, max: 3000 }) }) },
+    { weight: 1, arbitrary: fc.record({ forget: fc.nat(30), lengthBytes: lengths }) },
+    { weight: 1, arbitrary: fc.record({ stop: fc.nat(4) }) },
+    { weight: 1, arbitrary: fc.record({ resume: fc.nat(4) }) },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.nat(), async (steps, seed) => {
+      const waiting = new WaitingChunks({ bytesMax: 3 * 128 * 4096 });
+      const zone = new SimulatedZone({ waiting, seed });
+      // Memory is read when the server answers: up to a second after its write was given up.
+      for (const server of zone.all) server.delayMs = () => zone.random() * 1500;
+      const digests = new Map<string, NamedChunk>();
+      for (const one of steps) {
+        if ('seed' in one) {
+          const chunk = namedChunk(one.seed, one.lengthBytes);
+          digests.set(toHex(chunk.name.ciphertextDigest), chunk);
+          offer(zone, [chunk]);
+        }
+        if ('passMs' in one) await zone.time.pass(one.passMs);
+        if ('forget' in one) void zone.cache.forget(namedChunk(one.forget, one.lengthBytes).name);
+        if ('stop' in one) zone.server(one.stop).stop();
+        if ('resume' in one) zone.server(one.resume).resume();
+      }
+      for (const server of zone.all) server.resume();
+      await zone.time.until(zone.cache.idle());
+      await zone.time.pass(5000);
+      for (const { values } of zone.all) {
+        for (const [key, value] of values) {
+          const chunk = present(digests.get(key.slice(-64)), 'a chunk that was offered');
+          const stripe = parseStripe(value, chunk.name);
+          assert.equal(stripe.fault, undefined);
+          const expected = encodeStripes(chunk.ciphertext);
+          const payload = expected.data[stripe.index] ?? expected.parity;
+          assert.equal(Buffer.compare(stripe.payload, payload), 0);
+        }
+      }
+      assert.equal(waiting.bytes, 0);
+    }),
+    { numRuns: 60 },
+  );
 });
 
 test('a server that stalls loses its own stripes, and keeps no other from its own', async () => {

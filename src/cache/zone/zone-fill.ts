@@ -26,6 +26,10 @@ export interface ChunkToWrite {
   /** Memory that is kept until the last of its stripes is written. */
   readonly heldBytes: number;
   readonly stripes: readonly StripeToWrite[];
+  /** Called once it is certain of its place in the queue, before anything of it is sent; false: there is no memory for it. */
+  readonly keep?: () => boolean;
+  /** Called when nothing of what it has kept is read any longer: all of its stripes have ended. */
+  readonly ended?: () => void;
 }
 
 /** Chunks, since the zone cache was made; but `queueBytes`: now. */
@@ -101,6 +105,7 @@ export class ZoneFill {
     const stripes = chunk.stripes.filter(({ lane, sizeBytes }) => lane.hasRoom(sizeBytes));
     if (this.#jobs.has(chunk.key)) this.#counters.repeated += 1;
     else if (stripes.length < dataStripeCount || !this.#hasRoom(chunk)) this.#counters.dropped += 1;
+    else if (chunk.keep?.() === false) this.#counters.dropped += 1;
     else void this.#start({ ...chunk, stripes }, (ended) => this.#count(ended));
   }
 
@@ -206,7 +211,7 @@ export class ZoneFill {
 
   /** `onEnd` is called when the last stripe has ended, before anybody can see that the queue is shorter. */
   #start(
-    { key, heldBytes, stripes }: ChunkToWrite,
+    { key, heldBytes, stripes, ended }: ChunkToWrite,
     onEnd: (ended: Written) => void,
   ): Promise<Written> {
     const done = Promise.withResolvers<Written>();
@@ -214,6 +219,7 @@ export class ZoneFill {
     const counts = { written: 0, dropped: 0, failed: 0 };
     const end = (): void => {
       if (this.#jobs.get(key) === job) this.#jobs.delete(key);
+      ended?.();
       onEnd(counts);
       this.#holdMore(-heldBytes);
       done.resolve(counts);

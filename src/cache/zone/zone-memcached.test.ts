@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 
-import { present } from '../../base/index.ts';
+import { defined, present } from '../../base/index.ts';
 import { MemcachedServer } from '../memcached/memcached-server.ts';
 import {
   cacheTierConformance,
@@ -11,6 +11,7 @@ import {
   type NamedChunk,
 } from '../testing/cache-tier-conformance.ts';
 import { memcachedMissing, startMemcached, type Memcached } from '../testing/memcached.ts';
+import { WaitingChunks } from '../waiting/waiting-chunks.ts';
 import { ZoneCache } from './zone-cache.ts';
 import type { ZoneMember } from './zone-members.ts';
 
@@ -18,7 +19,7 @@ class MemcachedZone implements AsyncDisposable {
   readonly servers: readonly Memcached[];
   readonly cache: ZoneCache;
 
-  constructor(servers: readonly Memcached[]) {
+  constructor(servers: readonly Memcached[], waiting?: WaitingChunks) {
     this.servers = servers;
     const byId = new Map(servers.map((server, index) => [`server-${index}`, server]));
     this.cache = new ZoneCache({
@@ -26,6 +27,7 @@ class MemcachedZone implements AsyncDisposable {
       connect: ({ id }) => new MemcachedServer({ id, address: present(byId.get(id), id).address }),
       // Loaded as the machine may be, a deadline here is for what hangs, not for what is slow.
       readDeadlineMs: 5000,
+      ...defined({ waiting }),
     });
   }
 
@@ -44,9 +46,9 @@ function memberOf(id: string): ZoneMember {
   return { id, weight: 1, fillBytesPerSecond: 100e6 };
 }
 
-async function startZone(serverCount = 5): Promise<MemcachedZone> {
+async function startZone(serverCount = 5, waiting?: WaitingChunks): Promise<MemcachedZone> {
   const starting = Array.from({ length: serverCount }, () => startMemcached());
-  return new MemcachedZone(await Promise.all(starting));
+  return new MemcachedZone(await Promise.all(starting), waiting);
 }
 
 const chunks = Array.from({ length: 12 }, (_, seed) => namedChunk(seed, 128 * 4096));
@@ -141,6 +143,30 @@ suite('a zone of memcached servers', { skip: memcachedMissing }, () => {
     await zone.cache.idle();
     assert.equal(await isFound(zone.cache, chunk), true);
     assert.equal(zone.cache.status().reads.timeouts, 0);
+  });
+
+  test('memory that is used again and again writes whole stripes only, also to servers that stop and break', async () => {
+    const waiting = new WaitingChunks({ bytesMax: 3 * 128 * 4096 });
+    await using zone = await startZone(5, waiting);
+    for (let round = 0; round < 6; round += 1) {
+      if (round === 2) zone.server(0).pause();
+      if (round === 4) {
+        zone.server(0).resume();
+        await zone.server(1).restart();
+      }
+      for (let at = 0; at < chunks.length; at += 3) {
+        for (const { name, ciphertext } of chunks.slice(at, at + 3)) {
+          if (round % 2 === 1) void zone.cache.forget(name);
+          zone.cache.offer(name, ciphertext);
+        }
+        if (round % 3 > 0) await zone.cache.idle();
+      }
+    }
+    await zone.cache.idle();
+    await readAll(zone); // what is found is right
+    const corrupt = zone.cache.status().servers.map((server) => server.corrupt);
+    assert.deepEqual(corrupt, [0, 0, 0, 0, 0]);
+    assert.equal(waiting.bytes, 0);
   });
 
   test('servers are added and removed while reads run, and none fails', async () => {
