@@ -39,6 +39,31 @@ test('a read that waits for a connection is never made once it is aborted, and t
   await reader.close();
 });
 
+for (const connection of ['keep-alive', 'close']) {
+  test(`long answers arrive whole, side by side and one after another (Connection: ${connection})`, async () => {
+    const bodies = Array.from({ length: 24 }, (_, index) => Buffer.alloc(index * 99_991, index));
+    const server = createServer(({ url }, response) => {
+      const body = bodies[Number(url?.slice(1))];
+      response.writeHead(200, { 'content-length': body?.byteLength ?? 0, connection }).end(body);
+    });
+    await using running = await serveLocally(server);
+    const reader = new ObjectReader({
+      origin: `http://${running.host}`,
+      connectionsMax: 4,
+      connectTimeoutMs: 5000,
+      idleTimeoutMs: 60_000,
+      bodyMaxBytes: 4_000_000,
+    });
+    const reading = bodies.map((_, index) =>
+      reader.get({ path: `/${index}`, headers: {}, signal: undefined }),
+    );
+    for (const [index, { body }] of (await Promise.all(reading)).entries()) {
+      assert.equal(Buffer.compare(body, bodies[index] ?? Buffer.alloc(1)), 0);
+    }
+    await reader.close();
+  });
+}
+
 for (const status of [200, 503]) {
   test(`an answer of status ${status} that comes a byte now and then is given up`, async () => {
     const closed = Promise.withResolvers<unknown>();

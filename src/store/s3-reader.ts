@@ -5,6 +5,8 @@
 
 import { Pool, type Dispatcher } from 'undici';
 
+import { release } from '../base/index.ts';
+
 export interface ReaderOptions {
   /** `http://HOST[:PORT]` or `https://…` */
   readonly origin: string;
@@ -111,6 +113,10 @@ class Collector implements Dispatcher.DispatchHandler {
 
   onResponseData(_controller: Dispatcher.DispatchController, piece: Buffer): void {
     this.#receivedBytes += piece.copy(this.#body, this.#receivedBytes);
+    // What the socket gave ends with this piece, and is nobody's any longer once undici has returned from parsing it. Left to the garbage
+    // collector, these pieces call it up for every few objects.
+    const isLast = piece.byteOffset + piece.byteLength === piece.buffer.byteLength;
+    if (isLast) queueMicrotask(() => release(piece));
   }
 
   onResponseEnd(): void {
