@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { functionRecord, functionSettings } from '../../catalog/testing/records.ts';
 import { InvocationBrokenError, type RuntimeApi } from '../../sandbox/index.ts';
@@ -183,6 +184,36 @@ test('an invoke waits for an instance that will rest at once, rather than start 
   await fixture.create();
   await fixture.invoke();
   for (let count = 0; count < 5; count += 1) {
+    assert.equal((await fixture.invoke()).coldStart, false);
+  }
+});
+
+test('an invoke gives no instance up whose rest only has not been read yet', async () => {
+  const resting: { readonly sinceMs: number; readonly tell: () => void }[] = [];
+  /** As of a process that was kept busy: nothing is read in the moment in which it came. */
+  const deliver = (): void => {
+    const nowMs = fixture.time.monotonicMs();
+    for (const { sinceMs, tell } of resting) if (sinceMs < nowMs) tell();
+  };
+  await using fixture = await openServiceFixture({
+    program: () => ({
+      handle: async () => respond(1),
+      settle: () =>
+        new Promise((tell) => void resting.push({ sinceMs: fixture.time.monotonicMs(), tell })),
+    }),
+    service: {
+      timers: {
+        after: (delayMs, run) => fixture.time.after(delayMs, run),
+        afterInput: async () => {
+          deliver();
+          await nextTurn();
+        },
+      },
+    },
+  });
+  await fixture.create();
+  await fixture.invoke();
+  for (let count = 0; count < 3; count += 1) {
     assert.equal((await fixture.invoke()).coldStart, false);
   }
 });

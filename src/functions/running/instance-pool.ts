@@ -297,10 +297,13 @@ export class InstancePool<Instance extends PoolInstance> {
     const over = Promise.withResolvers<void>();
     const { timers, starts } = this.#options;
     const waitMs = Math.max(settleWaitMinMs, starts.lastStartMs * settleWaitStartShare);
-    const cancel = timers.after(waitMs, () => {
+    const lose = async (): Promise<void> => {
+      // Where this process was kept busy, it may have been told meanwhile that one rests.
+      await timers.afterInput();
       patience.isOver = true;
       over.resolve();
-    });
+    };
+    const cancel = timers.after(waitMs, () => void lose());
     const patience = { over: over.promise, isOver: false, [Symbol.dispose]: cancel };
     return patience;
   }
