@@ -5,21 +5,18 @@
  *
  * Invariants: an event is in the catalog from before its caller is told until after its last invoke; whatever ends this
  * process, the next one takes the event up again, so an event is run at least once. A bounded number of events run, fewer of one
- * tenant, and of the tenants that have events due, the one with the fewest running is next.
- *
- * Of several servers over one catalog, one runs an event: the one that has claimed it there. While a server runs events it gives
- * a sign of life every few seconds; who has seen none of another for long enough, by a clock of his own, gives the other's claims back.
- * So an event is run by two at a time only where its server lives and cannot reach the catalog for that long, or stood still.
+ * tenant, and of the tenants that have events due, the one with the fewest running is next. Of servers that share a catalog one runs an
+ * event: see `event-runners.ts`.
  */
 
-import { errorCode, errorMessage, type Clock, type Log, type Timers } from '../../base/index.ts';
+import { errorCode, errorMessage } from '../../base/index.ts';
 import {
   defaultEventInvoke,
-  type EventRunner,
   type FunctionCatalog,
   type FunctionSettings,
   type QueuedEvent,
 } from '../../catalog/index.ts';
+import { EventRunners, type EventRunnersOptions } from './event-runners.ts';
 
 /** How many events wait and run. */
 export interface EventLimits {
@@ -31,31 +28,23 @@ export interface EventLimits {
   readonly eventInvokesPerTenantMax: number;
 }
 
-export interface EventQueueOptions {
-  readonly catalog: Pick<
-    FunctionCatalog,
-    | 'addEvent'
-    | 'beatEventRunner'
-    | 'claimEvents'
-    | 'countEvents'
-    | 'dueEvents'
-    | 'findFunctionSettings'
-    | 'listEventRunners'
-    | 'nextEventDueMs'
-    | 'postponeEvent'
-    | 'removeEvent'
-    | 'removeEventRunner'
-  >;
-  /** Nobody else's, before or after. */
-  readonly runnerId: string;
+export interface EventQueueOptions extends EventRunnersOptions {
+  readonly catalog: EventRunnersOptions['catalog'] &
+    Pick<
+      FunctionCatalog,
+      | 'addEvent'
+      | 'countEvents'
+      | 'dueEvents'
+      | 'findFunctionSettings'
+      | 'nextEventDueMs'
+      | 'postponeEvent'
+      | 'removeEvent'
+    >;
   /** One invoke; says whether the function failed. Throws where it did not get to run. */
   readonly run: (event: QueuedEvent) => Promise<{ readonly isFailed: boolean }>;
   /** The error of a queue that is full. */
   readonly refusal: (event: QueuedEvent, max: number) => Error;
   readonly limits: EventLimits;
-  readonly clock: Clock;
-  readonly timers: Timers;
-  readonly log: Log;
 }
 
 /** Before the first retry of an event that the function failed on, and before the second. */
@@ -67,11 +56,6 @@ const backoffMaxMs = 300_000;
 const refusedCountsKeptMax = 10_000;
 /** How soon the catalog is asked again after it failed. */
 const catalogRetryMs = 1000;
-/** Between two signs of life, and two looks at those of others. */
-const beatIntervalMs = 5000;
-/** Without a sign of life for so long, a server is taken for dead. */
-const silenceMaxMs = 30_000;
-
 /** What becomes of an event after an invoke: gone, or when the next one may be. */
 type Verdict = 'remove' | Pick<QueuedEvent, 'dueAtMs' | 'failedAttempts'>;
 
@@ -83,25 +67,23 @@ export class EventQueue {
   readonly #running = new Map<string, { readonly tenant: string; readonly done: Promise<void> }>();
   /** How often an event did not get to run, in a row; forgotten with the process. */
   readonly #refusedCounts = new Map<string, number>();
-  /** What was seen of the others: the last sign of life, and since when it is the last. */
-  readonly #others = new Map<string, { readonly beat: number; readonly sinceMs: number }>();
+  readonly #runners: EventRunners;
   #pumping: Promise<void> | undefined;
   #isAskedAgain = false;
   #cancelWait = (): void => {};
-  #beating: Promise<void> | undefined;
-  #cancelBeat: (() => void) | undefined;
-  #beat = 0;
-  #looksAfterOthers = false;
   #isClosed = false;
 
   constructor(options: EventQueueOptions) {
     this.#options = options;
+    this.#runners = new EventRunners(options, {
+      running: () => [...this.#running.keys()],
+      looked: () => this.#wake(),
+    });
   }
 
   /** Takes up what earlier processes left, and from now on what others leave that are killed. */
   start(): void {
-    this.#looksAfterOthers = true;
-    this.#beatLater();
+    this.#runners.lookAfterOthers();
     this.#wake();
   }
 
@@ -118,12 +100,11 @@ export class EventQueue {
   /** Begins no further invoke; resolves when those under way have ended. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#runners.stopLooking();
     this.#cancelWait();
     await this.#pumping;
     await Promise.all([...this.#running.values()].map(({ done }) => done));
-    this.#cancelBeat?.();
-    await this.#beating;
-    await this.#giveBack();
+    await this.#runners.leave();
   }
 
   #wake(): void {
@@ -179,69 +160,10 @@ export class EventQueue {
   /** Those that no other server was faster to claim. */
   async #claim(chosen: readonly DueEvent[], nowMs: number): Promise<readonly QueuedEvent[]> {
     if (chosen.length === 0) return [];
-    const { catalog, clock } = this.#options;
-    const startedMs = clock.monotonicMs();
-    const ids = chosen.map(({ id }) => id);
-    const claimed = await catalog.claimEvents(this.#nextBeat(), { ids, nowMs });
+    const claimed = await this.#runners.claim({ ids: chosen.map(({ id }) => id), nowMs });
     if (this.#isClosed) return [];
-    if (clock.monotonicMs() - startedMs < silenceMaxMs - beatIntervalMs) return claimed;
-    this.#isAskedAgain = true; // by now others may have taken this process for dead
-    return [];
-  }
-
-  #nextBeat(): EventRunner {
-    this.#beat += 1;
-    return { id: this.#options.runnerId, beat: this.#beat };
-  }
-
-  /** As long as there is anything to give a sign of life for, or to look after. */
-  #beatLater(): void {
-    this.#cancelBeat ??= this.#options.timers.after(beatIntervalMs, () => {
-      this.#beating = this.#beatAndLook().finally(() => {
-        this.#cancelBeat = undefined;
-        const looksOn = this.#looksAfterOthers && !this.#isClosed;
-        if (looksOn || this.#running.size > 0) this.#beatLater();
-      });
-    });
-  }
-
-  /** Never rejects. */
-  async #beatAndLook(): Promise<void> {
-    try {
-      const ids = [...this.#running.keys()];
-      if (ids.length > 0) await this.#options.catalog.beatEventRunner(this.#nextBeat(), ids);
-      if (!this.#looksAfterOthers || this.#isClosed) return;
-      await this.#removeDead();
-    } catch (thrown) {
-      this.#warn('Cannot give a sign of life to the servers that share the catalog', thrown);
-    }
-    this.#wake(); // another server may have accepted events that it has no room for
-  }
-
-  async #removeDead(): Promise<void> {
-    const { catalog, clock, runnerId, log } = this.#options;
-    const runners = await catalog.listEventRunners();
-    const nowMs = clock.monotonicMs();
-    const isThere = new Set(runners.map(({ id }) => id));
-    for (const id of this.#others.keys()) if (!isThere.has(id)) this.#others.delete(id);
-    for (const { id, beat } of runners) {
-      const seen = this.#others.get(id);
-      if (seen?.beat !== beat) this.#others.set(id, { beat, sinceMs: nowMs });
-      else if (id !== runnerId && nowMs - seen.sinceMs >= silenceMaxMs) {
-        const count = await catalog.removeEventRunner(id, beat);
-        if (count > 0) log.info('took over events of a server that is gone', { count });
-      }
-    }
-  }
-
-  /** What was claimed and not done, for others to run at once. Never rejects. */
-  async #giveBack(): Promise<void> {
-    if (this.#beat === 0) return;
-    try {
-      await this.#options.catalog.removeEventRunner(this.#options.runnerId);
-    } catch (thrown) {
-      this.#warn('Cannot give events back, which other servers now take up later', thrown);
-    }
+    if (claimed === undefined) this.#isAskedAgain = true;
+    return claimed ?? [];
   }
 
   #wakeAfter(delayMs: number): void {
@@ -256,7 +178,7 @@ export class EventQueue {
       this.#wake();
     });
     this.#running.set(event.id, { tenant: event.tenant, done });
-    this.#beatLater();
+    this.#runners.keepAlive();
   }
 
   /** Runs an event and writes down what became of it. Never rejects: what could not be written happens again. */

@@ -50,6 +50,7 @@ import type {
 } from '../function-runs.ts';
 import { ImageDocuments } from './image-documents.ts';
 import { InstancePool } from './instance-pool.ts';
+import { isRunnerGone, newRunnerId } from './runner-id.ts';
 import { runInvocation, type InvocationWork } from './invocation.ts';
 import { invokedVersion, type InvokedVersion } from './invoked-version.ts';
 import { failurePayload, failureWords } from './lambda-errors.ts';
@@ -188,7 +189,8 @@ export class FunctionRunner implements FunctionRuns {
     };
     this.#events = new EventQueue({
       catalog,
-      runnerId: randomUUID(),
+      runnerId: newRunnerId(),
+      isGone: isRunnerGone,
       run: (event) => this.#runEvent(event),
       refusal: ({ tenant, functionName: name }, max) =>
         this.#starts.refusal(functionIdOf({ tenant, name }), 'events_per_tenant_max', max),
