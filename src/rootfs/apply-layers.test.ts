@@ -55,6 +55,20 @@ test('a root entry that is no directory changes nothing', async () => {
   assert.deepEqual(pathsOf(tree), []);
 });
 
+test('files of equal metadata share one object, and no others', async () => {
+  const tree = await apply([
+    { path: 'a', modified: 7 },
+    { path: 'b', modified: 8 },
+    { path: 'c', modified: 7 },
+    { path: 'd', modified: 7, mode: 0o600 },
+    { path: 'e', modified: 7, xattrs: { 'user.x': 'y' } },
+    { path: 'f', modified: 7, xattrs: { 'user.x': 'y' } },
+  ]);
+  const metadata = ['a', 'b', 'c', 'd', 'e', 'f'].map((path) => nodeAt(tree, path).metadata);
+  assert.equal(metadata[0], metadata[2]);
+  assert.equal(new Set(metadata).size, 5);
+});
+
 test('parents without an entry are made as 0755 of root, of 1970', async () => {
   const tree = await apply([{ path: 'a/b/c', uid: 9, modified: 10 }]);
   const { metadata } = directoryAt(tree, 'a/b');

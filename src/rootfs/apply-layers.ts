@@ -47,7 +47,7 @@ const entriesMaxDefault = 1 << 22;
  * - Left out, and counted, are `trusted.overlay.*` attributes, `user.*` on links and devices, and namespaces that Linux does not have.
  * - AUFS's own files (`.wh..wh.*`) are left out.
  *
- * Memory: about 480 bytes an entry with paths of 45 bytes (measured on a million files).
+ * Memory: about 400 bytes an entry with paths of 70 bytes (measured on 600,000 files).
  * Throws `ERR_ROOTFS_*` (see `rootfsErrorCodes`), and what `entries` throw.
  */
 export async function applyLayers(

@@ -11,7 +11,7 @@ import type { TarEntry } from '../oci/index.ts';
 import { cleanPath, isAufsMetadata, meaningOf, splitPath } from './entry-path.ts';
 import { ApplyError, type RootfsErrorCode } from './errors.ts';
 import { type LeftOutNamespace, leftOutNamespace } from './left-out-xattrs.ts';
-import { linkedMetadata, metadataOf } from './metadata.ts';
+import { linkedMetadata, metadataOf, SharedMetadata } from './metadata.ts';
 import { MutableDirectory, type MutableLeaf } from './mutable-tree.ts';
 import { type ResolvedDirectory, resolveDirectory, stepsOf } from './resolve-path.ts';
 import type { FileContent, Metadata, Node } from './tree.ts';
@@ -37,7 +37,7 @@ export class LayerApplication {
   readonly #linked = new Map<MutableDirectory, Set<ByteString>>();
   /** Directories that no longer have anything of lower layers. */
   readonly #emptied = new Set<MutableDirectory>();
-  #previousMetadata: Metadata | undefined;
+  readonly #metadata = new SharedMetadata();
 
   constructor(
     root: MutableDirectory,
@@ -231,15 +231,10 @@ export class LayerApplication {
     return resolved;
   }
 
-  /** Files of a package often share their metadata, so an equal one before is used again. */
   #metadataOf(entry: TarEntry, inodeType: Node['type']): Metadata {
     const fail = (problem: string): never => this.#fail('ERR_ROOTFS_XATTR', entry, problem);
     const leaveOut = (name: ByteString): void => this.#leaveOut(leftOutNamespace(name));
-    this.#previousMetadata = metadataOf(entry, inodeType, this.#previousMetadata, {
-      fail,
-      leaveOut,
-    });
-    return this.#previousMetadata;
+    return this.#metadata.share(metadataOf(entry, inodeType, { fail, leaveOut }));
   }
 
   #leaveOut(namespace: LeftOutNamespace): void {

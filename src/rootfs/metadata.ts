@@ -37,34 +37,36 @@ export interface XattrRules {
   readonly leaveOut: (name: ByteString) => void;
 }
 
-/** The metadata that `entry` gives an inode of type `inodeType`; `previous` itself where it is the same. */
-export function metadataOf(
-  entry: TarEntry,
-  inodeType: Node['type'],
-  previous: Metadata | undefined,
-  rules: XattrRules,
-): Metadata {
+/** The metadata that `entry` gives an inode of type `inodeType`. */
+export function metadataOf(entry: TarEntry, inodeType: Node['type'], rules: XattrRules): Metadata {
   const mode = inodeType === 'symlink' ? 0o777 : entry.mode;
-  const metadata: Metadata = {
+  return {
     mode,
     uid: entry.uid,
     gid: entry.gid,
     modified: boundTime(entry.modified),
     xattrs: fittedToMode(keptXattrs(entry.xattrs, inodeType, rules), mode),
   };
-  return previous !== undefined && isSame(metadata, previous) ? previous : metadata;
 }
 
-function isSame(a: Metadata, b: Metadata): boolean {
-  return (
-    a.mode === b.mode &&
-    a.uid === b.uid &&
-    a.gid === b.gid &&
-    a.modified.seconds === b.modified.seconds &&
-    a.modified.nanoseconds === b.modified.nanoseconds &&
-    a.xattrs.size === 0 &&
-    b.xattrs.size === 0
-  );
+/** More than a base system has different ones, whose packages keep their times. */
+const sharedMax = 1024;
+
+/** Makes equal metadata one object. A layer of ten thousand files has some hundred different ones. */
+export class SharedMetadata {
+  readonly #known = new Map<string, Metadata>();
+
+  /** An equal one that was given before, or `metadata` itself. */
+  share(metadata: Metadata): Metadata {
+    const { mode, uid, gid, modified, xattrs } = metadata;
+    if (xattrs.size > 0) return metadata;
+    const key = `${mode} ${uid} ${gid} ${modified.seconds} ${modified.nanoseconds}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    if (this.#known.size === sharedMax) this.#known.clear();
+    this.#known.set(key, metadata);
+    return metadata;
+  }
 }
 
 /**
