@@ -2,7 +2,7 @@
 
 import { Ext4LimitError } from './errors.ts';
 import { groupCountDefault, groupCountMax } from './geometry.ts';
-import { mix } from './path-hash.ts';
+import { hashedPlace, mix } from './path-hash.ts';
 
 interface AddressPlan {
   readonly groupCount: number;
@@ -58,7 +58,7 @@ const choicesMax = 16;
 function firstFreeChoice(taken: Uint8Array, layer: PlacedLayer): number | undefined {
   let hash = layer.addressHash;
   for (let choice = 0; choice < choicesMax; choice += 1) {
-    const group = hash % taken.length;
+    const group = hashedPlace(hash, taken.length);
     const end = group + layer.groupCount;
     if (end <= taken.length && !taken.subarray(group, end).includes(1)) return group;
     hash = mix(hash + choice + 1);

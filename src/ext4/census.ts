@@ -14,31 +14,31 @@ import type { DirectoryNode, LayerContent, Node, RootTree } from '../rootfs/inde
 import { Ext4LimitError } from './errors.ts';
 import { topDirectoriesMax } from './geometry.ts';
 import { inlineDataOf } from './inline-data.ts';
-import { PlannedInode, checkLimits, sortedNames } from './inode.ts';
+import { PlannedDirectory, PlannedInode, checkLimits, sortedNames } from './inode.ts';
 import { nameBytesMax } from './layout.ts';
 
 /** What one layer has in the disk. */
 export interface LayerCensus {
   readonly content: LayerContent;
   /** Inodes that it made and that are still in the tree, those in the head left out. */
-  readonly directories: PlannedInode[];
+  readonly directories: PlannedDirectory[];
   readonly others: PlannedInode[];
   /** Directories that it changed; `last` if no layer above did. */
-  readonly changedDirectories: { readonly inode: PlannedInode; readonly last: boolean }[];
+  readonly changedDirectories: { readonly inode: PlannedDirectory; readonly last: boolean }[];
   /** Directories whose metadata it was the last to set. */
-  readonly describedDirectories: PlannedInode[];
+  readonly describedDirectories: PlannedDirectory[];
 }
 
 export interface Census {
-  readonly root: PlannedInode;
+  readonly root: PlannedDirectory;
   /**
    * The directories in the root, those of lower layers first. Their inodes lie in the head, as the root's does, because any
    * layer may change them; none do if there are too many.
    */
-  readonly topDirectories: readonly PlannedInode[];
+  readonly topDirectories: readonly PlannedDirectory[];
   readonly layers: readonly LayerCensus[];
-  readonly inodeOf: (node: Node | undefined) => PlannedInode;
-  readonly inodeCount: number;
+  /** Each once, in the order of its first path: each directory's names in byte order, depth first. */
+  readonly inodes: readonly PlannedInode[];
   readonly contentBytes: number;
 }
 
@@ -55,44 +55,38 @@ export function takeCensus(tree: RootTree): Census {
   });
   const layerAt = (index: number): LayerCensus => present(layers[index], `layer ${index}`);
   const inodes = collectInodes(tree.root);
-  const inodeOf: Census['inodeOf'] = (node) =>
-    present(node && inodes.get(node), 'the inode of a node');
-  const root = present(inodes.get(tree.root), 'the root directory');
-  const topDirectories = findTopDirectories(inodes.values(), root);
+  const [root] = inodes;
+  const topDirectories = findTopDirectories(root);
   const inHead = new Set([root, ...topDirectories]);
   let contentBytes = 0;
-  for (const inode of inodes.values()) {
+  for (const inode of inodes) {
     checkLimits(inode);
     const { node } = inode;
     if (node.type === 'file') contentBytes += node.content.sizeBytes;
-    if (inode.parent === inode) continue;
-    inode.inline = inlineDataOf(inode, inodeOf);
-    if (node.type === 'directory') {
+    if (inode === root) continue;
+    inode.inline = inlineDataOf(inode);
+    if (inode instanceof PlannedDirectory) {
       if (!inHead.has(inode)) layerAt(node.layer).directories.push(inode);
-      noteChanges(inode, node, layerAt);
+      noteChanges(inode, layerAt);
     } else layerAt(node.layer).others.push(inode);
   }
   return {
     root,
     topDirectories,
     layers,
-    inodeOf,
-    inodeCount: inodes.size,
+    inodes,
     contentBytes,
   };
 }
 
-function findTopDirectories(inodes: Iterable<PlannedInode>, root: PlannedInode): PlannedInode[] {
-  const found = [...inodes].filter((inode) => inode.parent === root && inode !== root);
+function findTopDirectories(root: PlannedDirectory): PlannedDirectory[] {
+  const found = root.children.filter((inode) => inode instanceof PlannedDirectory);
   if (found.length > topDirectoriesMax) return [];
   return found.sort((a, b) => a.node.layer - b.node.layer || compareStrings(a.path, b.path));
 }
 
-function noteChanges(
-  inode: PlannedInode,
-  node: DirectoryNode,
-  layerAt: (index: number) => LayerCensus,
-): void {
+function noteChanges(inode: PlannedDirectory, layerAt: (index: number) => LayerCensus): void {
+  const { node } = inode;
   layerAt(node.metadataLayer).describedDirectories.push(inode);
   const changedBy = [...new Set([node.layer, ...node.changedByLayers])].sort((a, b) => a - b);
   for (const [index, layer] of changedBy.entries()) {
@@ -100,37 +94,53 @@ function noteChanges(
   }
 }
 
-/** Every inode once, in the order of its first path: each directory's names in byte order, depth first. */
-function collectInodes(root: DirectoryNode): Map<Node, PlannedInode> {
-  const inodes = new Map<Node, PlannedInode>();
-  const rootInode = new PlannedInode(root, '' as ByteString);
-  rootInode.parent = rootInode;
+/** See `Census`; the root is the first. */
+function collectInodes(root: DirectoryNode): [PlannedDirectory, ...PlannedInode[]] {
+  const rootInode = new PlannedDirectory(root, '' as ByteString);
   rootInode.linkCount = 2;
-  inodes.set(root, rootInode);
-  const open = [{ inode: rootInode, node: root, path: '' }];
+  const inodes: [PlannedDirectory, ...PlannedInode[]] = [rootInode];
+  const newInodes = new InodeMaker();
+  const open = [rootInode];
   for (let directory = open.pop(); directory !== undefined; directory = open.pop()) {
-    const below: typeof open = [];
+    const children: PlannedInode[] = [];
     for (const name of sortedNames(directory.node)) {
       const node = present(directory.node.entries.get(name), 'a directory entry');
       const path = (directory.path === '' ? name : `${directory.path}/${name}`) as ByteString;
       checkName(name, path);
-      const inode = inodes.get(node) ?? newInode(node, path);
-      inodes.set(node, inode);
+      const inode = newInodes.inodeOf(node, path, directory);
+      if (inode.linkCount === 0) inodes.push(inode);
+      children.push(inode);
       inode.linkCount += 1;
-      if (node.type !== 'directory') continue;
-      assert(inode.linkCount === 1, `Directory "${path}" is entered twice`);
-      inode.parent = directory.inode;
+      if (!(inode instanceof PlannedDirectory)) continue;
       inode.linkCount = 2;
-      directory.inode.linkCount += 1;
-      below.push({ inode, node, path });
+      directory.linkCount += 1;
     }
-    for (const next of below.toReversed()) open.push(next);
+    directory.children = children.slice(); // of the right size: one that grew has room to spare
+    for (const child of children.toReversed()) {
+      if (child instanceof PlannedDirectory) open.push(child);
+    }
   }
   return inodes;
 }
 
-function newInode(node: Node, path: ByteString): PlannedInode {
-  return new PlannedInode(node, node.type === 'file' ? node.content.path : path);
+/** One inode for each node, however many names it has. */
+class InodeMaker {
+  readonly #linked = new Map<Node, PlannedInode>();
+  readonly #directories = new Set<Node>();
+
+  /** `path` is the node's in `parent`. */
+  inodeOf(node: Node, path: ByteString, parent: PlannedDirectory): PlannedInode {
+    if (node.type === 'directory') {
+      assert(!this.#directories.has(node), `Directory "${path}" is entered twice`);
+      this.#directories.add(node);
+      return new PlannedDirectory(node, path, parent);
+    }
+    const inode =
+      this.#linked.get(node) ??
+      new PlannedInode(node, node.type === 'file' ? node.content.path : path);
+    if (node.linkCount > 1) this.#linked.set(node, inode);
+    return inode;
+  }
 }
 
 function checkName(name: ByteString, path: ByteString): void {

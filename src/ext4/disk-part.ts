@@ -22,8 +22,15 @@ import {
   rangesAroundFronts,
   type BlockRange,
 } from './geometry.ts';
-import { isInlineFile } from './inline-data.ts';
-import { encodeInode, inodeExtents, sortedNames, type PlannedInode } from './inode.ts';
+import { isInlineFile, targetOf } from './inline-data.ts';
+import {
+  encodeInode,
+  inodeExtents,
+  sortedNames,
+  type ChildLookup,
+  type PlannedDirectory,
+  type PlannedInode,
+} from './inode.ts';
 import { fileTypes } from './layout.ts';
 import { shortTailBlocks, type Packable } from './packing.ts';
 import { encodeXattrBlock, planXattrs } from './xattr.ts';
@@ -31,11 +38,14 @@ import { encodeXattrBlock, planXattrs } from './xattr.ts';
 export abstract class DiskPart implements Packable {
   abstract readonly path: ByteString;
   abstract readonly blockCount: number;
-  readonly modifiedSeconds: number = 0;
   /** Counted from the start of its layer's first group until the layer has its address, then from the disk's. */
   firstBlock = 0;
   /** False for bytes that the filesystem does not refer to: an upper layer replaced or deleted them. */
   abstract readonly live: boolean;
+
+  get modifiedSeconds(): number {
+    return 0;
+  }
 
   /** Takes it, and all that it has elsewhere, so many blocks further. */
   moveBy(blockCount: number): void {
@@ -99,7 +109,6 @@ class FileBody implements Packable {
 export class FilePart extends DiskPart {
   readonly content: FileContent;
   readonly blockCount: number;
-  override readonly modifiedSeconds: number;
   /** The inode that refers to it, if the file is still in the tree. */
   inode: PlannedInode | undefined;
   /** Of the inode that it would have if it were still in the tree. */
@@ -110,7 +119,6 @@ export class FilePart extends DiskPart {
   constructor(content: FileContent) {
     super();
     this.content = content;
-    this.modifiedSeconds = content.modified.seconds;
     this.blockCount = isInlineFile(content)
       ? 0
       : dataRuns(content).reduce((sum: number, run: LogicalRun) => sum + run.blockCount, 0);
@@ -118,6 +126,10 @@ export class FilePart extends DiskPart {
 
   get path(): ByteString {
     return this.content.path;
+  }
+
+  override get modifiedSeconds(): number {
+    return this.content.modified.seconds;
   }
 
   get live(): boolean {
@@ -156,16 +168,16 @@ export class FilePart extends DiskPart {
 
 /** A directory's entries, or those that it had at the end of a layer below. */
 export class DirectoryPart extends MetadataPart {
-  readonly inode: PlannedInode;
+  readonly inode: PlannedDirectory;
   readonly #past: DirectoryPast | undefined;
   readonly #shape: DirectoryShape;
-  readonly #inodeOf: InodeLookup;
+  /** Kept by a directory of many blocks: to make it takes as long as reading all names. */
+  #childNamed: ChildLookup | undefined;
 
-  constructor(inode: PlannedInode, inodeOf: InodeLookup, past?: DirectoryPast) {
+  constructor(inode: PlannedDirectory, past?: DirectoryPast) {
     super();
     this.inode = inode;
     this.#past = past;
-    this.#inodeOf = inodeOf;
     this.#shape = planDirectory(this.#names(), byteStringToDisplay(inode.path));
   }
 
@@ -188,28 +200,27 @@ export class DirectoryPart extends MetadataPart {
 
   override block(index: number): Uint8Array {
     const { number, parent } = this.inode;
+    const childNamed = this.#childNamed ?? this.inode.lookup();
+    if (this.blockCount > 1) this.#childNamed = childNamed;
     return encodeDirectoryBlock(this.#shape, index, {
       self: number,
-      parent: parent?.number ?? number,
+      parent: parent.number,
       names: () => this.#names(),
-      resolve: (name) => this.#resolve(name),
+      resolve: (name) => this.#lostTarget(name) ?? targetOf(childNamed(name)),
     });
   }
 
-  #resolve(name: ByteString): DirectoryTarget {
+  #lostTarget(name: ByteString): DirectoryTarget | undefined {
     const lost = this.#past?.lost.get(name);
-    if (lost !== undefined) return { inode: lost.number, entryType: fileTypes.file.entryType };
-    const { number, node } = this.#inodeOf(entriesOf(this.inode).get(name));
-    return { inode: number, entryType: fileTypes[node.type].entryType };
+    return lost && { inode: lost.number, entryType: fileTypes.file.entryType };
   }
 
   #names(): ByteString[] {
     const { node } = this.inode;
-    const names = node.type === 'directory' ? sortedNames(node) : [];
+    const names = sortedNames(node);
     const past = this.#past;
     if (past === undefined) return names;
-    const entries = entriesOf(this.inode);
-    const kept = names.filter((name) => (entries.get(name)?.layer ?? 0) <= past.layer);
+    const kept = names.filter((name) => (node.entries.get(name)?.layer ?? 0) <= past.layer);
     return [...new Set([...kept, ...past.lost.keys()])].sort();
   }
 }
@@ -223,12 +234,6 @@ export interface DirectoryPast {
   readonly layer: number;
   readonly lost: ReadonlyMap<ByteString, FilePart>;
 }
-
-function entriesOf({ node }: PlannedInode): ReadonlyMap<ByteString, PlannedInode['node']> {
-  return node.type === 'directory' ? node.entries : new Map();
-}
-
-export type InodeLookup = (node: PlannedInode['node'] | undefined) => PlannedInode;
 
 /** A part that belongs to one inode and is as live as that. */
 abstract class InodePart extends MetadataPart {

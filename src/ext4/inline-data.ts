@@ -5,8 +5,7 @@
  * Source: kernel Documentation/filesystems/ext4/inlinedata.rst.
  */
 
-import type { ByteString } from '../base/index.ts';
-import type { DirectoryNode, FileContent, SymlinkNode } from '../rootfs/index.ts';
+import type { FileContent, SymlinkNode } from '../rootfs/index.ts';
 import {
   encodeInlineDirectory,
   inlineDirectoryBytes,
@@ -16,7 +15,7 @@ import {
 } from './directory.ts';
 import type { ContentReader } from './disk-plan.ts';
 import { hasData, readSegments } from './file-data.ts';
-import { fastSymlinkBytesMax, sortedNames, type PlannedInode } from './inode.ts';
+import { fastSymlinkBytesMax, PlannedDirectory, sortedNames, type PlannedInode } from './inode.ts';
 import { fileTypes, inlineBytesMax } from './layout.ts';
 
 /** What an inode has in itself. */
@@ -33,18 +32,15 @@ export function isInlineFile(content: FileContent): boolean {
 }
 
 /** The inode's data if it is to lie in the inode. The root is never asked for. */
-export function inlineDataOf(
-  inode: PlannedInode,
-  inodeOf: (node: PlannedInode['node'] | undefined) => PlannedInode,
-): InlineData | undefined {
+export function inlineDataOf(inode: PlannedInode): InlineData | undefined {
   const { node } = inode;
   if (node.type === 'file') {
     return isInlineFile(node.content) ? new InlineFile(node.content) : undefined;
   }
   if (node.type === 'symlink') return inlineSymlink(node);
-  if (node.type !== 'directory') return undefined;
-  const shape = planInlineDirectory(sortedNames(node));
-  return shape && new InlineDirectory(inode, node, { shape, inodeOf });
+  if (!(inode instanceof PlannedDirectory)) return undefined;
+  const shape = planInlineDirectory(sortedNames(inode.node));
+  return shape && new InlineDirectory(inode, shape);
 }
 
 class InlineFile implements InlineData {
@@ -75,36 +71,25 @@ function inlineSymlink({ target, metadata }: SymlinkNode): InlineData | undefine
 
 class InlineDirectory implements InlineData {
   readonly sizeBytes: number;
-  readonly #inode: PlannedInode;
-  readonly #node: DirectoryNode;
+  readonly #inode: PlannedDirectory;
   readonly #shape: InlineDirectoryShape;
-  readonly #inodeOf: (node: PlannedInode['node'] | undefined) => PlannedInode;
 
-  constructor(
-    inode: PlannedInode,
-    node: DirectoryNode,
-    planned: {
-      readonly shape: InlineDirectoryShape;
-      readonly inodeOf: (node: PlannedInode['node'] | undefined) => PlannedInode;
-    },
-  ) {
+  constructor(inode: PlannedDirectory, shape: InlineDirectoryShape) {
     this.#inode = inode;
-    this.#node = node;
-    this.#shape = planned.shape;
-    this.#inodeOf = planned.inodeOf;
-    this.sizeBytes = inlineDirectoryBytes(planned.shape);
+    this.#shape = shape;
+    this.sizeBytes = inlineDirectoryBytes(shape);
   }
 
   async bytes(): Promise<Uint8Array> {
-    const { parent, number } = this.#inode;
+    const childNamed = this.#inode.lookup();
     return encodeInlineDirectory(this.#shape, {
-      parent: parent?.number ?? number,
-      resolve: (name) => this.#resolve(name),
+      parent: this.#inode.parent.number,
+      resolve: (name) => targetOf(childNamed(name)),
     });
   }
+}
 
-  #resolve(name: ByteString): DirectoryTarget {
-    const { number, node } = this.#inodeOf(this.#node.entries.get(name));
-    return { inode: number, entryType: fileTypes[node.type].entryType };
-  }
+/** What a directory says of an inode beside its name. */
+export function targetOf({ number, node }: PlannedInode): DirectoryTarget {
+  return { inode: number, entryType: fileTypes[node.type].entryType };
 }

@@ -17,7 +17,6 @@ import {
   SymlinkPart,
   XattrPart,
   type DiskPart,
-  type InodeLookup,
 } from './disk-part.ts';
 import { extentNodeCount } from './extent-tree.ts';
 import { hasData } from './file-data.ts';
@@ -51,14 +50,13 @@ export interface LayerPlan {
   readonly addressHash: number;
 }
 
-/** `inodeOf` is asked only once directories are rendered. */
-export function planLayer(census: LayerCensus, layer: number, inodeOf: InodeLookup): LayerPlan {
+export function planLayer(census: LayerCensus, layer: number): LayerPlan {
   const files = planFiles(census);
   const inBlocks = files.filter(({ blockCount }) => blockCount > 0);
   const { small, large, rewritten } = divideData(inBlocks);
   const dataBins = [...cutStretches(small), ...cutIntoBins(rewritten)];
   const dataSlots = packIntoSlots([...dataBins, ...large], 0);
-  const metadata = planMetadata(census, { files, layer, inodeOf });
+  const metadata = planMetadata(census, files, layer);
   const inodes = orderInodes(census, files);
   const parts = [...inBlocks, ...metadata];
   const frontRoom = frontRoomBeside(inodes.length);
@@ -143,20 +141,13 @@ function planFiles(census: LayerCensus): FilePart[] {
   return [...parts.values()];
 }
 
-interface MetadataOptions {
-  /** Already placed in slots. */
-  readonly files: readonly FilePart[];
-  readonly layer: number;
-  readonly inodeOf: InodeLookup;
-}
-
-/** All blocks of metadata that the layer has. */
-function planMetadata(census: LayerCensus, { files, layer, inodeOf }: MetadataOptions): DiskPart[] {
+/** All blocks of metadata that the layer has. `files` are already placed in slots. */
+function planMetadata(census: LayerCensus, files: readonly FilePart[], layer: number): DiskPart[] {
   const parts: DiskPart[] = [];
   const lostFiles = groupLostFiles(files);
   for (const { inode, last } of census.changedDirectories) {
     const past = { layer, lost: lostFiles.get(inode.path) ?? new Map() };
-    const part = new DirectoryPart(inode, inodeOf, last ? undefined : past);
+    const part = new DirectoryPart(inode, last ? undefined : past);
     if (last ? inode.inline !== undefined : part.fitsInode()) continue;
     if (last) inode.data = part;
     parts.push(part);

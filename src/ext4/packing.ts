@@ -12,7 +12,7 @@
 
 import type { ByteString } from '../base/index.ts';
 import { chunkBlocks, largeFileBlocks, slotBlock } from './geometry.ts';
-import { pathHash } from './path-hash.ts';
+import { hashedPlace, pathHash } from './path-hash.ts';
 
 /** Something of so many blocks that shares a bin with its neighbours. */
 export interface Binnable {
@@ -158,7 +158,7 @@ function chooseSlots(runs: readonly Run<Packable>[]): { slots: number[]; slotCou
   const order = [...runs.keys()].sort((a, b) => compareRuns(runs[a], runs[b]));
   for (const index of order) {
     const { hash = 0, slotCount = 0 } = runs[index] ?? {};
-    const found = findFree(taken, hash % capacity, slotCount);
+    const found = findFree(taken, hashedPlace(hash, capacity), slotCount);
     if (found === undefined) {
       slots[index] = end;
       end += slotCount;

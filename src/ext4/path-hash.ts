@@ -14,6 +14,14 @@ export function pathHash(path: ByteString): number {
   return mix(hash);
 }
 
+/**
+ * Which of `count` places (fewer than 2^31) a hash names. `| 0` says to V8 that it is a small integer: a field that ever held
+ * what might be a fraction is boxed from then on, 16 bytes in every object of its kind.
+ */
+export function hashedPlace(hash: number, count: number): number {
+  return (hash % count) | 0;
+}
+
 /** Spreads 32 bits evenly: a hash of a hash. */
 export function mix(value: number): number {
   let hash = value;

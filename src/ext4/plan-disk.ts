@@ -8,14 +8,7 @@
 import type { RootTree } from '../rootfs/index.ts';
 import { placeLayers } from './address-plan.ts';
 import { takeCensus, type Census } from './census.ts';
-import {
-  BytesPart,
-  DirectoryPart,
-  InodeTablePart,
-  XattrPart,
-  type DiskPart,
-  type InodeLookup,
-} from './disk-part.ts';
+import { BytesPart, DirectoryPart, InodeTablePart, XattrPart, type DiskPart } from './disk-part.ts';
 import type { DiskPlan } from './disk-plan.ts';
 import {
   blocksPerGroup,
@@ -25,10 +18,10 @@ import {
   topDirectoryNumbers,
 } from './geometry.ts';
 import { DiskUse, encodeHead, shapeHead } from './head.ts';
-import { PlannedInode } from './inode.ts';
+import { PlannedInode, type PlannedDirectory } from './inode.ts';
 import { planLayer, type LayerPlan } from './layer-plan.ts';
 import { placeInOrder } from './packing.ts';
-import { pathHash } from './path-hash.ts';
+import { hashedPlace, pathHash } from './path-hash.ts';
 import { PlannedDisk } from './planned-disk.ts';
 import { needsXattrBlock } from './xattr.ts';
 
@@ -44,15 +37,15 @@ export function planDisk(tree: RootTree): DiskPlan {
 /** A plan with what it was made of. */
 export interface WholePlan {
   readonly disk: DiskPlan;
-  /** The root's node gives its inode, and so does that of everything below. */
-  readonly inodeOf: InodeLookup;
+  /** Each once. */
+  readonly inodes: readonly PlannedInode[];
   readonly use: DiskUse;
 }
 
 /** For what looks into plans; as `planDisk` in all else. */
 export function planWhole(tree: RootTree): WholePlan {
   const census = takeCensus(tree);
-  const layers = census.layers.map((layer, index) => planLayer(layer, index, census.inodeOf));
+  const layers = census.layers.map((layer, index) => planLayer(layer, index));
   const addresses = placeLayers(layers);
   const use = new DiskUse(addresses.groupCount);
   const placed = layers.map((layer, index) => {
@@ -63,10 +56,10 @@ export function planWhole(tree: RootTree): WholePlan {
   const disk = new PlannedDisk({
     parts,
     groupCount: addresses.groupCount,
-    fileCount: census.inodeCount,
+    fileCount: census.inodes.length,
     contentBytes: census.contentBytes,
   });
-  return { disk, inodeOf: census.inodeOf, use };
+  return { disk, inodes: census.inodes, use };
 }
 
 /** Takes the layer's parts to their address and marks what is live. */
@@ -102,10 +95,10 @@ function planInodeTables(layer: LayerPlan, firstGroup: number, use: DiskUse): In
 }
 
 /** The head with the root directory, which lies there because every image has its own, and the inodes of those in it. */
-function planHead({ root, topDirectories, inodeOf }: Census, use: DiskUse): DiskPart[] {
+function planHead({ root, topDirectories }: Census, use: DiskUse): DiskPart[] {
   const inodes = numberHeadInodes(root, topDirectories);
   for (const inode of inodes) if (inode !== undefined) use.useInode(inode.number, true);
-  const rootParts: DiskPart[] = [(root.data = new DirectoryPart(root, inodeOf))];
+  const rootParts: DiskPart[] = [(root.data = new DirectoryPart(root))];
   if (needsXattrBlock(root)) {
     rootParts.push((root.xattrBlock = new XattrPart(root)));
   }
@@ -122,14 +115,14 @@ function planHead({ root, topDirectories, inodeOf }: Census, use: DiskUse): Disk
 
 /** By position in group 0's table. A directory's number depends on its path and on the lower layers, seldom on these. */
 function numberHeadInodes(
-  root: PlannedInode,
-  topDirectories: readonly PlannedInode[],
+  root: PlannedDirectory,
+  topDirectories: readonly PlannedDirectory[],
 ): (PlannedInode | undefined)[] {
   const inodes: (PlannedInode | undefined)[] = [];
   root.number = rootInodeNumber;
   inodes[rootInodeNumber - 1] = root;
   for (const inode of topDirectories) {
-    let slot = pathHash(inode.path) % topDirectoryNumbers;
+    let slot = hashedPlace(pathHash(inode.path), topDirectoryNumbers);
     while (inodes[firstFreeInodeNumber + slot - 1] !== undefined) {
       slot = (slot + 1) % topDirectoryNumbers;
     }

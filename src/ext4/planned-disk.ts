@@ -1,6 +1,6 @@
 /** A finished plan: parts in the order in which they lie on the disk, rendered when asked for. */
 
-import { assert } from '../base/index.ts';
+import { assert, present } from '../base/index.ts';
 import type { DiskPart } from './disk-part.ts';
 import type { ContentReader, DiskPlan } from './disk-plan.ts';
 import {
@@ -11,22 +11,12 @@ import {
   type BlockRange,
 } from './geometry.ts';
 
-/** Blocks that lie together, and which of the part's they are. */
-interface Piece extends BlockRange {
-  readonly part: DiskPart;
-  readonly firstIndex: number;
-}
-
 export class PlannedDisk implements DiskPlan {
   readonly diskSizeBytes: number;
   readonly formatVersion = diskFormatVersion;
   readonly fileCount: number;
   readonly contentBytes: number;
-  /** Rising and apart. */
-  get pieces() {
-    return this.#pieces;
-  }
-  readonly #pieces: readonly Piece[];
+  readonly #pieces: PieceList;
 
   constructor(plan: {
     readonly parts: readonly DiskPart[];
@@ -37,13 +27,14 @@ export class PlannedDisk implements DiskPlan {
     this.diskSizeBytes = plan.groupCount * blocksPerGroup * blockSizeBytes;
     this.fileCount = plan.fileCount;
     this.contentBytes = plan.contentBytes;
-    this.#pieces = piecesOf(plan.parts);
+    this.#pieces = new PieceList(piecesOf(plan.parts));
   }
 
   chunkIndexes(chunkSizeBytes: number): readonly number[] {
     const perChunk = chunkSizeBytes / blockSizeBytes;
     const indexes: number[] = [];
-    for (const { firstBlock, blockCount } of this.#pieces) {
+    for (let piece = 0; piece < this.#pieces.count; piece += 1) {
+      const { firstBlock, blockCount } = this.#pieces.at(piece);
       const first = Math.max(Math.floor(firstBlock / perChunk), (indexes.at(-1) ?? -1) + 1);
       const last = Math.floor((firstBlock + blockCount - 1) / perChunk);
       for (let index = first; index <= last; index += 1) indexes.push(index);
@@ -57,54 +48,111 @@ export class PlannedDisk implements DiskPlan {
     target.fill(0);
     const start = offset / blockSizeBytes;
     const end = start + target.byteLength / blockSizeBytes;
-    for (let index = this.#firstPieceEndingAfter(start); ; index += 1) {
-      const piece = this.#pieces[index];
-      if (piece === undefined || piece.firstBlock >= end) return;
+    for (let index = this.#pieces.firstEndingAfter(start); ; index += 1) {
+      if (index >= this.#pieces.count) return;
+      const piece = this.#pieces.at(index);
+      if (piece.firstBlock >= end) return;
       const from = Math.max(start, piece.firstBlock);
       const to = Math.min(end, piece.firstBlock + piece.blockCount);
       const part = target.subarray((from - start) * blockSizeBytes, (to - start) * blockSizeBytes);
       await piece.part.render(piece.firstIndex + from - piece.firstBlock, part, content);
     }
   }
+}
 
-  /** By bisection. */
-  #firstPieceEndingAfter(block: number): number {
+/** Blocks that lie together, and which of the part's they are. */
+interface Piece extends BlockRange {
+  readonly part: DiskPart;
+  readonly firstIndex: number;
+}
+
+/** Pieces, rising and apart. There is one for nearly every file, so they are kept in columns. */
+class PieceList {
+  readonly count: number;
+  readonly #parts: readonly DiskPart[];
+  readonly #firstBlocks: Uint32Array;
+  readonly #blockCounts: Uint32Array;
+  readonly #firstIndexes: Uint32Array;
+
+  constructor(pieces: Iterable<Piece>) {
+    const parts: DiskPart[] = [];
+    const firstBlocks: number[] = [];
+    const blockCounts: number[] = [];
+    const firstIndexes: number[] = [];
+    for (const { part, firstBlock, blockCount, firstIndex } of pieces) {
+      parts.push(part);
+      firstBlocks.push(firstBlock);
+      blockCounts.push(blockCount);
+      firstIndexes.push(firstIndex);
+    }
+    const startOf = columnOf(firstBlocks);
+    const order = Uint32Array.from(parts.keys()).sort((a, b) => startOf(a) - startOf(b));
+    this.count = parts.length;
+    this.#parts = Array.from(order, columnOf(parts));
+    this.#firstBlocks = order.map(startOf);
+    this.#blockCounts = order.map(columnOf(blockCounts));
+    this.#firstIndexes = order.map(columnOf(firstIndexes));
+    this.#checkApart();
+  }
+
+  #checkApart(): void {
+    let end = 0;
+    for (let index = 0; index < this.count; index += 1) {
+      const { firstBlock, blockCount, part } = this.at(index);
+      assert(
+        firstBlock >= end,
+        `Two parts of the disk overlap at block ${firstBlock}: "${part.path}"`,
+      );
+      end = firstBlock + blockCount;
+    }
+  }
+
+  at(index: number): Piece {
+    return {
+      part: present(this.#parts[index], 'a part of the disk'),
+      firstBlock: this.#firstBlocks[index] ?? 0,
+      blockCount: this.#blockCounts[index] ?? 0,
+      firstIndex: this.#firstIndexes[index] ?? 0,
+    };
+  }
+
+  /** The index of the first piece that ends after `block`, by bisection. */
+  firstEndingAfter(block: number): number {
     let low = 0;
-    let high = this.#pieces.length;
+    let high = this.count;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      const piece = this.#pieces[middle];
-      if (piece !== undefined && piece.firstBlock + piece.blockCount <= block) low = middle + 1;
+      const { firstBlock, blockCount } = this.at(middle);
+      if (firstBlock + blockCount <= block) low = middle + 1;
       else high = middle;
     }
     return low;
   }
 }
 
+/** Reads a column by the index of a piece. */
+function columnOf<Value>(values: readonly Value[]): (piece: number) => Value {
+  return (piece) => present(values[piece], 'a piece of the disk');
+}
+
 /** Chunks in which nothing is live are left out: no inode refers to them. */
-function piecesOf(parts: readonly DiskPart[]): Piece[] {
-  const pieces: Piece[] = [];
+function* piecesOf(parts: readonly DiskPart[]): Generator<Piece> {
   const liveChunks = chunksOf(parts.filter(({ live }) => live));
   for (const part of parts) {
     let firstIndex = 0;
     for (const range of part.ranges()) {
-      for (const kept of part.live ? [range] : cutAtChunks(range)) {
-        if (!part.live && !liveChunks.has(chunkOf(kept.firstBlock))) continue;
-        pieces.push({ ...kept, part, firstIndex: firstIndex + kept.firstBlock - range.firstBlock });
+      for (const { firstBlock, blockCount } of part.live ? [range] : cutAtChunks(range)) {
+        if (!part.live && !liveChunks.has(chunkOf(firstBlock))) continue;
+        yield {
+          part,
+          firstBlock,
+          blockCount,
+          firstIndex: firstIndex + firstBlock - range.firstBlock,
+        };
       }
       firstIndex += range.blockCount;
     }
   }
-  pieces.sort((a, b) => a.firstBlock - b.firstBlock);
-  let end = 0;
-  for (const { firstBlock, blockCount, part } of pieces) {
-    assert(
-      firstBlock >= end,
-      `Two parts of the disk overlap at block ${firstBlock}: "${part.path}"`,
-    );
-    end = firstBlock + blockCount;
-  }
-  return pieces;
 }
 
 function chunksOf(parts: readonly DiskPart[]): ReadonlySet<number> {

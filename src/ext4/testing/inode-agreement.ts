@@ -9,11 +9,10 @@ import { directoryHashSeed } from '../geometry.ts';
 import { halfMd4 } from '../half-md4.ts';
 import { inodeExtents, type PlannedInode } from '../inode.ts';
 import { InodeFlags } from '../layout.ts';
-import type { WholePlan } from '../plan-disk.ts';
 import { readExtentTree } from '../read-data.ts';
 import { readInode } from '../read-inode.ts';
 import { openFilesystem } from '../reader.ts';
-import type { KnownDisk } from './known-disk.ts';
+import type { InodeLookup, KnownDisk } from './known-disk.ts';
 import { describeInodes, hashTree, xattrValues } from './printed-disk.ts';
 
 const typeNames: Readonly<Record<Node['type'], string>> = {
@@ -48,7 +47,7 @@ function plannedSize({ node, inline, data }: PlannedInode): number {
 }
 
 /** Everything that can be said of an inode, as the plan has it. */
-function plannedFacts(inode: PlannedInode, inodeOf: WholePlan['inodeOf']) {
+function plannedFacts(inode: PlannedInode, inodeOf: InodeLookup) {
   const { node, data, extentNodes, xattrBlock } = inode;
   const { mode, uid, gid, modified } = node.metadata;
   const blocks = [data, extentNodes, xattrBlock].reduce(
@@ -136,10 +135,10 @@ function nodesToCheck({ image }: KnownDisk): Map<Node, string> {
 
 /** Fails unless every field, block, entry and name of an attribute of each inode is what was meant. */
 export async function expectInodes(known: KnownDisk): Promise<void> {
-  const { plan } = known;
+  const { inodeOf } = known;
   const nodes = nodesToCheck(known);
-  const inodes = [...nodes.keys()].map((node) => plan.inodeOf(node));
-  const expected = inodes.map((inode) => plannedFacts(inode, plan.inodeOf));
+  const inodes = [...nodes.keys()].map((node) => inodeOf(node));
+  const expected = inodes.map((inode) => plannedFacts(inode, inodeOf));
   const printed = describeInodes(
     known.path,
     inodes.map(({ number, node }, index) => ({
@@ -170,11 +169,17 @@ export async function expectInodes(known: KnownDisk): Promise<void> {
 }
 
 /** Fails unless the value of every attribute is what was meant. */
-export async function expectXattrs({ path, plan, image, volume, file }: KnownDisk): Promise<void> {
+export async function expectXattrs({
+  path,
+  inodeOf,
+  image,
+  volume,
+  file,
+}: KnownDisk): Promise<void> {
   const nodes = new Set([...walkTree(image.tree.root)].map(({ node }) => node));
   const expected = [...nodes].flatMap((node) =>
     [...node.metadata.xattrs].map(([name, value]) => {
-      return { number: plan.inodeOf(node).number, name, value };
+      return { number: inodeOf(node).number, name, value };
     }),
   );
   const values = xattrValues(path, expected);
@@ -189,11 +194,11 @@ export async function expectXattrs({ path, plan, image, volume, file }: KnownDis
 }
 
 /** Fails unless every name is where its hash wants it in its directory's hash tree. Returns how many trees there are. */
-export async function expectHashTrees({ path, image, plan, file }: KnownDisk): Promise<number> {
+export async function expectHashTrees({ path, image, inodeOf, file }: KnownDisk): Promise<number> {
   const reader = await openFilesystem(file);
   let trees = 0;
   for (const { node } of walkTree(image.tree.root)) {
-    const { number, data } = plan.inodeOf(node);
+    const { number, data } = inodeOf(node);
     if (node.type !== 'directory' || (data?.blockCount ?? 0) <= 1) continue;
     trees += 1;
     const { hashVersion, levels, ranges, entries } = hashTree(path, number);
@@ -202,7 +207,7 @@ export async function expectHashTrees({ path, image, plan, file }: KnownDisk): P
     assert.equal(data?.blockCount, 1 + levels * Math.ceil(ranges.length / 511) + ranges.length);
     assert.deepEqual(
       entries.map(({ name, inode }) => `${name} ${inode}`).sort(),
-      [...node.entries].map(([name, child]) => `${name} ${plan.inodeOf(child).number}`).sort(),
+      [...node.entries].map(([name, child]) => `${name} ${inodeOf(child).number}`).sort(),
     );
     const rangeOf = new Map(ranges.map(({ block }, index) => [block, index]));
     for (const { name, hash, block } of entries) {
