@@ -94,15 +94,18 @@ export function readEntry(from: CompactReader): TarEntry {
 }
 
 function readSegments(from: CompactReader): readonly DataSegment[] {
-  const segments: DataSegment[] = [];
-  for (let left = from.count(); left > 0; left -= 1) {
-    segments.push({
-      fileOffset: from.number(),
-      tarOffset: from.number(),
-      lengthBytes: from.number(),
-    });
-  }
-  return segments.length === 0 ? noSegments : segments;
+  const count = from.count();
+  if (count === 0) return noSegments;
+  if (count === 1) return [readSegment(from)]; // an array that grew would have room for sixteen more
+  return Array.from({ length: count }, () => readSegment(from));
+}
+
+function readSegment(from: CompactReader): DataSegment {
+  return {
+    fileOffset: from.number(),
+    tarOffset: from.number(),
+    lengthBytes: from.number(),
+  };
 }
 
 function readXattrs(from: CompactReader): TarEntry['xattrs'] {

@@ -149,7 +149,7 @@ test('a layer record keeps chunks by recipe, and a bounded amount of data', asyn
   recorder.kept.add(2 ** 20, new Uint8Array(32 * 2 ** 20));
   const record = await decodeLayerRecord(Buffer.concat((await recorder.finish()) ?? []));
   assert.deepEqual(
-    [...record.chunks],
+    [...record.data.chunks],
     [
       ['ab'.repeat(32), stored],
       ['cd'.repeat(32), 'zeros'],
@@ -157,7 +157,7 @@ test('a layer record keeps chunks by recipe, and a bounded amount of data', asyn
   );
   const target = Buffer.alloc(3);
   const kept = (tarOffset: number): string | undefined =>
-    record.kept.fill(tarOffset, target) ? target.toString() : undefined;
+    record.data.kept.fill(tarOffset, target) ? target.toString() : undefined;
   assert.deepEqual([1024, 1025, 2 ** 40].map(kept), ['kep', 'ept', 'far']);
   for (const tarOffset of [0, 1023, 1026, 2 ** 20, 2 ** 40 + 1]) {
     assert.equal(kept(tarOffset), undefined);

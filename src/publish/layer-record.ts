@@ -34,14 +34,19 @@ export interface StoredChunk extends Omit<ManifestChunk, 'index'> {
 /** What became of a chunk of file data: one of nothing but zeros is not stored. */
 export type ChunkFate = StoredChunk | 'zeros';
 
-/** A record opened. */
-export interface LayerRecord {
+/** What a record says of the layer's data. */
+export interface RecordedData {
   /** Chunks by their recipes. */
   readonly chunks: ReadonlyMap<string, ChunkFate>;
   /** What lies in chunks with something else. */
   readonly kept: KeptData;
+}
+
+/** A record opened. */
+export interface LayerRecord {
+  readonly data: RecordedData;
   /** As `scanTar` gave them. Throws `ERR_PUBLISH_LAYER_RECORD`. */
-  entries(): AsyncIterable<TarEntry>;
+  readonly entries: () => AsyncIterable<TarEntry>;
 }
 
 /** Gathers a record while its layer is published. */
@@ -109,7 +114,7 @@ export async function decodeLayerRecord(bytes: Uint8Array): Promise<LayerRecord>
   const kept = KeptData.readFrom(new CompactReader(await openFrame(from.bytes())));
   const frames: Uint8Array[] = [];
   while (!from.isAtEnd) frames.push(from.bytes());
-  return { chunks, kept, entries: () => entriesOf(frames) };
+  return { data: { chunks, kept }, entries: () => entriesOf(frames) };
 }
 
 function readChunk(from: CompactReader): ChunkFate {

@@ -6,7 +6,12 @@
 import { present, release } from '../base/index.ts';
 import { scanTar, type LayerTar, type OciLayer, type TarEntry } from '../oci/index.ts';
 import type { DataRead } from './chunk-draft.ts';
-import { LayerRecorder, type ChunkFate, type LayerRecord } from './layer-record.ts';
+import {
+  LayerRecorder,
+  type ChunkFate,
+  type LayerRecord,
+  type RecordedData,
+} from './layer-record.ts';
 
 /** Data this near to other data is read along with it: a file's tar header and padding lie between. */
 const gapMaxBytes = 16 * 1024;
@@ -14,7 +19,10 @@ const gapMaxBytes = 16 * 1024;
 export class LayerSource implements AsyncDisposable {
   readonly layer: OciLayer;
   readonly #openTar: () => Promise<LayerTar>;
-  #record: LayerRecord | undefined;
+  /** Of a record that may be used. */
+  #recorded: RecordedData | undefined;
+  /** The same record's entries, until they are needed no more. */
+  #recordedEntries: LayerRecord['entries'] | undefined;
   #recorder = new LayerRecorder();
   #tar: Promise<LayerTar> | undefined;
 
@@ -25,12 +33,13 @@ export class LayerSource implements AsyncDisposable {
   }) {
     this.layer = parts.layer;
     this.#openTar = parts.openTar;
-    this.#record = parts.record;
+    this.#recorded = parts.record?.data;
+    this.#recordedEntries = parts.record?.entries;
   }
 
   /** True as long as there is a record that may be used. */
   get isKnown(): boolean {
-    return this.#record !== undefined;
+    return this.#recorded !== undefined;
   }
 
   /** True once the blob was opened. */
@@ -51,24 +60,30 @@ export class LayerSource implements AsyncDisposable {
 
   /** Uses the record no more. */
   forget(): void {
-    this.#record = undefined;
+    this.#recorded = undefined;
+    this.#recordedEntries = undefined;
   }
 
-  /** From the first on, at every call. Throws what `scanTar` throws, and `ERR_PUBLISH_LAYER_RECORD`. */
+  /** Gives back the memory of entries that will not be asked for again. */
+  endEntries(): void {
+    this.#recordedEntries = undefined;
+  }
+
+  /** From the first on, at every call before `endEntries`. Throws what `scanTar` throws, and `ERR_PUBLISH_LAYER_RECORD`. */
   async *entries(): AsyncGenerator<TarEntry> {
     this.#recorder = new LayerRecorder();
-    if (this.#record !== undefined) yield* this.#record.entries();
+    if (this.#recordedEntries !== undefined) yield* this.#recordedEntries();
     else yield* this.#recorder.entries(scanTar(await this.open()));
   }
 
   /** What became of the chunk of that recipe before; undefined if that is not known. */
   fateOf(recipe: string): ChunkFate | undefined {
-    return this.#record?.chunks.get(recipe);
+    return this.#recorded?.chunks.get(recipe);
   }
 
   /** Fills `target` with the uncompressed tar's bytes from `tarOffset` on, and has the record keep them. */
   async read(tarOffset: number, target: Uint8Array): Promise<void> {
-    if (this.#record?.kept.fill(tarOffset, target) === true) return;
+    if (this.#recorded?.kept.fill(tarOffset, target) === true) return;
     const tar = await this.open();
     await tar.read(tarOffset, target);
     this.#recorder.kept.add(tarOffset, target);
@@ -89,7 +104,7 @@ export class LayerSource implements AsyncDisposable {
   #fillFromRecord(reads: readonly DataRead[], chunk: Uint8Array): boolean {
     for (const { tarOffset, lengthBytes, at } of reads) {
       const target = chunk.subarray(at, at + lengthBytes);
-      if (this.#record?.kept.fill(tarOffset, target) !== true) return false;
+      if (this.#recorded?.kept.fill(tarOffset, target) !== true) return false;
     }
     return true;
   }

@@ -274,6 +274,7 @@ async function planLayers(
   records: LayerRecords,
 ): Promise<{ readonly plan: DiskPlan; readonly leftOutXattrs: LeftOutXattrs }> {
   const tree = await flatten(layers, records);
+  for (const layer of layers) layer.endEntries();
   return { plan: planDisk(tree), leftOutXattrs: tree.leftOutXattrs };
 }
 
