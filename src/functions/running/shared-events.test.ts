@@ -288,7 +288,8 @@ describe('two queues that are never out of each other’s way run every event on
 
   test('over SQLite', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'thaw-shared-events-'));
-    await raceOf(() => openCatalog(join(directory, 'catalog.db')));
+    const path = join(directory, 'catalog.db');
+    await raceOf(() => openCatalog(path, { busyTimeoutMs: Infinity }));
     await rm(directory, { recursive: true });
   });
 
