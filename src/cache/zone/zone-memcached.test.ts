@@ -65,6 +65,13 @@ async function readAll({ cache }: MemcachedZone, asked = chunks): Promise<number
   return found.filter(Boolean).length;
 }
 
+/** Until every server is asked again. */
+async function untilUp({ cache }: MemcachedZone): Promise<void> {
+  while (cache.status().servers.some(({ state }) => state === 'down')) {
+    await new Promise(setImmediate);
+  }
+}
+
 async function isFound(cache: ZoneCache, { name, ciphertext }: NamedChunk): Promise<boolean> {
   const request = { signal: new AbortController().signal, priority: 'foreground' } as const;
   const bytes = await cache.get(name, request);
@@ -135,9 +142,7 @@ suite('a zone of memcached servers', { skip: memcachedMissing }, () => {
     const code = 'ERR_CACHE_TIER_UNAVAILABLE';
     await assert.rejects(isFound(zone.cache, chunk), { code });
     await Promise.all([zone.server(0).restart(), zone.server(1).restart()]);
-    while (zone.cache.status().servers.some(({ state }) => state === 'down')) {
-      await new Promise(setImmediate);
-    }
+    await untilUp(zone);
     assert.equal(await isFound(zone.cache, chunk), false);
     zone.cache.offer(chunk.name, chunk.ciphertext);
     await zone.cache.idle();
@@ -148,6 +153,7 @@ suite('a zone of memcached servers', { skip: memcachedMissing }, () => {
   test('memory that is used again and again writes whole stripes only, also to servers that stop and break', async () => {
     const waiting = new WaitingChunks({ bytesMax: 3 * 128 * 4096 });
     await using zone = await startZone(5, waiting);
+    const forgetting: Promise<void>[] = [];
     for (let round = 0; round < 6; round += 1) {
       if (round === 2) zone.server(0).pause();
       if (round === 4) {
@@ -156,13 +162,15 @@ suite('a zone of memcached servers', { skip: memcachedMissing }, () => {
       }
       for (let at = 0; at < chunks.length; at += 3) {
         for (const { name, ciphertext } of chunks.slice(at, at + 3)) {
-          if (round % 2 === 1) void zone.cache.forget(name);
+          if (round % 2 === 1) forgetting.push(zone.cache.forget(name));
           zone.cache.offer(name, ciphertext);
         }
         if (round % 3 > 0) await zone.cache.idle();
       }
     }
+    await Promise.all(forgetting);
     await zone.cache.idle();
+    await untilUp(zone);
     await readAll(zone); // what is found is right
     const corrupt = zone.cache.status().servers.map((server) => server.corrupt);
     assert.deepEqual(corrupt, [0, 0, 0, 0, 0]);
