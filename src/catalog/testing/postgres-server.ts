@@ -48,7 +48,7 @@ const retrying: TransactionRunner = async (transaction) => {
 
 /** Databases of one server, which disposing of it stops and removes. */
 export interface PostgresServer extends AsyncDisposable {
-  /** A new one, without tables. */
+  /** A new one, with empty tables. */
   createDatabase(): Promise<CatalogDatabase>;
 }
 
@@ -81,22 +81,26 @@ export async function startPostgres(): Promise<PostgresServer> {
   const pool = (database: string) =>
     postgresPool(join(directory, '.s.PGSQL.5432'), { user, database });
   const administration = pool('postgres');
+  const open = async (name: string): Promise<Catalog> => {
+    const db = new Kysely<CatalogTables>({ dialect: new PostgresDialect({ pool: pool(name) }) });
+    await migrateToLatest(db, name);
+    return createSqlCatalog(db, retrying);
+  };
+  const create = async (name: string, template: string): Promise<void> => {
+    const client = await administration.connect();
+    await client.query(`create database ${name} template ${template}`, []);
+    client.release();
+  };
+  await create('empty', 'template1');
+  await (await open('empty'))[Symbol.asyncDispose]();
   let count = 0;
   return {
     createDatabase: async () => {
       count += 1;
       const name = `catalog_${count}`;
-      const client = await administration.connect();
-      await client.query(`create database ${name}`, []);
-      client.release();
+      await create(name, 'empty');
       return {
-        open: async (): Promise<Catalog> => {
-          const db = new Kysely<CatalogTables>({
-            dialect: new PostgresDialect({ pool: pool(name) }),
-          });
-          await migrateToLatest(db, name);
-          return createSqlCatalog(db, retrying);
-        },
+        open: () => open(name),
         [Symbol.asyncDispose]: async () => {},
       };
     },
