@@ -1,6 +1,7 @@
 /** base: what every room may use and nothing of ours: errors, bytes, record tables, limits, time, logs. */
 
 export * from './abort.ts';
+export * from './bisection.ts';
 export * from './bytes.ts';
 export * from './clock.ts';
 export * from './command.ts';

@@ -1,6 +1,6 @@
 /** Which blocks of a regular file hold data, and how those bytes are found in the file's layer. */
 
-import { assert } from '../base/index.ts';
+import { firstNotBefore, assert } from '../base/index.ts';
 import type { FileContent } from '../rootfs/index.ts';
 import type { ContentReader } from './disk-plan.ts';
 import type { LogicalRun } from './extent-tree.ts';
@@ -78,17 +78,11 @@ function countedRuns(file: FileContent): readonly CountedRun[] {
   return runs;
 }
 
-/** By bisection. */
 function firstRunEndingAfter(runs: readonly CountedRun[], dataBlock: number): number {
-  let low = 0;
-  let high = runs.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const run = runs[middle];
-    if (run !== undefined && run.firstDataBlock + run.blockCount <= dataBlock) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return firstNotBefore(runs.length, (index) => {
+    const run = runs[index];
+    return run !== undefined && run.firstDataBlock + run.blockCount <= dataBlock;
+  });
 }
 
 /** Fills `target`, which is all zeros, with the file's bytes from `offset` on. */
@@ -112,14 +106,8 @@ export async function readSegments(
 
 /** By bisection: a sparse file may have very many segments. */
 function firstSegmentEndingAfter({ segments }: FileContent, offset: number): number {
-  let low = 0;
-  let high = segments.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const segment = segments[middle];
-    if (segment !== undefined && segment.fileOffset + segment.lengthBytes <= offset)
-      low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return firstNotBefore(segments.length, (index) => {
+    const segment = segments[index];
+    return segment !== undefined && segment.fileOffset + segment.lengthBytes <= offset;
+  });
 }

@@ -3,7 +3,7 @@
  * Source: kernel Documentation/filesystems/ext4/inodes.rst.
  */
 
-import { byteStringToDisplay, present, type ByteString } from '../base/index.ts';
+import { firstNotBefore, byteStringToDisplay, present, type ByteString } from '../base/index.ts';
 import type { DirectoryNode, Node, SpecialNode } from '../rootfs/index.ts';
 import { Ext4LimitError } from './errors.ts';
 import { encodeExtentTree, extentsOf, type Extent, type LogicalRun } from './extent-tree.ts';
@@ -80,16 +80,10 @@ export class PlannedDirectory extends PlannedInode {
 /** The inode that a name of a directory stands for. */
 export type ChildLookup = (name: ByteString) => PlannedInode;
 
-/** By bisection; -1 if it is not there. */
+/** -1 if it is not there. */
 function placeOf(name: ByteString, sorted: readonly ByteString[]): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((sorted[middle] ?? '') < name) low = middle + 1;
-    else high = middle;
-  }
-  return sorted[low] === name ? low : -1;
+  const place = firstNotBefore(sorted.length, (index) => (sorted[index] ?? '') < name);
+  return sorted[place] === name ? place : -1;
 }
 
 /** Throws `ERR_EXT4_LIMIT` if no inode of ours can hold what `inode` asks. */

@@ -1,6 +1,6 @@
 /** A finished plan: parts in the order in which they lie on the disk, rendered when asked for. */
 
-import { assert, present } from '../base/index.ts';
+import { firstNotBefore, assert, present } from '../base/index.ts';
 import type { DiskPart } from './disk-part.ts';
 import type { ContentReader, DiskPlan } from './disk-plan.ts';
 import {
@@ -118,15 +118,10 @@ class PieceList {
 
   /** The index of the first piece that ends after `block`, by bisection. */
   firstEndingAfter(block: number): number {
-    let low = 0;
-    let high = this.count;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const { firstBlock, blockCount } = this.at(middle);
-      if (firstBlock + blockCount <= block) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return firstNotBefore(this.count, (index) => {
+      const { firstBlock, blockCount } = this.at(index);
+      return firstBlock + blockCount <= block;
+    });
   }
 }
 

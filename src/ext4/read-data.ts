@@ -1,5 +1,6 @@
 /** Extent trees, and the bytes that they lead to. Source: kernel Documentation/filesystems/ext4/ifork.rst. */
 
+import { firstNotBefore } from '../base/index.ts';
 import { Ext4CorruptError, Ext4UnsupportedError } from './errors.ts';
 import type { Extent } from './extent-tree.ts';
 import {
@@ -54,20 +55,12 @@ function checkApart(extents: readonly Extent[], inode: Ext4Inode): void {
   }
 }
 
-/** The index of the first extent that ends behind a block of the file; their number if none does. By bisection. */
+/** The index of the first extent that ends behind a block of the file; their number if none does. */
 export function firstExtentEndingAfter(extents: readonly Extent[], logicalBlock: number): number {
-  let low = 0;
-  let high = extents.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const extent = extents[middle];
-    if (extent !== undefined && extent.logicalBlock + extent.blockCount <= logicalBlock) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
+  return firstNotBefore(extents.length, (index) => {
+    const extent = extents[index];
+    return extent !== undefined && extent.logicalBlock + extent.blockCount <= logicalBlock;
+  });
 }
 
 /**

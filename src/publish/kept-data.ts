@@ -3,7 +3,7 @@
  * in them) can be made without the layer. Held in a few arrays, as there may be very many pieces of a few bytes.
  */
 
-import { viewOf } from '../base/index.ts';
+import { firstNotBefore, viewOf } from '../base/index.ts';
 import { CompactWriter, type CompactReader } from './compact-bytes.ts';
 
 /** Of one layer. What goes beyond is not kept, and the layer is opened where it is needed. */
@@ -88,15 +88,8 @@ export class KeptData {
     return true;
   }
 
-  /** By bisection. */
   #lastPieceUpTo(tarOffset: number): number {
-    let low = 0;
-    let high = this.#offsets.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#offsets[middle] ?? 0) <= tarOffset) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
+    const offsets = this.#offsets;
+    return firstNotBefore(offsets.length, (index) => (offsets[index] ?? 0) <= tarOffset) - 1;
   }
 }

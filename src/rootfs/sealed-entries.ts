@@ -1,6 +1,6 @@
 /** A directory's entries in byte order, in a third of the memory that a `Map` of them takes. */
 
-import { type ByteString, compareStrings, present } from '../base/index.ts';
+import { firstNotBefore, type ByteString, compareStrings, present } from '../base/index.ts';
 import type { Node } from './tree.ts';
 
 export class SealedEntries implements ReadonlyMap<ByteString, Node> {
@@ -18,16 +18,10 @@ export class SealedEntries implements ReadonlyMap<ByteString, Node> {
     return this.#names.length;
   }
 
-  /** By bisection. */
   get(name: ByteString): Node | undefined {
-    let low = 0;
-    let high = this.#names.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#names[middle] ?? '') < name) low = middle + 1;
-      else high = middle;
-    }
-    return this.#names[low] === name ? this.#nodes[low] : undefined;
+    const names = this.#names;
+    const at = firstNotBefore(names.length, (index) => (names[index] ?? '') < name);
+    return names[at] === name ? this.#nodes[at] : undefined;
   }
 
   has(name: ByteString): boolean {
