@@ -12,6 +12,7 @@ import { openLocalKeyring } from '../../src/keys/index.ts';
 import {
   manifestObjectName,
   openS3Store,
+  chunkObjectName,
   startProfileObjectName,
   type ObjectStore,
 } from '../../src/store/index.ts';
@@ -46,13 +47,16 @@ function profileName({ rootId, manifestId }: ImageRef): string {
 
 /** Written past the link: nobody waits for it. */
 function profileStore(store: ObjectStore, { objectsDir }: AgentSetting): ProfileStore {
+  const keep = async (name: string, bytes: Uint8Array): Promise<void> => {
+    const path = join(objectsDir, bucket, name);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, bytes);
+  };
   return {
     fetch: async (image) => store.get(profileName(image)),
-    replace: async (image, sealed) => {
-      const path = join(objectsDir, bucket, profileName(image));
-      await mkdir(dirname(path), { recursive: true });
-      await writeFile(path, sealed);
-    },
+    replace: async (image, sealed) => keep(profileName(image), sealed),
+    keepChunk: async ({ rootId }, digestHex, ciphertext) =>
+      keep(chunkObjectName(rootId, digestHex), ciphertext),
   };
 }
 

@@ -4,7 +4,7 @@ import { createOpenPool, openManifest } from '../chunk/index.ts';
 import { runAgent } from '../device/index.ts';
 import { openLocalKeyring } from '../keys/index.ts';
 import { ManifestMissingError } from '../publish/index.ts';
-import { manifestObjectName, startProfileObjectName } from '../store/index.ts';
+import { chunkObjectName, manifestObjectName, startProfileObjectName } from '../store/index.ts';
 import { pathsOf } from './config.ts';
 import type { CliContext } from './context.ts';
 import { openCaches } from './open-caches.ts';
@@ -40,6 +40,9 @@ export async function serveReads(context: CliContext, options: AgentFlags): Prom
           const name = startProfileObjectName(rootId, manifestId);
           await store.delete(name); // who reads in between starts without
           await store.putIfAbsent(name, sealed);
+        },
+        keepChunk: async ({ rootId }, digestHex, ciphertext) => {
+          await store.putIfAbsent(chunkObjectName(rootId, digestHex), ciphertext);
         },
       },
       keys: keyService,

@@ -8,6 +8,7 @@ import type koffiModule from 'koffi';
 const require = createRequire(import.meta.url);
 
 interface Ioctl<Argument> {
+  (fd: number, request: number, argument: Argument): number;
   async(
     fd: number,
     request: number,
@@ -41,13 +42,14 @@ type MountArguments = readonly [
 ];
 
 interface LibC extends LibCWatch {
+  gettid(this: void): number;
   flock(fd: number, operation: number): number;
   readonly ioctl: Ioctl<Uint8Array | null>;
   readonly ioctlNumber: Ioctl<number>;
   readonly mount: Async<MountArguments>;
   readonly umount2: Async<readonly [target: string, flags: number]>;
-  readonly openByHandleAt: Async<readonly [mountFd: number, handle: Uint8Array, flags: number]>;
-  readonly readahead: Async<readonly [fd: number, offset: number, size: number]>;
+  openByHandleAt(this: void, mountFd: number, handle: Uint8Array, flags: number): number;
+  readahead(this: void, fd: number, offset: number, size: number): number;
   cachestat(
     this: void,
     call: number,
@@ -65,6 +67,7 @@ function loadLibC(): LibC {
   const koffi = require('koffi') as typeof koffiModule;
   const self = koffi.load(null); // what this process has loaded already
   libc = {
+    gettid: self.func('int gettid()') as LibC['gettid'],
     flock: self.func('int flock(int fd, int operation)') as LibC['flock'],
     ioctl: self.func('int ioctl(int fd, unsigned long request, void *argument)'),
     ioctlNumber: self.func('int ioctl(int fd, unsigned long request, unsigned long argument)'),
@@ -78,13 +81,22 @@ function loadLibC(): LibC {
     fanotifyMark: self.func(
       'int fanotify_mark(int fd, unsigned int flags, uint64_t mask, int dirfd, const char *path)',
     ) as LibC['fanotifyMark'],
-    openByHandleAt: self.func('int open_by_handle_at(int mount_fd, void *handle, int flags)'),
-    readahead: self.func('long readahead(int fd, int64_t offset, size_t count)'),
+    openByHandleAt: self.func(
+      'int open_by_handle_at(int mount_fd, void *handle, int flags)',
+    ) as LibC['openByHandleAt'],
+    readahead: self.func(
+      'long readahead(int fd, int64_t offset, size_t count)',
+    ) as LibC['readahead'],
     cachestat: self.func(
       'long syscall(long call, long fd, void *range, void *stat, long flags)',
     ) as LibC['cachestat'],
   };
   return libc;
+}
+
+/** Of the calling thread, as the kernel knows it. */
+export function threadId(): number {
+  return loadLibC().gettid();
 }
 
 /** sys/file.h */
@@ -114,6 +126,20 @@ export async function ioctl(
     if (typeof argument === 'number') withNumber.async(fd, request, argument, done);
     else withPointer.async(fd, request, argument, done);
   });
+}
+
+/** ioctl(2) on the calling thread, which waits as long as it takes. */
+export function ioctlSync(fd: number, request: number, argument: Uint8Array): number {
+  return loadLibC().ioctl(fd, request, argument);
+}
+
+/** linux/fs.h */
+const BLKRASET = 0x1262;
+const sectorSizeBytes = 512;
+
+/** How much the kernel reads around what is read of the block device `fd`, from files that are opened from now on. False if that failed. */
+export function setReadAhead(fd: number, sizeBytes: number): boolean {
+  return loadLibC().ioctlNumber(fd, BLKRASET, sizeBytes / sectorSizeBytes) === 0;
 }
 
 /** sys/mount.h */
@@ -149,16 +175,18 @@ export async function tryUnmount(
 /** linux/fanotify.h, fcntl.h */
 const FAN_CLOEXEC = 1;
 const FAN_NONBLOCK = 2;
+const FAN_REPORT_TID = 0x100;
 const FAN_REPORT_FID = 0x200;
 const FAN_MARK_ADD_FILESYSTEM = 0x101;
 const FAN_OPEN = 0x20;
 const AT_FDCWD = -100;
 const O_CLOEXEC = 0o2000000;
 
-/** A descriptor that tells of every file that is opened in the filesystem mounted at `path`; undefined if it cannot be had. */
+/** A descriptor that tells of every file that is opened in the filesystem mounted at `path`, and by which thread; undefined if it cannot be had. */
 export function watchOpens(path: string): number | undefined {
   const { fanotifyInit, fanotifyMark } = loadLibC();
-  const fd = fanotifyInit(FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_FID, constants.O_RDONLY);
+  const flags = FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_FID | FAN_REPORT_TID;
+  const fd = fanotifyInit(flags, constants.O_RDONLY);
   if (fd < 0) return undefined;
   if (fanotifyMark(fd, FAN_MARK_ADD_FILESYSTEM, FAN_OPEN, AT_FDCWD, path) === 0) return fd;
   closeSync(fd);
@@ -166,31 +194,23 @@ export function watchOpens(path: string): number | undefined {
 }
 
 /**
- * open_by_handle_at(2) by the number of an inode of ext4, on a thread of its own: it may read the filesystem. Undefined if there is none, or it
+ * open_by_handle_at(2) by the number of an inode of ext4, on the calling thread: it may read the filesystem. Undefined if there is none, or it
  * is what cannot be read: a symbolic link, a device where those are not served. A FIFO is opened, and does not block.
  */
-export async function openInode(mountFd: number, inode: number): Promise<number | undefined> {
+export function openInode(mountFd: number, inode: number): number | undefined {
   // struct file_handle: FILEID_INO32_GEN, and 0 for any generation.
   const handle = Buffer.from(new Uint32Array([8, 1, inode, 0]).buffer);
   const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW | O_CLOEXEC;
-  const { openByHandleAt } = loadLibC();
-  return new Promise((resolve, reject) => {
-    openByHandleAt.async(mountFd, handle, flags, (thrown, fd) => {
-      if (thrown === null) resolve(fd < 0 ? undefined : fd);
-      else reject(thrown);
-    });
-  });
+  const fd = loadLibC().openByHandleAt(mountFd, handle, flags);
+  return fd < 0 ? undefined : fd;
 }
 
-/** readahead(2), on a thread of its own: begins to read a part of a file into the page cache. False if that failed. */
-export async function readAhead(fd: number, offset: number, sizeBytes: number): Promise<boolean> {
-  const { readahead } = loadLibC();
-  return new Promise((resolve, reject) => {
-    readahead.async(fd, offset, sizeBytes, (thrown, result) => {
-      if (thrown === null) resolve(result === 0);
-      else reject(thrown);
-    });
-  });
+/**
+ * readahead(2), on the calling thread, which may have to read the file's extents first: begins to read a part of a file into the page
+ * cache. False if that failed.
+ */
+export function readAhead(fd: number, offset: number, sizeBytes: number): boolean {
+  return loadLibC().readahead(fd, offset, sizeBytes) === 0;
 }
 
 /** The same number on every architecture. */

@@ -8,7 +8,7 @@ import {
 } from '../../cache/index.ts';
 import type { ImageRef, ReadCounters } from '../images/block-images.ts';
 import { BadRequestError } from '../errors.ts';
-import type { CachedWindow } from '../starts/file-windows.ts';
+import { allPages, type CachedWindow } from '../starts/file-windows.ts';
 import { profiledWindowsMax } from '../starts/start-profile.ts';
 import type { StartProfileCounters } from '../starts/start-profiles.ts';
 
@@ -20,7 +20,7 @@ export const agentCall = {
   isOpen: 'POST /images/is-open',
   counters: 'POST /images/counters',
   startEnded: 'POST /images/start-ended',
-  warmWindows: 'POST /images/warm-windows',
+  startGuide: 'POST /images/start-guide',
   cacheStatus: 'GET /cache/status',
   drop: 'POST /cache/drop',
   zoneServers: 'POST /cache/zone-servers',
@@ -161,12 +161,12 @@ function parseCachedWindow(value: unknown): CachedWindow {
   return {
     inode: countOf(value['inode'], 'inode', 2 ** 32 - 1),
     window: countOf(value['window'], 'window', 2 ** 32 - 1),
-    diskOffset: countOf(value['diskOffset'], 'diskOffset', Number.MAX_SAFE_INTEGER),
-    lastDiskOffset: countOf(value['lastDiskOffset'], 'lastDiskOffset', Number.MAX_SAFE_INTEGER),
+    pages: countOf(value['pages'], 'pages', allPages, 1),
+    diskBlock: countOf(value['diskBlock'], 'diskBlock', 2 ** 32 - 1),
   };
 }
 
-function countOf(value: unknown, what: string, max: number): number {
-  if (Number.isInteger(value) && Number(value) >= 0 && Number(value) <= max) return Number(value);
+function countOf(value: unknown, what: string, max: number, min = 0): number {
+  if (Number.isInteger(value) && Number(value) >= min && Number(value) <= max) return Number(value);
   throw new BadRequestError(`its "${what}" is missing or no number`);
 }

@@ -19,7 +19,9 @@ import {
 import { agentCall, type AgentStatus, type ImageUse, type OpenedImage } from './agent-calls.ts';
 import type { ImageRef, ReadCounters, StartEnd } from '../images/block-images.ts';
 import { AgentUnreachableError } from '../errors.ts';
-import type { CachedWindow, FileWindow } from '../starts/file-windows.ts';
+import type { CachedWindow } from '../starts/file-windows.ts';
+import type { StartMode } from '../starts/image-starts.ts';
+import type { PageRun } from '../starts/start-plan.ts';
 import { runPaths } from './run-paths.ts';
 
 export interface HolderCommand {
@@ -105,14 +107,17 @@ export class AgentClient {
   }
 
   /**
-   * What the start under way is going to read of the image's files, as it can be had from the agent's memory; none if that is not known. Ends with the start.
+   * How to treat the page cache of the start under way, and then what it is going to read of the image's files, as it can be had from the agent's memory; nothing if that is not known. Ends with the start.
    * Asks once, and throws whatever goes wrong.
    */
-  async *warmWindows(image: ImageRef, signal: AbortSignal): AsyncGenerator<readonly FileWindow[]> {
-    const [method, path] = agentCall.warmWindows.split(' ') as ['POST', string];
+  async *guideStart(
+    image: ImageRef,
+    signal: AbortSignal,
+  ): AsyncGenerator<StartMode | readonly PageRun[]> {
+    const [method, path] = agentCall.startGuide.split(' ') as ['POST', string];
     const { controlSocket } = runPaths(this.runDir);
-    for await (const windows of streamUnixJson(controlSocket, method, path, image, { signal })) {
-      yield windows as readonly FileWindow[];
+    for await (const word of streamUnixJson(controlSocket, method, path, image, { signal })) {
+      yield word as StartMode | readonly PageRun[];
     }
   }
 

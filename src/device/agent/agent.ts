@@ -50,13 +50,15 @@ import type { ImageRef, ReadCounters, StartEnd } from '../images/block-images.ts
 import { AgentStoppingError, ImageNotOpenError, WrongTenantError } from '../errors.ts';
 import { FuseServer } from '../fuse/fuse-server.ts';
 import { ImageReader } from '../images/image-reader.ts';
-import { ImageStarts } from '../starts/image-starts.ts';
+import { ImageStarts, type StartMode } from '../starts/image-starts.ts';
 import { listMountsSync } from '../mounts/mounts.ts';
 import { Overlay, newOverlayKey } from '../images/overlay.ts';
+import { packedChunkRef } from '../starts/open-pack.ts';
 import { Prefetcher } from '../starts/prefetcher.ts';
 import { RecentManifests } from '../images/recent-manifests.ts';
 import { runPaths } from './run-paths.ts';
 import { OpenImage, ServedImage, type ImageEntry } from '../images/served-image.ts';
+import type { StartProfile } from '../starts/start-profile.ts';
 import { StartProfiles, type ProfileStore } from '../starts/start-profiles.ts';
 
 /** Where manifests come from. */
@@ -71,7 +73,7 @@ export interface AgentOptions {
   /** As the holder's. */
   readonly runDir: string;
   readonly manifests: ManifestSource;
-  /** Where start profiles are kept, and who seals them. Left out: starts are neither recorded nor prefetched. */
+  /** Where start profiles are kept, and who seals them and gives their packs the salts of roots. Left out: starts are neither recorded nor prefetched. */
   readonly profiles?: { readonly store: ProfileStore; readonly keys: KeyService };
   /** Chunks that are prefetched at a time, of all images together. Default 16. */
   readonly prefetchAtATime?: number;
@@ -171,6 +173,7 @@ class Agent {
     });
     this.#server = new FuseServer({ ...shared, reader, workerCount: options.workerCount ?? 2 });
     if (options.profiles === undefined) return;
+    const { keys } = options.profiles;
     this.#profiles = new StartProfiles({ ...options.profiles, log });
     const prefetcher = new Prefetcher({
       loader: caches.loader,
@@ -179,7 +182,23 @@ class Agent {
       ...defined({ atATime: options.prefetchAtATime }),
       log,
     });
-    this.#starts = new ImageStarts({ prefetcher, slab: this.#slab, profiles: this.#profiles });
+    this.#starts = new ImageStarts({
+      prefetcher,
+      slab: this.#slab,
+      profiles: this.#profiles,
+      sharePack: (served, pack) => this.#server.sharePack(served, pack),
+      packSource: async (served) => ({
+        read: async (offset, size) => reader.bytes(served, { offset, size }),
+        chunkSizeBytes: served.shape.chunkSizeBytes,
+        salt: await keys.salt(served.image.rootId),
+        codec: (await served.open()).codec,
+        readBack: async (packed) => {
+          const chunk = packedChunkRef(packed, served.image.rootId);
+          const loading = { deadlineMs: readDeadlineMs, priority: 'prefetch' } as const;
+          (await caches.loader.load(chunk, loading)).done();
+        },
+      }),
+    });
   }
 
   /** Resolves when the mount is gone. */
@@ -228,7 +247,7 @@ class Agent {
       [agentCall.isOpen]: async (body) => this.#isOpen(parseImageUse(body)),
       [agentCall.counters]: async (body) => this.#counters(parseImageRef(body)),
       [agentCall.startEnded]: async (body) => this.#startEnded(parseStartEnding(body)),
-      [agentCall.warmWindows]: async (body, call) => this.#warmWindows(parseImageRef(body), call),
+      [agentCall.startGuide]: async (body, call) => this.#guideStart(parseImageRef(body), call),
       [agentCall.cacheStatus]: async () => this.#cacheStatus(),
       [agentCall.drop]: async (body) => this.#drop(parseDrop(body)),
       [agentCall.zoneServers]: async (body) => this.#setZoneServers(parseZoneServers(body)),
@@ -299,7 +318,8 @@ class Agent {
     clearTimeout(this.#idleTimer);
     try {
       // At the same time as the manifest; it never rejects, and nobody waits for it.
-      const profile = use.isStart === true ? this.#profiles?.load(image) : undefined;
+      const isRecorded = use.isStart === true && use.writable !== true; // what is written is nobody else's
+      const profile = isRecorded ? this.#profiles?.load(image) : undefined;
       const served =
         this.#images.get(keyOf(use)) ??
         (await this.#opens.run(keyOf(use), () => this.#openNew(use)));
@@ -309,10 +329,24 @@ class Agent {
       served.users.add(user);
       this.#save();
       // Now: what is prefetched keeps this thread busy, and who opens waits for the answer.
-      if (profile !== undefined) void this.#starts?.begin(served, profile);
+      if (profile !== undefined) void this.#beginStart(served, profile);
       return { path: this.#pathOf(served), diskSizeBytes: served.shape.diskSizeBytes };
     } finally {
       this.#waitForImages(idleMs);
+    }
+  }
+
+  /** Never rejects. */
+  async #beginStart(
+    served: ServedImage,
+    profile: Promise<StartProfile | undefined>,
+  ): Promise<void> {
+    try {
+      await this.#starts?.begin(served, profile);
+    } catch (thrown) {
+      const { manifestId } = served.image;
+      const reason = errorMessage(thrown);
+      this.#options.log.warn('starting without prefetching', { image: manifestId, reason });
     }
   }
 
@@ -393,7 +427,9 @@ class Agent {
     this.#closedTotals = plusStarts(this.#closedTotals, served.counters());
     this.#server.remove(served);
     const open = await served.open().catch(() => undefined);
-    if (open !== undefined) this.#slab.dropTable(open.table);
+    for (const target of [open, open?.pack]) {
+      if (target !== undefined) this.#slab.dropTable(target.table);
+    }
     await open?.overlay?.remove();
     await this.#state.removeManifest(served.nodeId);
   }
@@ -435,10 +471,10 @@ class Agent {
     return (await this.#starts?.end(served, cached)) ?? { chunks: 0, saved: false };
   }
 
-  async #warmWindows(image: ImageRef, { emit, signal }: UnixCall): Promise<void> {
-    for await (const windows of this.#starts?.windows(this.#openImage(image), signal) ?? []) {
-      emit(windows.map(({ inode, window }) => ({ inode, window })));
-    }
+  async #guideStart(image: ImageRef, { emit, signal }: UnixCall): Promise<void> {
+    const served = this.#openImage(image);
+    emit((await this.#starts?.mode(served)) ?? noStart);
+    for await (const runs of this.#starts?.pages(served, signal) ?? []) emit(runs);
   }
 
   #openImage({ manifestId }: ImageRef): ServedImage {
@@ -473,6 +509,9 @@ class Agent {
 function keyOf({ image, user, writable }: ImageUse): string {
   return writable === true ? `${image.manifestId} ${user}` : image.manifestId;
 }
+
+/** Of an image that is not being started: there is nothing to look at. */
+const noStart: StartMode = { isLookedAt: false, isPacked: false };
 
 function tellHolder(message: AgentMessage): void {
   process.send?.(message);

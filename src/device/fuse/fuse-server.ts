@@ -41,6 +41,7 @@ import type { FuseWorkerData, MessageFromWorker, MessageToWorker } from './fuse-
 import type { AnswerRead, ImageReader } from '../images/image-reader.ts';
 import { nowUs } from '../starts/first-reads.ts';
 import type { OpenImage, ServedImage } from '../images/served-image.ts';
+import type { OpenPack } from '../starts/open-pack.ts';
 
 export interface FuseServerOptions {
   readonly fuseFd: number;
@@ -140,6 +141,17 @@ export class FuseServer {
     const { entries } = open.table;
     const firstReads = open.firstReads.shared;
     this.#tellWorkers({ kind: 'open', image: { nodeId, ...shape, entries, firstReads } });
+  }
+
+  /** From now on the threads answer reads of `image` from its start pack, too; or no longer, if it is undefined. */
+  sharePack(image: ServedImage, pack: OpenPack | undefined): void {
+    const { nodeId } = image;
+    const shared = pack && {
+      map: pack.map,
+      entries: pack.table.entries,
+      firstReads: pack.firstReads.shared,
+    };
+    this.#tellWorkers({ kind: 'pack', nodeId, pack: shared });
   }
 
   /** The file is gone; who has it open still gets EIO. */

@@ -19,7 +19,8 @@ import {
 } from './fuse-channel.ts';
 import { noteRead, nowUs, type FirstReadTimes } from '../starts/first-reads.ts';
 import { FuseOpcode } from './fuse-protocol.ts';
-import { spansOf, zeros } from '../images/read-spans.ts';
+import { spansOf, zeros, type ReadSpan } from '../images/read-spans.ts';
+import { packedSpans, type PackMap } from '../starts/start-pack.ts';
 
 export interface FuseWorkerData {
   readonly fuseFd: number;
@@ -36,8 +37,17 @@ export interface WorkerImage {
   readonly firstReads: FirstReadTimes;
 }
 
+/** The start pack of an image under way, and its slab table. */
+export interface WorkerPack {
+  readonly map: PackMap;
+  readonly entries: Int32Array;
+  readonly firstReads: FirstReadTimes;
+}
+
 export type MessageToWorker =
   | { readonly kind: 'open'; readonly image: WorkerImage }
+  /** Undefined: it has none any more. */
+  | { readonly kind: 'pack'; readonly nodeId: number; readonly pack: WorkerPack | undefined }
   | { readonly kind: 'close'; readonly nodeId: number };
 
 /** A request for the main thread. A READ comes parsed, others as bytes, header included. */
@@ -53,6 +63,7 @@ class FuseWorker {
   readonly #fuseFd: number;
   readonly #view: SlabView;
   readonly #images = new Map<number, WorkerImage>();
+  readonly #packs = new Map<number, WorkerPack>();
   readonly #buffer = new RequestBuffer();
 
   constructor({ fuseFd, slab }: FuseWorkerData) {
@@ -90,10 +101,18 @@ class FuseWorker {
     for (;;) {
       const received = receiveMessageOnPort(port);
       if (received === undefined) return;
-      const message = received.message as MessageToWorker;
-      if (message.kind === 'open') this.#images.set(message.image.nodeId, message.image);
-      else this.#images.delete(message.nodeId);
+      this.#take(received.message as MessageToWorker);
     }
+  }
+
+  #take(message: MessageToWorker): void {
+    if (message.kind === 'open') {
+      this.#images.set(message.image.nodeId, message.image);
+      return;
+    }
+    this.#packs.delete(message.nodeId);
+    if (message.kind === 'close') this.#images.delete(message.nodeId);
+    else if (message.pack !== undefined) this.#packs.set(message.nodeId, message.pack);
   }
 
   /** False if a chunk of the read is not in the slab: then nothing was answered. */
@@ -103,16 +122,10 @@ class FuseWorker {
     const pinned: number[] = [];
     const parts: Uint8Array[] = [];
     try {
-      for (const { index, start, end } of spansOf(image, read)) {
-        const slot = this.#view.pin(image.entries, index);
-        if (slot === undefined) return false;
-        if (slot === 'zero') {
-          parts.push(zeros.subarray(0, end - start));
-          continue;
-        }
-        pinned.push(slot);
-        noteRead(image.firstReads, index);
-        parts.push(this.#view.bytes(slot, start, end));
+      for (const span of spansOf(image, read)) {
+        const found = this.#find(image, span, pinned) ?? this.#findPacked(image, span, pinned);
+        if (found === undefined) return false;
+        parts.push(...found);
       }
       reply(this.#fuseFd, head, 0, parts);
       this.#view.countHits(pinned.length);
@@ -120,6 +133,41 @@ class FuseWorker {
     } finally {
       for (const slot of pinned) this.#view.unpin(slot);
     }
+  }
+
+  /** The part's bytes in the slab, pinned. */
+  #find(
+    { entries, firstReads }: Pick<WorkerImage, 'entries' | 'firstReads'>,
+    { index, start, end }: ReadSpan,
+    pinned: number[],
+  ): readonly Uint8Array[] | undefined {
+    const slot = this.#view.pin(entries, index);
+    if (slot === undefined) return undefined;
+    if (slot === 'zero') return [zeros.subarray(0, end - start)];
+    pinned.push(slot);
+    noteRead(firstReads, index);
+    return [this.#view.bytes(slot, start, end)];
+  }
+
+  /** The same from the image's start pack. */
+  #findPacked(
+    image: WorkerImage,
+    { index, start, end }: ReadSpan,
+    pinned: number[],
+  ): readonly Uint8Array[] | undefined {
+    const pack = this.#packs.get(image.nodeId);
+    if (pack === undefined) return undefined;
+    const chunkStart = index * image.chunkSizeBytes;
+    const spans = packedSpans(pack.map, chunkStart + start, chunkStart + end);
+    if (spans === undefined) return undefined;
+    const parts: Uint8Array[] = [];
+    for (const span of spans) {
+      const found = this.#find(pack, span, pinned);
+      if (found === undefined) return undefined;
+      parts.push(...found);
+    }
+    noteRead(image.firstReads, index);
+    return parts;
   }
 }
 

@@ -4,7 +4,7 @@
  * Invariant: every read is answered, with the image's bytes or with EIO, within the deadline and a little.
  */
 
-import { ThawError, assert, errorCode, errorMessage, type Log } from '../../base/index.ts';
+import { ThawError, assert, errorCode, errorMessage, present, type Log } from '../../base/index.ts';
 import {
   SlabView,
   type ChunkLoader,
@@ -17,6 +17,9 @@ import type { ReadRequest } from '../fuse/fuse-channel.ts';
 import { Errno } from '../fuse/fuse-protocol.ts';
 import { spansOf, zeros, type ReadSpan } from './read-spans.ts';
 import type { ListedChunk, OpenImage, ServedImage } from './served-image.ts';
+import type { OpenPack } from '../starts/open-pack.ts';
+import type { PrefetchTarget } from '../starts/prefetcher.ts';
+import type { PackSpan } from '../starts/start-pack.ts';
 
 export interface ImageReaderOptions {
   readonly loader: ChunkLoader;
@@ -46,6 +49,10 @@ async function within<T>(work: Promise<T>, what: string, endsAtMs: number): Prom
  * smaller pieces. They get the same answer for so long, else a process would wait three times the deadline.
  */
 const lateMemoryMs = 100;
+
+function isLate(thrown: unknown): thrown is ThawError {
+  return thrown instanceof ThawError && thrown.code === 'ERR_CACHE_DEADLINE';
+}
 
 /** One read on its way. */
 interface Reading {
@@ -104,10 +111,14 @@ export class ImageReader {
   async write(image: ServedImage, offset: number, bytes: Uint8Array): Promise<void> {
     const { overlay } = await image.open();
     assert(overlay !== undefined, 'A write came to an image without an overlay');
-    await overlay.write(offset, bytes, async (range) => this.#readBytes(image, range));
+    await overlay.write(offset, bytes, async (range) => this.bytes(image, range));
   }
 
-  async #readBytes(image: ServedImage, range: ReadRequest): Promise<Uint8Array> {
+  /** The bytes of `range`, the caller's. Throws `ERR_DEVICE_DEADLINE` if they cannot be had in time. */
+  async bytes(
+    image: ServedImage,
+    range: Pick<ReadRequest, 'offset' | 'size'>,
+  ): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       void this.read(image, range, (error, parts) => {
         if (error === 0) resolve(Buffer.concat(parts)); // a copy: the parts are lent
@@ -147,35 +158,77 @@ export class ImageReader {
     const { index, start, end } = span;
     const listed = open.chunk(index);
     if (listed === undefined) return [zeros.subarray(0, end - start)];
-    const { chunk, identity } = listed;
     open.firstReads.note(index);
-    // Another image may have brought it in.
-    this.#options.slab.publish(open.table, index, identity);
-    const slot = this.#view.pin(open.table.entries, index);
-    if (typeof slot === 'number') {
-      reading.pinned.push(slot);
-      this.#view.countHits(1);
-      image.tally.chunk(index, 'l1', chunk.storedLengthBytes);
-      return [this.#view.bytes(slot, start, end)];
+    const held = this.#held(image, open, span, reading, listed);
+    if (held !== undefined) return [held];
+    const { pack } = open;
+    const packed = pack?.spans(index * image.shape.chunkSizeBytes + start, end - start);
+    if (pack !== undefined && packed !== undefined) {
+      return this.#packedPiece(image, open, span, reading, { pack, packed });
     }
-    this.#view.countMiss();
-    reading.endWait ??= image.tally.waits.begin(reading.startedAtMs);
-    return this.#load(image, open, span, reading, listed);
+    if (pack !== undefined) open.unpackedReads.add(index);
+    return this.#load(image, open, span, reading);
   }
 
-  async #load(
+  /** One span's bytes, put together from the start pack's; from the disk's chunk if a chunk of the pack cannot be had. */
+  async #packedPiece(
     image: ServedImage,
     open: OpenImage,
+    span: ReadSpan,
+    reading: Reading,
+    { pack, packed }: { readonly pack: OpenPack; readonly packed: readonly PackSpan[] },
+  ): Promise<Uint8Array[]> {
+    // As in `read`: every pin is taken in this line.
+    const pieces = packed.map(async (part) => {
+      pack.firstReads.note(part.index);
+      const listed = present(pack.chunk(part.index), 'a chunk of the pack');
+      const held = this.#held(image, pack, part, reading, listed);
+      return held === undefined ? this.#load(image, pack, part, reading) : [held];
+    });
+    try {
+      return (await Promise.all(pieces)).flat();
+    } catch (thrown) {
+      if (isLate(thrown)) throw thrown; // there is no time left for another chunk
+      open.dropPack(pack, errorMessage(thrown));
+      return this.#load(image, open, span, reading);
+    }
+  }
+
+  /** The bytes of a part of a chunk that is in the slab; pinned then. */
+  #held(
+    image: ServedImage,
+    { table }: PrefetchTarget,
     { index, start, end }: ReadSpan,
     reading: Reading,
-    { chunk, identity }: ListedChunk,
+    listed: ListedChunk,
+  ): Uint8Array | undefined {
+    // Another image may have brought it in.
+    this.#options.slab.publish(table, index, listed.identity);
+    const slot = this.#view.pin(table.entries, index);
+    if (typeof slot !== 'number') return undefined;
+    reading.pinned.push(slot);
+    this.#view.countHits(1);
+    image.tally.chunk(listed, 'l1');
+    return this.#view.bytes(slot, start, end);
+  }
+
+  /** The same of one that is not in the slab: loads it. */
+  async #load(
+    image: ServedImage,
+    target: PrefetchTarget,
+    { index, start, end }: ReadSpan,
+    reading: Reading,
   ): Promise<Uint8Array[]> {
     const { slab } = this.#options;
+    const listed = present(target.chunk(index), 'a listed chunk');
+    const { chunk, identity } = listed;
+    this.#view.countMiss();
+    reading.endWait ??= image.tally.waits.begin(reading.startedAtMs);
     const loaded = await this.#loadChunk(chunk, identity, reading.endsAtMs);
     reading.loaded.push(loaded);
     const { plaintext, tier } = loaded;
-    image.tally.chunk(index, tier, chunk.storedLengthBytes);
-    if (slab.insert(identity, plaintext)) slab.publish(open.table, index, identity);
+    image.tally.chunk(listed, tier);
+    if (slab.insert(identity, plaintext)) slab.publish(target.table, index, identity);
     const storedEnd = Math.min(end, plaintext.byteLength);
     const stored = plaintext.subarray(start, Math.max(start, storedEnd));
     return [stored, zeros.subarray(0, end - start - stored.byteLength)];
@@ -188,7 +241,7 @@ export class ImageReader {
     try {
       return await this.#options.loader.load(chunk, { deadlineMs });
     } catch (thrown) {
-      if (thrown instanceof ThawError && thrown.code === 'ERR_CACHE_DEADLINE') {
+      if (isLate(thrown)) {
         this.#lateChunks.set(identity, thrown);
         setTimeout(() => this.#lateChunks.delete(identity), lateMemoryMs);
       }

@@ -8,12 +8,13 @@ import {
   type SlabTable,
   type Tier,
 } from '../../cache/index.ts';
-import { chunkLengthMax, type Manifest } from '../../chunk/index.ts';
+import { chunkLengthMax, type ChunkCodec, type Manifest } from '../../chunk/index.ts';
 import { eachTier, type ImageRef, type ReadCounters } from './block-images.ts';
 import { ImageUnsupportedError } from '../errors.ts';
 import { FirstReads } from '../starts/first-reads.ts';
 import type { Overlay } from './overlay.ts';
-import type { PrefetchedChunk } from '../starts/prefetcher.ts';
+import type { PrefetchRun, PrefetchTarget, PrefetchedChunk } from '../starts/prefetcher.ts';
+import type { OpenPack } from '../starts/open-pack.ts';
 import type { DiskShape } from './read-spans.ts';
 import { ReadWaits } from './read-waits.ts';
 
@@ -39,13 +40,21 @@ export interface ListedChunk {
 }
 
 /** An image whose manifest is open: its chunks can be loaded. */
-export class OpenImage {
+export class OpenImage implements PrefetchTarget {
   readonly table: SlabTable;
   readonly firstReads: FirstReads;
   /** Of a writable image. */
   readonly overlay: Overlay | undefined;
+  /** From which reads are answered whose chunks are not in the slab. */
+  pack: OpenPack | undefined;
+  /** Chunks that were loaded for reads since the start began, the pack notwithstanding. */
+  readonly unpackedReads = new Set<number>();
+  /** Is told when a chunk of the pack could not be had; it is not read from any more. */
+  onPackLost: ((pack: OpenPack, reason: string) => void) | undefined;
   readonly #manifest: Manifest;
   readonly #rootId: string;
+  /** Of the image's chunks: compressed if any of them is. */
+  readonly codec: ChunkCodec;
   /** Where in the manifest's list a chunk of the disk is; those left out are all zeros. */
   readonly #positions: ReadonlyMap<number, number>;
 
@@ -64,9 +73,17 @@ export class OpenImage {
     this.overlay = overlay;
     this.#manifest = manifest;
     this.#rootId = manifest.rootId;
+    this.codec = manifest.chunks.find(({ codec }) => codec !== 'none')?.codec ?? 'none';
     this.#positions = new Map(manifest.chunks.map(({ index }, position) => [index, position]));
     this.table = slab.createTable(chunkCount, this.#positions.keys());
     this.firstReads = new FirstReads(chunkCount, this.#positions);
+  }
+
+  /** Answers no more reads from `pack`, of which a chunk could not be had for that `reason`. */
+  dropPack(pack: OpenPack, reason: string): void {
+    if (this.pack !== pack) return;
+    this.pack = undefined;
+    this.onPackLost?.(pack, reason);
   }
 
   /** What loads the disk's chunk `index`; undefined if it is all zeros. */
@@ -81,37 +98,32 @@ export class OpenImage {
   }
 }
 
-/** What a tally must know of the image to count what the threads have read without it. */
-export interface TallyContext {
-  /** What was prefetched for the image, by index. */
-  readonly prefetched: ReadonlyMap<number, PrefetchedChunk>;
-  readonly hasRead: (index: number) => boolean;
-}
-
 /**
  * Counts each chunk of an image once, by the tier that it was first found in. A chunk that was prefetched counts when it is read, by the
  * tier that it was prefetched from.
  */
 export class ReadTally {
   readonly waits = new ReadWaits();
-  readonly #seen = new Map<number, PrefetchedChunk>();
+  /** By identity. */
+  readonly #seen = new Map<string, PrefetchedChunk>();
   #failed = 0;
 
-  chunk(index: number, tier: Tier, storedLengthBytes: number): void {
-    if (!this.#seen.has(index)) this.#seen.set(index, { tier, storedLengthBytes });
+  chunk({ chunk, identity }: ListedChunk, tier: Tier): void {
+    const { storedLengthBytes } = chunk;
+    if (!this.#seen.has(identity)) this.#seen.set(identity, { tier, storedLengthBytes });
   }
 
   failure(): void {
     this.#failed += 1;
   }
 
-  counters({ prefetched, hasRead }: TallyContext): ReadCounters {
+  /** `prefetches`: of the image; the threads count nothing when they read what these have brought in. */
+  counters(prefetches: readonly PrefetchRun[]): ReadCounters {
     const byTier = eachTier(() => ({ chunks: 0, bytes: 0 }));
     const ahead = { chunks: 0, bytes: 0, unreadChunks: 0 };
     const read = new Map(this.#seen);
-    for (const [index, chunk] of prefetched) {
-      const isRead = hasRead(index);
-      if (isRead) read.set(index, chunk);
+    for (const { identity, chunk, isRead } of prefetches.flatMap((run) => [...run.arrived()])) {
+      if (isRead) read.set(identity, chunk);
       if (chunk.tier === 'l1') continue;
       ahead.chunks += 1;
       ahead.bytes += chunk.storedLengthBytes;
@@ -143,9 +155,8 @@ export class ServedImage {
   readonly overlay: ImageEntry['overlay'];
   readonly #openManifest: () => Promise<OpenImage>;
   #opening: Promise<OpenImage> | undefined;
-  #open: OpenImage | undefined;
-  /** By the start under way, or the one that was last. */
-  prefetched: ReadonlyMap<number, PrefetchedChunk> = new Map();
+  /** Of the start under way, or the one that was last. */
+  prefetches: readonly PrefetchRun[] = [];
 
   constructor(entry: ImageEntry, openManifest: () => Promise<OpenImage>) {
     this.nodeId = entry.nodeId;
@@ -159,24 +170,15 @@ export class ServedImage {
 
   /** The manifest's content; the first caller opens it. A failure is not kept: the next caller tries again. */
   open(): Promise<OpenImage> {
-    this.#opening ??= this.#openManifest().then(
-      (open) => {
-        this.#open = open;
-        return open;
-      },
-      (thrown: unknown) => {
-        this.#opening = undefined;
-        throw thrown;
-      },
-    );
+    this.#opening ??= this.#openManifest().catch((thrown: unknown) => {
+      this.#opening = undefined;
+      throw thrown;
+    });
     return this.#opening;
   }
 
   counters(): ReadCounters {
-    return this.tally.counters({
-      prefetched: this.prefetched,
-      hasRead: (index) => this.#open?.firstReads.has(index) === true,
-    });
+    return this.tally.counters(this.prefetches);
   }
 
   get isWritable(): boolean {

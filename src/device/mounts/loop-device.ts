@@ -1,7 +1,6 @@
 /**
  * Attaches files to loop devices. Done here rather than by `losetup`, which takes three runs of programs for what is one
- * ioctl, and each of them is on the way of a cold start. Source: include/uapi/linux/loop.h, LOOP_CONFIGURE: Linux 5.8;
- * include/uapi/linux/fs.h.
+ * ioctl, and each of them is on the way of a cold start. Source: include/uapi/linux/loop.h, LOOP_CONFIGURE: Linux 5.8.
  */
 
 import { constants } from 'node:fs';
@@ -9,11 +8,10 @@ import { open, type FileHandle } from 'node:fs/promises';
 
 import { Semaphore, errorCode, layout } from '../../base/index.ts';
 import { LoopDeviceError } from '../errors.ts';
-import { ioctl } from '../system-calls.ts';
+import { ioctl, setReadAhead } from '../system-calls.ts';
 
 const LOOP_CTL_GET_FREE = 0x4c82;
 const LOOP_CONFIGURE = 0x4c0a;
-const BLKRASET = 0x1262;
 
 const LoopFlag = { LO_FLAGS_READ_ONLY: 1, LO_FLAGS_AUTOCLEAR: 4, LO_FLAGS_DIRECT_IO: 16 } as const;
 
@@ -49,7 +47,7 @@ const attaching = new Semaphore(1);
  * calls itself rotational, and a start would read as many chunks more as that reaches (Node's: 181 instead of 142,
  * `npm run bench -- start-touch`).
  */
-const readAheadSectors = 256;
+export const usualReadAheadBytes = 128 * 1024;
 
 function loopConfig(fd: number, path: string, flags: number): Buffer {
   const lo_file_name = Buffer.alloc(64);
@@ -118,8 +116,7 @@ async function configureFreeDevice(
     const handle = await openDevice(path, access);
     if (handle === undefined) continue;
     const isOurs = (await ioctl(handle.fd, LOOP_CONFIGURE, config)) === 0;
-    if (isOurs && (await ioctl(handle.fd, BLKRASET, readAheadSectors)) === 0)
-      return { path, handle };
+    if (isOurs && setReadAhead(handle.fd, usualReadAheadBytes)) return { path, handle };
     await handle.close();
   }
   return undefined;

@@ -130,21 +130,23 @@ class Roots implements RootMounts {
     if (root.isMounted && (await this.#isServed(root))) return timelineMs;
     await this.#forgetDead(root);
     const startMs = performance.now();
-    const { path } = await this.#options.agent.open({ ...this.#use(root), isStart: true });
+    const opened = await this.#options.agent.open({ ...this.#use(root), isStart: true });
     const openMs = performance.now();
     try {
       await mkdir(root.path, { recursive: true, mode: 0o700 });
-      const { attachMs, mountMs } = await mountImageFile(path, root.path);
-      Object.assign(timelineMs, { attach: attachMs, mount: mountMs });
+      const attached = await mountImageFile(opened.path, root.path, { isStart: true });
+      Object.assign(timelineMs, { attach: attached.attachMs, mount: attached.mountMs });
+      const { diskSizeBytes } = opened;
+      const mount = { mountPoint: root.path, device: attached.device, diskSizeBytes };
+      root.pages = StartPages.begin(mount, (signal) =>
+        this.#options.agent.guideStart(root.image, signal),
+      );
     } catch (thrown) {
       await this.#options.agent.close(this.#use(root));
       throw thrown;
     }
     root.isMounted = true;
     root.isStarting = true;
-    root.pages = StartPages.begin(root.path, (signal) =>
-      this.#options.agent.warmWindows(root.image, signal),
-    );
     timelineMs.open = openMs - startMs;
     return timelineMs;
   }

@@ -1,48 +1,64 @@
 /**
- * Which parts of an ext4 image's files the kernel has in its page cache, by inode and window of 64 KiB, and where on the disk they lie.
+ * Which pages of an ext4 image's files, and of the disk itself, the kernel has in its page cache, by inode and window of 64 KiB, and where on the
+ * disk they lie. Blocks the thread that asks: what it asks may have to be read.
  *
  * Files are opened by their inode, never by a path: nothing that an image holds leads out of it. None but regular files are.
  */
 
 import { closeSync, fstatSync } from 'node:fs';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { layout } from '../../base/index.ts';
-import { cachedPageCount, ioctl, openInode } from '../system-calls.ts';
+import { cachedPageCount, ioctlSync, openInode } from '../system-calls.ts';
 
-/** Half of what the kernel reads around a page fault. */
-export const windowSizeBytes = 64 * 1024;
+/** A page of the page cache; on the disk, a block of the filesystem. */
+export const pageSizeBytes = 4096;
+export const pagesPerWindow = 16;
+export const windowSizeBytes = pagesPerWindow * pageSizeBytes;
+export const allPages = 2 ** pagesPerWindow - 1;
 
-/** A stretch of a file: the bytes from `window` * `windowSizeBytes`, so many or up to the file's end. */
+/** The disk itself, by which the kernel reads the filesystem's metadata: no file has this inode. */
+export const diskInode = 0;
+
+/** Pages of a stretch of a file, of those from `window` * `pagesPerWindow` on. */
 export interface FileWindow {
+  /** Of a regular file, or `diskInode`. */
   readonly inode: number;
   readonly window: number;
+  /** The lowest bit is the window's first page. Never 0. */
+  readonly pages: number;
 }
 
-/** One of which pages are in the page cache. */
+/** Pages of a window that are in the page cache. */
 export interface CachedWindow extends FileWindow {
-  /** Of its first byte that is not in a hole, on the disk. */
-  readonly diskOffset: number;
-  /** Of its last. */
-  readonly lastDiskOffset: number;
+  /** Where the window's first page lies on the disk, or would: its pages lie there one after the other. */
+  readonly diskBlock: number;
 }
 
-export interface OpenFile extends Disposable {
+/** Gaps of so many pages are quicker read than left out: each run of pages is a request of its own. */
+const bridgedPagesMax = 2;
+
+/** `pages` of a window with the small gaps between them filled. */
+export function bridged(pages: number): number {
+  let filled = pages;
+  for (let gap = 1; gap <= bridgedPagesMax; gap += 1) {
+    const gaps = ~pages & (pages << 1) & (pages >> gap);
+    for (let page = 0; page < gap; page += 1) filled |= gaps << page;
+  }
+  return filled;
+}
+
+/** An open file; where it is the disk, its size is the disk's. */
+export interface OpenFile {
   readonly fd: number;
   readonly sizeBytes: number;
 }
 
-/** Undefined if the filesystem that `mountFd` is in has no such regular file. */
-export async function openFileByInode(
-  mountFd: number,
-  inode: number,
-): Promise<OpenFile | undefined> {
-  const fd = await openInode(mountFd, inode);
+/** Undefined if the filesystem that `mountFd` is in has no such regular file. The descriptor is the caller's. */
+export function openFileByInode(mountFd: number, inode: number): OpenFile | undefined {
+  const fd = openInode(mountFd, inode);
   if (fd === undefined) return undefined;
   const stats = fstatSync(fd);
-  if (stats.isFile()) {
-    return { fd, sizeBytes: stats.size, [Symbol.dispose]: () => closeSync(fd) };
-  }
+  if (stats.isFile()) return { fd, sizeBytes: stats.size };
   closeSync(fd);
   return undefined;
 }
@@ -72,14 +88,15 @@ const FiemapExtent = layout('fiemap_extent', 56, [
 /** FIEMAP_EXTENT_UNKNOWN, _DELALLOC, _ENCODED, _DATA_ENCRYPTED, _NOT_ALIGNED, _DATA_INLINE: not on the disk as it is read. */
 const elsewhereFlags = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200;
 
+/** Pages of a file that lie on the disk one after the other. */
 interface Extent {
-  readonly start: number;
-  readonly end: number;
-  readonly diskOffset: number;
+  readonly page: number;
+  readonly pageEnd: number;
+  readonly diskBlock: number;
 }
 
 /** In the file's order; none if the filesystem does not say. */
-async function extentsOf({ fd, sizeBytes }: OpenFile): Promise<readonly Extent[]> {
+function extentsOf({ fd, sizeBytes }: OpenFile): readonly Extent[] {
   const extents: Extent[] = [];
   for (let from = 0; from < sizeBytes;) {
     const map = Buffer.alloc(Fiemap.sizeBytes + extentsAtATime * FiemapExtent.sizeBytes);
@@ -90,7 +107,7 @@ async function extentsOf({ fd, sizeBytes }: OpenFile): Promise<readonly Extent[]
       fm_mapped_extents: 0,
       fm_extent_count: extentsAtATime,
     });
-    if ((await ioctl(fd, FS_IOC_FIEMAP, map)) !== 0) return extents;
+    if (ioctlSync(fd, FS_IOC_FIEMAP, map) !== 0) return extents;
     const { fm_mapped_extents: count } = Fiemap.decode(map);
     if (count === 0) return extents;
     for (let position = 0; position < count; position += 1) {
@@ -99,63 +116,71 @@ async function extentsOf({ fd, sizeBytes }: OpenFile): Promise<readonly Extent[]
       const start = Number(extent.fe_logical);
       from = start + Number(extent.fe_length);
       if ((extent.fe_flags & elsewhereFlags) !== 0) continue;
-      extents.push({ start, end: from, diskOffset: Number(extent.fe_physical) });
+      extents.push({
+        page: start / pageSizeBytes,
+        pageEnd: from / pageSizeBytes,
+        diskBlock: Number(extent.fe_physical) / pageSizeBytes,
+      });
     }
   }
   return extents;
 }
 
-const pageSizeBytes = 4096;
-
-/** The windows `from..to` of an open file of which pages are cached; asks the fewer times the more they lie together. */
-function* cachedIn(file: OpenFile, from: number, to: number): Generator<number> {
-  const start = from * windowSizeBytes;
-  const end = Math.min(to * windowSizeBytes, file.sizeBytes);
+/** The cached pages of an open file from page `from` on and below `to`; asks the fewer times the more of them lie together. */
+function* cachedPages(file: OpenFile, from: number, to: number): Generator<number> {
+  const start = from * pageSizeBytes;
+  const end = Math.min(to * pageSizeBytes, file.sizeBytes);
   const count = cachedPageCount(file.fd, start, end - start);
   if (count === 0) return;
-  const isWhole = count === Math.ceil((end - start) / pageSizeBytes);
-  if (isWhole || to - from === 1) {
-    for (let window = from; window < to; window += 1) yield window;
+  if (count === to - from) {
+    for (let page = from; page < to; page += 1) yield page;
     return;
   }
   const middle = Math.floor((from + to) / 2);
-  yield* cachedIn(file, from, middle);
-  yield* cachedIn(file, middle, to);
+  yield* cachedPages(file, from, middle);
+  yield* cachedPages(file, middle, to);
 }
 
-/** 16 MiB, which may take a millisecond: after these somebody else's turn comes. */
-const windowsATurn = 256;
-
-async function windowsIn(file: OpenFile): Promise<readonly number[]> {
-  const count = Math.ceil(file.sizeBytes / windowSizeBytes);
-  const windows: number[] = [];
-  for (let from = 0; from < count; from += windowsATurn) {
-    windows.push(...cachedIn(file, from, Math.min(from + windowsATurn, count)));
-    await nextTurn();
+function* windowsAt(
+  inode: number,
+  file: OpenFile,
+  extents: readonly Extent[],
+): Generator<CachedWindow> {
+  let current: CachedWindow | undefined;
+  let extentAt = 0;
+  for (const page of cachedPages(file, 0, Math.ceil(file.sizeBytes / pageSizeBytes))) {
+    while ((extents[extentAt]?.pageEnd ?? Infinity) <= page) extentAt += 1;
+    const extent = extents[extentAt];
+    if (extent === undefined || extent.page > page) continue; // in a hole
+    const window = Math.floor(page / pagesPerWindow);
+    const first = window * pagesPerWindow;
+    const diskBlock = extent.diskBlock + first - extent.page;
+    const pages = 1 << (page - first);
+    if (current?.window === window) {
+      // Of one that lies in two places on the disk, the first alone is told.
+      if (current.diskBlock === diskBlock) current = { ...current, pages: current.pages | pages };
+      continue;
+    }
+    if (current !== undefined) yield current;
+    current = diskBlock < 0 ? undefined : { inode, window, pages, diskBlock };
   }
-  return windows;
+  if (current !== undefined) yield current;
 }
 
 /** In the file's order; none if it is no regular file, or so small that it lies in its inode. */
-export async function cachedWindows(
-  mountFd: number,
-  inode: number,
-): Promise<readonly CachedWindow[]> {
-  using file = await openFileByInode(mountFd, inode);
-  if (file === undefined || file.sizeBytes === 0) return [];
-  const cached = await windowsIn(file);
-  if (cached.length === 0) return [];
-  const extents = await extentsOf(file);
-  const windows: CachedWindow[] = [];
-  for (const window of cached) {
-    const from = window * windowSizeBytes;
-    const to = Math.min(from + windowSizeBytes, file.sizeBytes);
-    const held = extents.filter(({ start, end }) => end > from && start < to);
-    const [first, last] = [held[0], held.at(-1)];
-    if (first === undefined || last === undefined) continue;
-    const diskOffset = first.diskOffset + Math.max(0, from - first.start);
-    const lastDiskOffset = last.diskOffset + Math.min(to, last.end) - 1 - last.start;
-    windows.push({ inode, window, diskOffset, lastDiskOffset });
+export function cachedWindows(mountFd: number, inode: number): readonly CachedWindow[] {
+  const file = openFileByInode(mountFd, inode);
+  if (file === undefined) return [];
+  try {
+    if (cachedPageCount(file.fd, 0, file.sizeBytes) === 0) return [];
+    return [...windowsAt(inode, file, extentsOf(file))];
+  } finally {
+    closeSync(file.fd);
   }
-  return windows;
+}
+
+/** Of the block device `fd`: what the kernel has read of the filesystem's metadata. */
+export function cachedDiskWindows(disk: OpenFile): readonly CachedWindow[] {
+  const pageEnd = Math.ceil(disk.sizeBytes / pageSizeBytes);
+  return [...windowsAt(diskInode, disk, [{ page: 0, pageEnd, diskBlock: 0 }])];
 }

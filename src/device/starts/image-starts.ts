@@ -9,26 +9,54 @@
 import { systemTimers, type Timers } from '../../base/index.ts';
 import type { ChunkSlab } from '../../cache/index.ts';
 import type { StartEnd } from '../images/block-images.ts';
-import type { Prefetcher, PrefetchRun } from './prefetcher.ts';
-import type { ServedImage } from '../images/served-image.ts';
-import type { CachedWindow } from './file-windows.ts';
-import type { ProfiledWindow, StartProfile, StartWindow } from './start-profile.ts';
-import type { StartProfiles } from './start-profiles.ts';
+import type { OpenImage, ServedImage } from '../images/served-image.ts';
+import { pageSizeBytes, type CachedWindow } from './file-windows.ts';
+import { OpenPack } from './open-pack.ts';
+import { writeStartPack, type PackSource } from './pack-writer.ts';
+import type { PrefetchRun, PrefetchTarget, Prefetcher } from './prefetcher.ts';
+import { planStart, type PageRun, type PlannedChunk } from './start-plan.ts';
+import type { StartProfile } from './start-profile.ts';
+import type { PackMaker, StartProfiles } from './start-profiles.ts';
 
 export interface ImageStartsOptions {
   readonly prefetcher: Pick<Prefetcher, 'start' | 'stop'>;
-  readonly slab: Pick<ChunkSlab, 'has'>;
-  readonly profiles: Pick<StartProfiles, 'learn'>;
+  readonly slab: ChunkSlab;
+  readonly profiles: Pick<StartProfiles, 'learn' | 'isSettled'>;
+  /** From now on reads of the image are answered from its start pack, too; or no longer, if it is undefined. */
+  readonly sharePack: (served: ServedImage, pack: OpenPack | undefined) => void;
+  /** What packs of the image are made of. */
+  readonly packSource: (served: ServedImage) => Promise<Omit<PackSource, 'keep'>>;
   /** Default: the system's. */
   readonly timers?: Timers;
 }
 
+/** What a start is made along. */
+interface StartPlan {
+  /** In the order of need. */
+  readonly chunks: readonly PlannedChunk[];
+  readonly pack: OpenPack | undefined;
+  /** Whether what it reads is known well enough. */
+  readonly isSettled: boolean;
+}
+
 interface Start {
-  readonly known: Promise<StartProfile | undefined>;
-  run: PrefetchRun | undefined;
+  /** Undefined if nothing is known. */
+  readonly planning: Promise<StartPlan | undefined>;
+  /** Once it is known. */
+  plan: StartPlan | undefined;
+  runs: readonly PrefetchRun[];
   cancelTimer: () => void;
-  /** Chunks that were read ahead into the page cache, by whoever was told to. */
-  readonly readAhead: Set<number>;
+  /** Of which pages were read ahead into the page cache, by whoever was told to. */
+  readonly readAhead: Set<PlannedChunk>;
+  hasLostPack: boolean;
+}
+
+/** How whoever mounts an image for a start is to treat the page cache. */
+export interface StartMode {
+  /** `end` wants to know what is in it. */
+  readonly isLookedAt: boolean;
+  /** What the start reads is in a start pack: to read what lies around it would load chunks of the disk. */
+  readonly isPacked: boolean;
 }
 
 /** Who tells of no end is not recorded for ever: what comes later is the function's work, not its start. */
@@ -37,7 +65,7 @@ export const startMaxMs = 15_000;
 /** How often it is looked whether more chunks have come in. */
 const readyPollMs = 20;
 /** 2 MiB of page cache: to tell of each chunk as it comes in costs more than it gains. */
-const windowsAtATime = 32;
+const pagesAtATime = 512;
 /** After so many looks fewer will do: some chunk may never come. */
 const looksMax = 5;
 
@@ -54,48 +82,58 @@ export class ImageStarts {
   /** `profile` may come late, or never: nobody waits for it. The manifest of `served` is open. */
   async begin(served: ServedImage, profile: Promise<StartProfile | undefined>): Promise<void> {
     if (this.#starts.has(served)) return;
-    const { timers = systemTimers, prefetcher } = this.#options;
-    const cancelTimer = timers.after(startMaxMs, () => void this.end(served));
-    const start: Start = { known: profile, run: undefined, cancelTimer, readAhead: new Set() };
+    const { timers = systemTimers } = this.#options;
+    const start: Start = {
+      planning: this.#plan(served, profile),
+      plan: undefined,
+      runs: [],
+      cancelTimer: timers.after(startMaxMs, () => void this.end(served)),
+      readAhead: new Set(),
+      hasLostPack: false,
+    };
     this.#starts.set(served, start);
+    const plan = await start.planning;
+    if (plan === undefined || this.#starts.get(served) !== start) return;
+    start.plan = plan;
     const open = await served.open();
-    open.firstReads.restart();
-    const known = await profile;
-    if (known === undefined || this.#starts.get(served) !== start) return;
-    start.run = prefetcher.start(
-      open,
-      known.chunks.map(({ index }) => index),
-    );
-    served.prefetched = start.run.chunks;
+    this.#usePack(served, open, plan.pack);
+    const indexes = (isPacked: boolean): number[] =>
+      plan.chunks.filter((chunk) => chunk.isPacked === isPacked).map(({ index }) => index);
+    if (plan.pack !== undefined) this.#prefetch(served, start, plan.pack, indexes(true));
+    this.#prefetch(served, start, open, indexes(false));
+  }
+
+  /** How to treat the page cache of the start under way, once that is known. */
+  async mode(served: ServedImage): Promise<StartMode> {
+    const start = this.#starts.get(served);
+    const plan = await start?.planning;
+    return {
+      isLookedAt: start !== undefined && plan?.isSettled !== true,
+      isPacked: plan?.pack !== undefined,
+    };
   }
 
   /**
-   * What to read ahead into the page cache: the windows of the profile in the order of their chunks, each when all of it is in memory. Ends with
+   * What to read ahead into the page cache: the pages of the profile, each when its chunk is in memory. Ends with
    * the start or `signal`, at the latest.
    */
-  async *windows(
-    served: ServedImage,
-    signal: AbortSignal,
-  ): AsyncGenerator<readonly ProfiledWindow[]> {
+  async *pages(served: ServedImage, signal: AbortSignal): AsyncGenerator<readonly PageRun[]> {
     const start = this.#starts.get(served);
-    const profile = await start?.known;
-    if (start === undefined || profile === undefined) return;
-    const { table } = await served.open();
-    const { timers = systemTimers, slab } = this.#options;
-    let missing = inOrderOfChunks(profile);
+    const plan = await start?.planning;
+    if (start === undefined || plan === undefined) return;
+    const open = await served.open();
+    const { timers = systemTimers } = this.#options;
+    let missing = plan.chunks.filter(({ runs }) => runs.length > 0);
     let looks = 0;
     while (missing.length > 0 && this.#starts.get(served) === start && !signal.aborted) {
-      const isHere = ({ chunk, lastChunk }: ProfiledWindow): boolean =>
-        slab.has(table, chunk) && slab.has(table, lastChunk);
-      const ready = missing.filter(isHere);
+      const ready = missing.filter((chunk) => this.#isHere(open, chunk));
       looks += 1;
-      const isEnough = ready.length >= windowsAtATime || ready.length === missing.length;
+      const isEnough = pageCountOf(ready) >= pagesAtATime || ready.length === missing.length;
       if (isEnough || (looks >= looksMax && ready.length > 0)) {
         looks = 0;
-        const told = new Set(ready);
-        missing = missing.filter((window) => !told.has(window));
-        for (const chunk of ready.flatMap(chunksOf)) start.readAhead.add(chunk);
-        yield ready;
+        for (const chunk of ready) start.readAhead.add(chunk);
+        missing = missing.filter((chunk) => !start.readAhead.has(chunk));
+        yield ready.flatMap(({ runs }) => runs);
       } else await new Promise<void>((resolve) => timers.after(readyPollMs, resolve));
     }
   }
@@ -104,16 +142,14 @@ export class ImageStarts {
   async end(served: ServedImage, cached?: readonly CachedWindow[]): Promise<StartEnd> {
     const start = this.#starts.get(served);
     if (start === undefined || !this.abandon(served)) return nothing;
-    const { firstReads } = await served.open();
-    const windows = cached?.map((window) => placed(window, served.shape.chunkSizeBytes));
-    if (windows !== undefined) {
-      // Read ahead for files that this start did not open: it has not read them.
-      const used = new Set(windows.flatMap(chunksOf));
-      for (const chunk of start.readAhead) if (!used.has(chunk)) firstReads.forget(chunk);
-    }
-    const chunks = firstReads.list();
+    const open = await served.open();
+    if (cached !== undefined) forgetUnused(start, open, cached, served.shape.chunkSizeBytes);
+    const chunks = open.firstReads.list();
     if (chunks.length === 0) return nothing; // all of it was in page caches
-    const saved = await this.#options.profiles.learn(served.image, { chunks, windows });
+    const { hasLostPack } = start;
+    const unpackedChunks = start.plan?.pack && !hasLostPack ? open.unpackedReads.size : undefined;
+    const reads = { chunks, windows: cached, unpackedChunks, hasLostPack };
+    const saved = await this.#options.profiles.learn(served.image, reads, this.#packMaker(served));
     return { chunks: chunks.length, saved };
   }
 
@@ -123,26 +159,110 @@ export class ImageStarts {
     if (start === undefined) return false;
     this.#starts.delete(served);
     start.cancelTimer();
-    if (start.run !== undefined) this.#options.prefetcher.stop(start.run);
+    this.#stopPrefetches(start);
     return true;
+  }
+
+  async #plan(
+    served: ServedImage,
+    profile: Promise<StartProfile | undefined>,
+  ): Promise<StartPlan | undefined> {
+    const open = await served.open();
+    open.firstReads.restart();
+    open.pack?.firstReads.restart();
+    open.unpackedReads.clear();
+    const known = await profile;
+    if (known === undefined) return undefined;
+    const { slab, profiles } = this.#options;
+    const { rootId } = served.image;
+    // Of an image that is open still, the pack may be as well.
+    const isOpen = known.pack !== undefined && open.pack?.content === known.pack;
+    const pack = isOpen ? open.pack : known.pack && new OpenPack(known.pack, rootId, slab);
+    return {
+      chunks: planStart(known, served.shape.chunkSizeBytes),
+      pack,
+      isSettled: profiles.isSettled(served.image, known),
+    };
+  }
+
+  #usePack(served: ServedImage, open: OpenImage, pack: OpenPack | undefined): void {
+    if (open.pack === pack) return;
+    if (open.pack !== undefined) this.#options.slab.dropTable(open.pack.table);
+    open.pack = pack;
+    this.#options.sharePack(served, pack);
+    if (pack === undefined) return;
+    open.onPackLost = () => this.#losePack(served, open, pack);
+  }
+
+  /** The start under way goes on with the disk's own chunks. */
+  #losePack(served: ServedImage, open: OpenImage, pack: OpenPack): void {
+    this.#options.sharePack(served, undefined);
+    this.#options.slab.dropTable(pack.table);
+    const start = this.#starts.get(served);
+    if (start?.plan === undefined) return;
+    start.hasLostPack = true;
+    this.#stopPrefetches(start);
+    this.#prefetch(served, start, open, new Set(start.plan.chunks.flatMap(diskChunksOf)));
+  }
+
+  #prefetch(
+    served: ServedImage,
+    start: Start,
+    target: PrefetchTarget,
+    indexes: Iterable<number>,
+  ): void {
+    start.runs = [...start.runs, this.#options.prefetcher.start(target, indexes)];
+    served.prefetches = start.runs;
+  }
+
+  #stopPrefetches({ runs }: Start): void {
+    for (const run of runs) this.#options.prefetcher.stop(run);
+  }
+
+  #isHere(open: OpenImage, chunk: PlannedChunk): boolean {
+    const { slab } = this.#options;
+    const { pack, table } = open;
+    if (chunk.isPacked && pack !== undefined) return slab.has(pack.table, chunk.index);
+    return diskChunksOf(chunk).every((index) => slab.has(table, index));
+  }
+
+  #packMaker(served: ServedImage): PackMaker {
+    return async ({ windows, pack }, keep) => {
+      const source = await this.#options.packSource(served);
+      return writeStartPack(windows, pack, { ...source, keep });
+    };
   }
 }
 
-function placed(
-  { inode, window, diskOffset, lastDiskOffset }: CachedWindow,
+function pageCountOf(chunks: readonly PlannedChunk[]): number {
+  const runs = chunks.flatMap((chunk) => chunk.runs);
+  return runs.reduce((sum, { pageCount }) => sum + pageCount, 0);
+}
+
+function diskChunksOf({ diskChunks }: PlannedChunk): number[] {
+  return [...diskChunks];
+}
+
+/** What was read ahead for files that this start did not open it has not read. */
+function forgetUnused(
+  { readAhead, plan }: Start,
+  { firstReads }: OpenImage,
+  cached: readonly CachedWindow[],
   chunkSizeBytes: number,
-): StartWindow {
-  const chunk = Math.floor(diskOffset / chunkSizeBytes);
-  return { inode, window, chunk, lastChunk: Math.floor(lastDiskOffset / chunkSizeBytes) };
+): void {
+  const used = new Set(cached.flatMap((window) => chunksOf(window, chunkSizeBytes)));
+  for (const { isPacked, index, diskChunks } of readAhead) {
+    const unused = [...diskChunks].filter((chunk) => !used.has(chunk));
+    for (const chunk of unused) firstReads.forget(chunk);
+    if (isPacked && unused.length === diskChunks.size) plan?.pack?.firstReads.forget(index);
+  }
 }
 
-/** A window lies in two at most, but for files in many pieces. */
-function chunksOf({ chunk, lastChunk }: StartWindow): readonly number[] {
-  return [chunk, lastChunk];
-}
-
-function inOrderOfChunks({ chunks, windows }: StartProfile): readonly ProfiledWindow[] {
-  const places = new Map(chunks.map(({ index }, place) => [index, place]));
-  const placeOf = ({ chunk }: ProfiledWindow): number => places.get(chunk) ?? chunks.length;
-  return windows.toSorted((a, b) => placeOf(a) - placeOf(b)); // windows of one chunk stay in order
+/** The disk's chunks that a window's pages lie in. */
+function chunksOf({ diskBlock, pages }: CachedWindow, chunkSizeBytes: number): readonly number[] {
+  const chunkAt = (page: number): number =>
+    Math.floor(((diskBlock + page) * pageSizeBytes) / chunkSizeBytes);
+  const first = 31 - Math.clz32(pages & -pages);
+  const last = 31 - Math.clz32(pages);
+  return [chunkAt(first), chunkAt(last)];
 }

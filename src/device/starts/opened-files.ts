@@ -16,7 +16,7 @@ const Event = layout('fanotify_event_metadata', 24, [
   [6, 'u16', 'metadata_len'],
   [8, 'u64', 'mask'],
   [16, 'i32', 'fd'],
-  [20, 'i32', 'pid'],
+  [20, 'i32', 'pid'], // of the thread: FAN_REPORT_TID
 ]);
 
 /** struct fanotify_event_info_fid, and the handle of a file in it as ext4 has them (FILEID_INO32_GEN). */
@@ -35,13 +35,13 @@ const FAN_EVENT_INFO_TYPE_FID = 1;
 const FILEID_INO32_GEN = 1;
 const readSizeBytes = 64 * 1024;
 
-/** The inodes in `events` that other processes than `ownPid` have opened. */
-function* inodesIn(events: Uint8Array, ownPid: number): Generator<number> {
+/** The inodes in `events` that other threads than `ignored` have opened. */
+function* inodesIn(events: Uint8Array, ignored: ReadonlySet<number>): Generator<number> {
   const wholeBytes = Event.sizeBytes + EventFid.sizeBytes;
   for (let at = 0; at + Event.sizeBytes <= events.byteLength;) {
     const { event_len: sizeBytes, pid } = Event.decode(events, at);
     if (sizeBytes < Event.sizeBytes) return;
-    if (sizeBytes >= wholeBytes && pid !== ownPid) {
+    if (sizeBytes >= wholeBytes && !ignored.has(pid)) {
       const fid = EventFid.decode(events, at + Event.sizeBytes);
       const isInode =
         fid.info_type === FAN_EVENT_INFO_TYPE_FID && fid.handle_type === FILEID_INO32_GEN;
@@ -51,7 +51,7 @@ function* inodesIn(events: Uint8Array, ownPid: number): Generator<number> {
   }
 }
 
-/** Opened since it was made, by other processes than this one. The kernel remembers 16,384; what comes after these is lost. */
+/** Opened since it was made. The kernel remembers 16,384; what comes after these is lost. */
 export class OpenedFiles {
   readonly #fd: number;
 
@@ -65,14 +65,14 @@ export class OpenedFiles {
     return fd === undefined ? undefined : new OpenedFiles(fd);
   }
 
-  /** Each once, in the order in which they were opened first. What was told is not told again. */
-  inodes(): readonly number[] {
+  /** Each once, in the order in which they were opened first; not such as only the threads `ignored` (`threadId`) opened. What was told is not told again. */
+  inodes(ignored: ReadonlySet<number>): readonly number[] {
     const seen = new Set<number>();
     const buffer = Buffer.alloc(readSizeBytes);
     for (;;) {
       const events = buffer.subarray(0, this.#read(buffer));
       if (events.byteLength === 0) return [...seen];
-      for (const inode of inodesIn(events, process.pid)) seen.add(inode);
+      for (const inode of inodesIn(events, ignored)) seen.add(inode);
     }
   }
 

@@ -38,6 +38,14 @@ export interface PrefetchedChunk {
   readonly storedLengthBytes: number;
 }
 
+export interface ArrivedChunk {
+  /** `chunkIdentity`. */
+  readonly identity: string;
+  readonly chunk: PrefetchedChunk;
+  /** Since. */
+  readonly isRead: boolean;
+}
+
 const atATimeDefault = 16;
 const slabShare = 0.5;
 /** How often the readers' progress is looked at while the slab's share is full: threads that hit the slab tell nobody. */
@@ -47,7 +55,7 @@ const failuresMax = 4;
 
 /** One image's prefetch. */
 export class PrefetchRun {
-  readonly chunks = new Map<number, PrefetchedChunk>();
+  readonly #chunks = new Map<number, PrefetchedChunk>();
   readonly open: PrefetchTarget;
   readonly #indexes: Iterator<number>;
   /** Came in and may not have been read yet. */
@@ -70,8 +78,16 @@ export class PrefetchRun {
   }
 
   add(index: number, chunk: PrefetchedChunk): void {
-    this.chunks.set(index, chunk);
+    this.#chunks.set(index, chunk);
     this.#unread.push(index);
+  }
+
+  /** What has come in. */
+  *arrived(): Generator<ArrivedChunk> {
+    for (const [index, chunk] of this.#chunks) {
+      const identity = this.open.chunk(index)?.identity ?? '';
+      yield { identity, chunk, isRead: this.open.firstReads.has(index) };
+    }
   }
 
   /** Chunks in the slab that nobody has read so far. */

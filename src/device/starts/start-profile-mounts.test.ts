@@ -1,4 +1,4 @@
-/** Start profiles over real mounts: what one cold start reads, the next one need not wait for. */
+/** Start profiles over real mounts: what one cold start reads, the next one need not wait for. What packs do: start-pack-mounts.test.ts. */
 
 import assert from 'node:assert/strict';
 import { closeSync, openSync } from 'node:fs';
@@ -9,18 +9,11 @@ import { isDeepStrictEqual } from 'node:util';
 
 import { runCommand } from '../../base/index.ts';
 import type { AgentClient } from '../agent/agent-client.ts';
-import type {
-  ImageRef,
-  MountedRoot,
-  ReadCounters,
-  RootMounts,
-  StartEnd,
-} from '../images/block-images.ts';
-import { startMaxMs } from './image-starts.ts';
-import { cachedWindows, windowSizeBytes } from './file-windows.ts';
-import { createRootMounts } from '../index.ts';
+import type { ImageRef, ReadCounters, RootMounts } from '../images/block-images.ts';
+import { ColdStarts, until, type ColdStart, type StartChoices } from '../testing/cold-starts.ts';
 import { profilePath } from '../testing/processes.ts';
-import { WorkerFixture, chunkSizeBytes, missingHere } from '../testing/worker-fixture.ts';
+import { missingHere } from '../testing/worker-fixture.ts';
+import { cachedWindows, windowSizeBytes } from './file-windows.ts';
 
 const skip = missingHere();
 
@@ -30,63 +23,39 @@ const files = Array.from({ length: 20 }, (_, at) => 59 - at * 2).map(
 );
 
 describe('cold starts of an image', { skip }, () => {
-  let worker: WorkerFixture;
+  let starts: ColdStarts;
   let agent: AgentClient;
   let roots: RootMounts;
   let image: ImageRef;
-  let tree: string;
-  let disk: Buffer;
-  let imageCount = 0;
 
   before(async () => {
-    worker = await WorkerFixture.create({
-      keepsProfiles: true,
-      memoryBytes: 160 * chunkSizeBytes,
-    });
-    ({ tree, disk } = await worker.sampleDisk(60, '64M'));
-    agent = await worker.agent();
-    roots = await createRootMounts({ agent, mountsDir: join(worker.dir, 'mounts') });
+    starts = await ColdStarts.create(60, '64M', 160);
+    ({ agent, roots } = starts);
   });
-  after(async () => worker[Symbol.asyncDispose]());
+  after(async () => starts[Symbol.asyncDispose]());
   beforeEach(async () => {
-    await worker.setOrigin({});
-    image = await newImage();
+    await starts.worker.setOrigin({});
+    image = await starts.newImage();
   });
 
-  /** Of the same tree, with another last chunk. */
-  async function newImage(): Promise<ImageRef> {
-    imageCount += 1;
-    const changed = Buffer.from(disk);
-    changed.fill(`${imageCount}`, disk.byteLength - 512);
-    return worker.publish(changed);
-  }
-
-  /** One after the other, each read whole and compared. */
   async function readFiles(rootPath: string, names: readonly string[]): Promise<void> {
-    for (const name of names) {
-      const got = await readFile(join(rootPath, name));
-      assert.ok(got.equals(await readFile(join(tree, name))), name);
-    }
+    await starts.readFiles(rootPath, names);
   }
 
-  /** `profiled`: begins to read when so many chunks were prefetched, or read by the mount itself. */
   async function coldStart(
     names: readonly string[] = files,
-    { keepsMemory = false, profiled = 0 } = {},
-  ): Promise<{ reads: ReadCounters; end: StartEnd }> {
-    if (!keepsMemory) await roots.dropCaches();
-    await using root = await roots.acquire(image);
-    for (;;) {
-      const { chunks, prefetched } = await roots.counters(image);
-      if (chunks + prefetched.unreadChunks >= profiled) break;
-    }
-    await readFiles(root.path, names);
-    const end = await roots.startEnded(image);
-    return { reads: await roots.counters(image), end };
+    choices: StartChoices = {},
+  ): Promise<ColdStart> {
+    return starts.start(image, async ({ path }) => readFiles(path, names), choices);
+  }
+
+  function profileOf(of: ImageRef): string {
+    return profilePath(starts.worker.originDir, of);
   }
 
   test('wait for each chunk at first, and for hardly any once the profile is there', async () => {
-    await worker.setOrigin({ delayMs: 20 });
+    const before = (await agent.cacheStatus()).starts;
+    await starts.worker.setOrigin({ delayMs: 20 });
     const first = await coldStart();
     assert.ok(first.end.saved);
     assert.equal(first.end.chunks, first.reads.chunks);
@@ -94,25 +63,19 @@ describe('cold starts of an image', { skip }, () => {
     assert.ok(first.reads.waits.stalls >= files.length);
 
     const second = await coldStart();
-    assert.equal(second.reads.chunks, first.reads.chunks);
-    assert.equal(second.reads.byTier.origin.chunks, first.reads.chunks);
-    assert.ok(second.reads.prefetched.chunks > first.reads.chunks / 2);
+    assert.equal(second.end.chunks, first.end.chunks, 'of the disk');
+    assert.equal(second.reads.byTier.origin.chunks, second.reads.chunks);
+    assert.ok(second.reads.prefetched.chunks > second.reads.chunks / 2);
     assert.equal(second.reads.prefetched.unreadChunks, 0);
     assert.ok(second.reads.waits.stalls < first.reads.waits.stalls / 2);
-    assert.equal(second.end.saved, false, 'it read the same');
 
     await roots.dropCaches();
-    const { starts } = await agent.cacheStatus(); // of images that are closed as well
-    assert.deepEqual(starts?.profiles, {
-      found: 1,
-      absent: 1,
-      unusable: 0,
-      learned: 2,
-      saved: 1,
-      unsaved: 0,
-    });
-    assert.deepEqual(starts?.prefetched, second.reads.prefetched);
-    assert.equal(starts?.waits.reads, first.reads.waits.reads + second.reads.waits.reads);
+    const { starts: now } = await agent.cacheStatus(); // of images that are closed as well
+    assert.deepEqual([now?.profiles.found, now?.profiles.absent, now?.profiles.learned], [1, 1, 2]);
+    assert.deepEqual([now?.profiles.unusable, now?.profiles.unsaved], [0, 0]);
+    assert.deepEqual([before?.profiles.learned, before?.prefetched.chunks], [0, 0]);
+    assert.deepEqual(now?.prefetched, second.reads.prefetched);
+    assert.equal(now?.waits.reads, first.reads.waits.reads + second.reads.waits.reads);
   });
 
   test('are recorded whole where every chunk was in memory already', async () => {
@@ -122,39 +85,34 @@ describe('cold starts of an image', { skip }, () => {
     const warm = await coldStart(files, { keepsMemory: true });
     assert.equal(warm.reads.waits.stalls, (await agent.status()).images[0]?.reads.waits.stalls);
     await agent.close({ image, user: 'keeps-it' });
-    const cold = await coldStart(files, { profiled: warm.end.chunks });
-    assert.equal(cold.reads.chunks, warm.end.chunks);
+    const cold = await coldStart(files, { isPrefetched: true });
+    assert.equal(cold.end.chunks, warm.end.chunks);
     assert.equal(cold.reads.prefetched.unreadChunks, 0);
-    assert.ok(cold.reads.waits.stalls < warm.end.chunks / 2, 'only the mount can have been faster');
+    assert.ok(cold.reads.waits.stalls < cold.reads.chunks / 2, 'only the mount can be faster');
   });
 
-  test('prefetch what is no longer read for a few starts, count it, and then leave it', async () => {
+  test('prefetch what is not read this time, and count it', async () => {
     const first = await coldStart();
-    const some = files.slice(0, 5);
-    const second = await coldStart(some, { profiled: first.end.chunks });
-    assert.equal(
-      second.reads.prefetched.unreadChunks,
-      first.end.chunks - second.end.chunks,
-      'the rest of what the first start read',
-    );
-    for (let start = 0; start < 3; start += 1) await coldStart(some);
-    const { reads } = await coldStart(some);
-    assert.equal(reads.prefetched.unreadChunks, 0);
+    const second = await coldStart(files.slice(0, 1), { isPrefetched: true });
+    assert.ok(second.end.chunks < first.end.chunks / 2);
+    const { chunks, unreadChunks } = second.reads.prefetched;
+    assert.ok(unreadChunks > 0 && unreadChunks < chunks);
+    assert.ok(chunks - unreadChunks <= second.reads.chunks);
   });
 
   test('do without a profile that is garbage, cut short, or another image’s', async () => {
     await coldStart();
-    const path = profilePath(worker.originDir, image);
-    const sound = await readFile(path);
+    const sound = await readFile(profileOf(image));
     const { unusable = NaN } = (await agent.status()).profiles ?? {};
     const spoilt = Buffer.from(sound);
     spoilt[sound.byteLength - 20] = (spoilt[sound.byteLength - 20] ?? 0) ^ 1;
     const cut = sound.subarray(0, 40);
     // Sound bytes as well: they are of another image.
     for (const bytes of [spoilt, cut, Buffer.alloc(300), Buffer.alloc(0), sound]) {
-      image = await newImage();
-      await writeFile(profilePath(worker.originDir, image), bytes);
-      const { reads, end } = await coldStart();
+      image = await starts.newImage();
+      await writeFile(profileOf(image), bytes);
+      const { mode, reads, end } = await coldStart();
+      assert.deepEqual(mode, { isLookedAt: true, isPacked: false });
       assert.deepEqual([reads.prefetched.chunks, reads.failed], [0, 0]);
       assert.ok(end.saved, 'a sound one takes its place');
     }
@@ -168,7 +126,7 @@ describe('cold starts of an image', { skip }, () => {
     await failing[Symbol.asyncDispose]();
     assert.deepEqual(await roots.startEnded(image), { chunks: 0, saved: false });
     await assert.rejects(agent.startEnded(image), { code: 'ERR_DEVICE_IMAGE_NOT_OPEN' });
-    await assert.rejects(stat(profilePath(worker.originDir, image)), { code: 'ENOENT' });
+    await assert.rejects(stat(profileOf(image)), { code: 'ENOENT' });
 
     await using root = await roots.acquire(image);
     await readFiles(root.path, files.slice(0, 3));
@@ -176,7 +134,7 @@ describe('cold starts of an image', { skip }, () => {
     process.kill(pid, 'SIGKILL');
     await readFiles(root.path, files.slice(3, 6));
     assert.deepEqual(await roots.startEnded(image), { chunks: 0, saved: false });
-    await assert.rejects(stat(profilePath(worker.originDir, image)), { code: 'ENOENT' });
+    await assert.rejects(stat(profileOf(image)), { code: 'ENOENT' });
   });
 
   test('of one image at the same time are one start; those of many are prefetched side by side', async () => {
@@ -192,23 +150,25 @@ describe('cold starts of an image', { skip }, () => {
     for (const root of [one, other]) await root[Symbol.asyncDispose]();
   });
 
-  test('go on when chunks of the profile cannot be had', async () => {
-    await coldStart();
+  test('go on when what the profile lists cannot be had, neither from the pack nor from the disk', async () => {
+    const first = await coldStart();
+    const [ofDisk = ''] = first.fetched.toReversed(); // of the last file
+    const sound = new Map<string, Buffer>();
+    for (const name of [...(await starts.packedNames(image)), ofDisk]) {
+      const path = join(starts.worker.originDir, name);
+      sound.set(path, await readFile(path));
+      await truncate(path, (await stat(path)).size - 1);
+    }
     await roots.dropCaches();
-    const before = (await worker.fetches()).length;
-    await using root = await roots.acquire(image);
-    await readFiles(root.path, files.slice(0, 1));
-    const [name = ''] = (await worker.fetches()).slice(before).toReversed();
-    await roots.startEnded(image);
-    await root[Symbol.asyncDispose]();
-    const sizeBytes = (await stat(join(worker.originDir, name))).size;
-    const sound = await readFile(join(worker.originDir, name));
-    await truncate(join(worker.originDir, name), sizeBytes - 1);
-    await roots.dropCaches();
-    await using again = await roots.acquire(image);
-    const reads = await Promise.allSettled(files.map((file) => readFiles(again.path, [file])));
-    assert.ok(reads.filter(({ status }) => status === 'fulfilled').length > files.length / 2);
-    await writeFile(join(worker.originDir, name), sound);
+    {
+      await using root = await roots.acquire(image);
+      const reads = await Promise.allSettled(files.map((file) => readFiles(root.path, [file])));
+      const failed = reads.filter(({ status }) => status === 'rejected').length;
+      assert.ok(failed > 0 && failed < files.length / 2);
+      await roots.startEnded(image);
+    }
+    for (const [path, bytes] of sound) await writeFile(path, bytes);
+    assert.equal((await coldStart()).reads.failed, 0);
   });
 
   describe('by processes', () => {
@@ -222,7 +182,7 @@ describe('cold starts of an image', { skip }, () => {
         const cached = new Map<number, number>();
         for (const name of names) {
           const { ino } = await stat(join(rootPath, name));
-          cached.set(ino, (await cachedWindows(mountFd, ino)).length);
+          cached.set(ino, cachedWindows(mountFd, ino).length);
         }
         return cached;
       } finally {
@@ -232,50 +192,50 @@ describe('cold starts of an image', { skip }, () => {
 
     /** As a start does: by a process that is not this one. */
     async function readByProcess(rootPath: string, names: readonly string[]): Promise<void> {
-      for (const name of names) await runCommand('cmp', [join(rootPath, name), join(tree, name)]);
+      for (const name of names) {
+        await runCommand('cmp', [join(rootPath, name), join(starts.tree, name)]);
+      }
     }
 
     async function startOf(names: readonly string[]): Promise<ReadCounters> {
-      await roots.dropCaches();
-      await using root = await roots.acquire(image);
-      await readByProcess(root.path, names);
-      await roots.startEnded(image);
-      return roots.counters(image);
+      const { reads } = await starts.start(image, async ({ path }) => readByProcess(path, names));
+      return reads;
     }
 
-    /** A mount of which nothing was read, once so many windows of `files` are in the page cache. On a machine that is too busy that may take a few. */
-    async function warmedRoot(windows: readonly number[]): Promise<MountedRoot> {
-      for (let tries = 0; tries < 5; tries += 1) {
-        await roots.dropCaches();
-        const root = await roots.acquire(image);
-        const endsAtMs = performance.now() + startMaxMs;
-        while (performance.now() < endsAtMs) {
-          const cached = await cachedOf(root.path, files);
-          if (isDeepStrictEqual([...cached.values()], windows)) return root;
-        }
-        await root[Symbol.asyncDispose]();
-      }
-      throw new Error('Nothing was read ahead');
-    }
-
-    test('find in the page cache what the one before had there, and prefetched chunks count as read only if they open its files', async () => {
+    test('find in the page cache what the one before had there', async () => {
       await startOf(files);
       const sizes = await Promise.all(
-        files.map(async (name) => (await stat(join(tree, name))).size),
+        files.map(async (name) => (await stat(join(starts.tree, name))).size),
       );
       const windows = sizes.map((size) => Math.ceil(size / windowSizeBytes));
-      await using root = await warmedRoot(windows);
-      const opened = files.slice(0, 3);
-      await readByProcess(root.path, opened);
-      await roots.startEnded(image);
-      const { prefetched } = await roots.counters(image);
-      assert.ok(prefetched.unreadChunks > prefetched.chunks / 2);
-      assert.ok(prefetched.unreadChunks < prefetched.chunks);
+      await roots.dropCaches();
+      await using root = await roots.acquire(image);
+      await until(async () => {
+        const cached = await cachedOf(root.path, files);
+        return isDeepStrictEqual([...cached.values()], windows);
+      }, 'all of it was read ahead');
+    });
+
+    test('have read what was read ahead of them only if they open its files', async () => {
+      await startOf(files);
+      const { reads } = await starts.start(
+        image,
+        async ({ path }) => {
+          await until(async () => {
+            const { prefetched } = await roots.counters(image);
+            return prefetched.unreadChunks === 0;
+          }, 'all of it was read ahead');
+          await readByProcess(path, files.slice(0, 1));
+        },
+        { isPrefetched: true },
+      );
+      const { chunks, unreadChunks } = reads.prefetched;
+      assert.ok(unreadChunks > 0 && unreadChunks < chunks);
     });
 
     test('can be unmounted whatever is being read ahead of them', async () => {
       await startOf(files);
-      await worker.setOrigin({ delayMs: 20 });
+      await starts.worker.setOrigin({ delayMs: 20 });
       for (let start = 0; start < 3; start += 1) {
         await roots.dropCaches();
         const root = await roots.acquire(image);

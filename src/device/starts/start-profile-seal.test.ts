@@ -8,33 +8,73 @@ import fc from 'fast-check';
 
 import { errorCode, type Layout, type LayoutRow } from '../../base/index.ts';
 import { openLocalKeyring, type KeyService } from '../../keys/index.ts';
+import { allPages, pageSizeBytes } from './file-windows.ts';
+import { blockCountOf, packedBlocksMax, type PackRun, type PackedChunk } from './start-pack.ts';
 import {
   decodeStartProfile,
   encodeStartProfile,
   startProfileChunk,
   startProfileHead,
+  startProfilePackedChunk,
+  startProfileRun,
   startProfileWindow,
+  type EncodedStartProfile,
 } from './start-profile-codec.ts';
-import { openStartProfile, sealStartProfile, startProfileHeader } from './start-profile-seal.ts';
+import {
+  openStartProfile,
+  sealStartProfile,
+  startProfileFormatVersion,
+  startProfileHeader,
+} from './start-profile-seal.ts';
 import {
   profiledChunksMax,
   profiledWindowsMax,
+  weightMin,
   windowKey,
   type StartProfile,
 } from './start-profile.ts';
 
 const image = { tenant: 'tenant-a', rootId: 'root', manifestId: 'ab'.repeat(32) };
 
+const u32Max = 2 ** 32 - 1;
+const weights = fc.integer({ min: 201, max: 1000 }).map((steps) => steps / 1000);
+const bytes32 = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes));
+
+/** Of each chunk, its runs as gap to the one before and length, and what opens it. */
+const packedSketches = fc.array(
+  fc.tuple(
+    fc.array(fc.tuple(fc.nat(5000), fc.integer({ min: 1, max: 16 })), {
+      minLength: 1,
+      maxLength: 8,
+    }),
+    bytes32,
+    bytes32,
+    fc.nat(),
+    fc.constantFrom('none', 'zstd-v1'),
+  ),
+  { minLength: 1, maxLength: 6 },
+);
+
+const packs = packedSketches.map((sketches) => {
+  let end = 0;
+  const chunks = sketches.map(([sketch, key, ciphertextDigest, length, codec]): PackedChunk => {
+    const runs = sketch.map(([gap, blockCount]): PackRun => {
+      const diskBlock = end + gap;
+      end = diskBlock + blockCount;
+      return { diskBlock, blockCount };
+    });
+    const storedLengthBytes = 1 + (length % (blockCountOf(runs) * pageSizeBytes));
+    return { runs, key, ciphertextDigest, storedLengthBytes, codec };
+  });
+  return { chunks };
+});
+
 const profiles: fc.Arbitrary<StartProfile> = fc.record(
   {
-    starts: fc.nat(2 ** 32 - 1),
+    starts: fc.nat(u32Max),
     chunks: fc.uniqueArray(
       fc.record(
-        {
-          index: fc.nat(2 ** 32 - 1),
-          atMs: fc.nat(2 ** 32 - 1),
-          weight: fc.integer({ min: 201, max: 1000 }).map((steps) => steps / 1000),
-        },
+        { index: fc.nat(u32Max), atMs: fc.nat(u32Max), weight: weights },
         { noNullPrototype: true },
       ),
       { selector: ({ index }) => index, maxLength: 50 },
@@ -42,19 +82,31 @@ const profiles: fc.Arbitrary<StartProfile> = fc.record(
     windows: fc.uniqueArray(
       fc.record(
         {
-          inode: fc.nat(2 ** 32 - 1),
-          window: fc.nat(2 ** 32 - 1),
-          chunk: fc.nat(2 ** 32 - 1),
-          lastChunk: fc.nat(2 ** 32 - 1),
-          weight: fc.integer({ min: 201, max: 1000 }).map((steps) => steps / 1000),
+          inode: fc.nat(u32Max),
+          window: fc.nat(u32Max),
+          pages: fc.integer({ min: 1, max: allPages }),
+          diskBlock: fc.nat(u32Max),
+          weight: weights,
         },
         { noNullPrototype: true },
       ),
       { selector: windowKey, maxLength: 50 },
     ),
+    pack: fc.option(packs, { nil: undefined }),
   },
   { noNullPrototype: true },
 );
+
+const samplePacked = (diskBlock: number, fill: number): PackedChunk => ({
+  runs: [
+    { diskBlock, blockCount: 2 },
+    { diskBlock: diskBlock + 5, blockCount: 1 },
+  ],
+  key: Buffer.alloc(32, fill),
+  ciphertextDigest: Buffer.alloc(32, fill + 1),
+  storedLengthBytes: 3 * pageSizeBytes,
+  codec: 'zstd-v1',
+});
 
 const sample: StartProfile = {
   starts: 3,
@@ -62,49 +114,235 @@ const sample: StartProfile = {
     { index: 7, atMs: 1, weight: 1 },
     { index: 2, atMs: 20, weight: 0.6 },
   ],
-  windows: [{ inode: 12, window: 3, chunk: 7, lastChunk: 2, weight: 0.4 }],
+  windows: [{ inode: 12, window: 3, pages: 0x8001, diskBlock: 900, weight: 0.4 }],
+  pack: { chunks: [samplePacked(900, 0x11), samplePacked(7000, 0x21)] },
 };
 
-test('encodeStartProfile and decodeStartProfile lose nothing', () => {
-  fc.assert(
-    fc.property(profiles, (profile) => {
-      assert.deepEqual(decodeStartProfile(encodeStartProfile(profile)), profile);
-    }),
-  );
+/** The sample with another first chunk of its pack. */
+function repacked(change: Partial<PackedChunk>): StartProfile {
+  return { ...sample, pack: { chunks: [{ ...samplePacked(900, 0x11), ...change }] } };
+}
+
+function withRuns(...runs: readonly (readonly [diskBlock: number, blockCount: number])[]) {
+  return repacked({ runs: runs.map(([diskBlock, blockCount]) => ({ diskBlock, blockCount })) });
+}
+
+function assertSound({ chunks, windows, pack }: StartProfile): void {
+  assert.equal(new Set(chunks.map(({ index }) => index)).size, chunks.length);
+  assert.equal(new Set(windows.map(windowKey)).size, windows.length);
+  assert.ok([...chunks, ...windows].every(({ weight }) => weight > weightMin && weight <= 1));
+  assert.ok(windows.every(({ pages }) => pages > 0 && pages <= allPages));
+  let end = 0;
+  for (const { runs, storedLengthBytes } of pack?.chunks ?? []) {
+    for (const { diskBlock, blockCount } of runs) {
+      assert.ok(diskBlock >= end && blockCount > 0);
+      end = diskBlock + blockCount;
+    }
+    const blockCount = blockCountOf(runs);
+    assert.ok(blockCount <= packedBlocksMax);
+    assert.ok(storedLengthBytes > 0 && storedLengthBytes <= blockCount * pageSizeBytes);
+  }
+}
+
+/** Bytes of a profile, a few of them changed, and some cut off or put in. */
+const changedProfiles = fc
+  .tuple(
+    profiles,
+    fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 6 }),
+    fc.oneof(fc.constant(0), fc.integer({ min: -60, max: 60 })),
+  )
+  .map(([profile, changes, longer]): EncodedStartProfile => {
+    const { sealed: whole, digests } = encodeStartProfile(profile);
+    const sealed = Buffer.alloc(Math.max(0, whole.byteLength + longer));
+    sealed.set(whole.subarray(0, sealed.byteLength));
+    for (const [at, byte] of changes) {
+      if (sealed.byteLength > 0) sealed[at % sealed.byteLength] = byte;
+    }
+    return { sealed, digests };
+  });
+
+const anyBytes = fc.record({
+  sealed: fc.uint8Array({ maxLength: 200 }),
+  digests: fc.uint8Array({ maxLength: 100 }),
 });
 
-test('decodeStartProfile gives a sound profile or ERR_DEVICE_PROFILE, whatever the bytes are', () => {
-  const spoilt = fc.tuple(profiles, fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 6 }));
-  const changed = spoilt.map(([profile, changes]) => {
-    const bytes = encodeStartProfile(profile);
-    for (const [at, byte] of changes) bytes[at % bytes.byteLength] = byte;
-    return bytes;
+describe('the bytes of a start profile', () => {
+  test('lose nothing of it', () => {
+    fc.assert(
+      fc.property(profiles, (profile) => {
+        assert.deepEqual(decodeStartProfile(encodeStartProfile(profile)), profile);
+      }),
+    );
   });
-  fc.assert(
-    fc.property(fc.oneof(fc.uint8Array({ maxLength: 200 }), changed), (bytes) => {
-      try {
-        const { chunks, windows } = decodeStartProfile(bytes);
-        const recordBytes =
-          chunks.length * startProfileChunk.sizeBytes +
-          windows.length * startProfileWindow.sizeBytes;
-        assert.equal(bytes.byteLength, startProfileHead.sizeBytes + recordBytes);
-        assert.equal(new Set(chunks.map(({ index }) => index)).size, chunks.length);
-        assert.equal(new Set(windows.map(windowKey)).size, windows.length);
-        assert.ok([...chunks, ...windows].every(({ weight }) => weight > 0.2 && weight <= 1));
-      } catch (thrown) {
-        assert.equal(errorCode(thrown), 'ERR_DEVICE_PROFILE');
-      }
-    }),
-    { numRuns: 500 },
-  );
-  for (const [chunk_count, window_count] of [
-    [profiledChunksMax + 1, 0],
-    [0, profiledWindowsMax + 1],
-  ] as const) {
-    const huge = startProfileHead.encode({ starts: 1, chunk_count, window_count });
-    assert.throws(() => decodeStartProfile(huge), { code: 'ERR_DEVICE_PROFILE', message: /lists/ });
+
+  test('have the digests of its pack beside them, 32 bytes for each chunk', () => {
+    const { digests } = encodeStartProfile(sample);
+    assert.deepEqual(digests, Buffer.from(`${'12'.repeat(32)}${'22'.repeat(32)}`, 'hex'));
+    assert.equal(encodeStartProfile({ ...sample, pack: undefined }).digests.byteLength, 0);
+  });
+
+  test('give a sound profile or ERR_DEVICE_PROFILE, whatever they are', () => {
+    fc.assert(
+      fc.property(fc.oneof(anyBytes, changedProfiles), (encoded) => {
+        try {
+          const profile = decodeStartProfile(encoded);
+          assertSound(profile);
+          // What is read of them is all there is: only padding may differ.
+          const { sealed, digests } = encodeStartProfile(profile);
+          assert.equal(sealed.byteLength, encoded.sealed.byteLength);
+          assert.equal(digests.byteLength, encoded.digests.byteLength);
+        } catch (thrown) {
+          assert.equal(errorCode(thrown), 'ERR_DEVICE_PROFILE');
+        }
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  /** Message by what is wrong. */
+  const wrong: readonly (readonly [what: string, profile: StartProfile, message: RegExp])[] = [
+    ['runs out of order', withRuns([900, 1], [700, 1]), /block 700 out of order/],
+    ['runs that overlap', withRuns([900, 3], [902, 1]), /block 902 out of order/],
+    ['a run twice', withRuns([900, 3], [900, 3]), /block 900 out of order/],
+    [
+      'chunks out of order',
+      { ...sample, pack: { chunks: [samplePacked(900, 1), samplePacked(100, 2)] } },
+      /block 100 out of order/,
+    ],
+    [
+      'chunks that overlap',
+      { ...sample, pack: { chunks: [samplePacked(900, 1), samplePacked(905, 2)] } },
+      /block 905 out of order/,
+    ],
+    ['a run of no blocks', withRuns([900, 3], [905, 0]), /block 905/],
+    ['a packed chunk without runs', repacked({ runs: [] }), /0 blocks/],
+    ['a packed chunk that is too large', withRuns([900, 100], [1100, 29]), /129 blocks/],
+    ['a huge run', withRuns([900, u32Max]), /4294967295 blocks/],
+    ['an empty packed chunk', repacked({ storedLengthBytes: 0 }), /wrong length/],
+    [
+      'a packed chunk longer than its blocks',
+      repacked({ storedLengthBytes: 3 * pageSizeBytes + 1 }),
+      /wrong length/,
+    ],
+    [
+      'a window without pages',
+      {
+        ...sample,
+        windows: [{ inode: 12, window: 3, pages: 0, diskBlock: 1, weight: 1 }],
+      },
+      /window 3 of inode 12 has no pages/,
+    ],
+    [
+      'a window twice',
+      { ...sample, windows: [...sample.windows, ...sample.windows] },
+      /window 3 of inode 12 twice/,
+    ],
+    ['a chunk twice', { ...sample, chunks: [...sample.chunks, ...sample.chunks] }, /chunk 7 twice/],
+    ['a weight too large', { ...sample, chunks: [{ index: 1, atMs: 0, weight: 1.001 }] }, /weight/],
+    ['a weight too small', { ...sample, chunks: [{ index: 1, atMs: 0, weight: 0.2 }] }, /weight/],
+  ];
+  for (const [what, profile, message] of wrong) {
+    test(`are refused for ${what}`, () => {
+      const encoded = encodeStartProfile(profile);
+      assert.throws(() => decodeStartProfile(encoded), { code: 'ERR_DEVICE_PROFILE', message });
+    });
   }
+
+  test('have runs that touch, and a chunk as long as one may be', () => {
+    const touching = withRuns([900, 100], [1000, 28]);
+    assert.deepEqual(decodeStartProfile(encodeStartProfile(touching)), touching);
+    const full = { ...withRuns([0, packedBlocksMax]).pack?.chunks[0] };
+    const longest = repacked({ ...full, storedLengthBytes: packedBlocksMax * pageSizeBytes });
+    assert.deepEqual(decodeStartProfile(encodeStartProfile(longest)), longest);
+  });
+
+  test('are refused for a codec that is not known', () => {
+    const plain = encodeStartProfile(repacked({ codec: 'none' }));
+    const codecAt =
+      startProfileHead.sizeBytes +
+      sample.chunks.length * startProfileChunk.sizeBytes +
+      sample.windows.length * startProfileWindow.sizeBytes +
+      offsetOf(startProfilePackedChunk, 'codec');
+    const codecsOf = (number: number): readonly (string | undefined)[] => {
+      const sealed = Buffer.from(plain.sealed);
+      sealed.writeUInt32LE(number, codecAt);
+      return (decodeStartProfile({ ...plain, sealed }).pack?.chunks ?? []).map(
+        ({ codec }) => codec,
+      );
+    };
+    assert.deepEqual(codecsOf(0), ['none']);
+    assert.deepEqual(codecsOf(1), ['zstd-v1']);
+    for (const number of [2, 255, 256, 65_536, u32Max]) {
+      assert.throws(() => codecsOf(number), { code: 'ERR_DEVICE_PROFILE', message: /codec/ });
+    }
+  });
+
+  test('are refused for more or fewer digests than they list packed chunks', () => {
+    const { sealed, digests } = encodeStartProfile(sample);
+    for (const other of [
+      digests.subarray(32),
+      digests.subarray(1),
+      Buffer.concat([digests, digests.subarray(32)]),
+      new Uint8Array(0),
+    ]) {
+      assert.throws(() => decodeStartProfile({ sealed, digests: other }), {
+        code: 'ERR_DEVICE_PROFILE',
+        message: /digests of 2 packed chunks/,
+      });
+    }
+  });
+
+  test('are refused at once for counts that no bytes are there for', () => {
+    const none = { starts: 1, chunk_count: 0, window_count: 0, packed_count: 0 };
+    for (const counts of [
+      { chunk_count: 1 },
+      { chunk_count: profiledChunksMax },
+      { chunk_count: profiledChunksMax + 1 },
+      { chunk_count: u32Max },
+      { window_count: 1 },
+      { window_count: profiledWindowsMax },
+      { window_count: profiledWindowsMax + 1 },
+      { window_count: u32Max },
+      { packed_count: 1 },
+      { packed_count: u32Max },
+    ]) {
+      const sealed = startProfileHead.encode({ ...none, ...counts });
+      const encoded = { sealed, digests: new Uint8Array(0) };
+      assert.throws(() => decodeStartProfile(encoded), { code: 'ERR_DEVICE_PROFILE' });
+    }
+    const head = startProfileHead.encode({ ...none, packed_count: 1 });
+    for (const run_count of [1, u32Max]) {
+      const opening = { key: new Uint8Array(32), stored_length: 4096, codec: 0 };
+      const packed = startProfilePackedChunk.encode({ ...opening, run_count });
+      const encoded = { sealed: Buffer.concat([head, packed]), digests: new Uint8Array(32) };
+      assert.throws(() => decodeStartProfile(encoded), {
+        code: 'ERR_DEVICE_PROFILE',
+        message: /cut short/,
+      });
+    }
+  });
+
+  test('are refused cut short anywhere, and prolonged', () => {
+    const { sealed, digests } = encodeStartProfile(sample);
+    for (let end = 0; end < sealed.byteLength; end += 1) {
+      assert.throws(() => decodeStartProfile({ sealed: sealed.subarray(0, end), digests }), {
+        code: 'ERR_DEVICE_PROFILE',
+        message: /cut short/,
+      });
+    }
+    const longer = Buffer.concat([sealed, Buffer.alloc(1)]);
+    assert.throws(() => decodeStartProfile({ sealed: longer, digests }), {
+      code: 'ERR_DEVICE_PROFILE',
+      message: /longer than what it lists/,
+    });
+  });
 });
+
+function offsetOf({ rows }: Layout<readonly LayoutRow[]>, wanted: string): number {
+  const row = rows.find(([, , field]) => field === wanted);
+  assert.ok(row !== undefined);
+  return row[0];
+}
 
 describe('a sealed start profile', () => {
   let dir: string;
@@ -115,12 +353,41 @@ describe('a sealed start profile', () => {
   });
   after(async () => rm(dir, { recursive: true }));
 
-  test('opens for its image, and shows nothing of what is in it', async () => {
-    const sealed = await sealStartProfile(sample, image, keys);
-    assert.deepEqual(await openStartProfile(sealed, image, keys), sample);
-    assert.ok(
-      !Buffer.from(sealed).includes(Buffer.from(encodeStartProfile(sample).subarray(8, 20))),
+  async function assertRefused(bytes: Uint8Array): Promise<void> {
+    const code = await openStartProfile(bytes, image, keys).catch(errorCode);
+    assert.ok(code === 'ERR_DEVICE_PROFILE' || code === 'ERR_KEYS_UNWRAP_REFUSED');
+  }
+
+  /** Where the digests begin. */
+  const frontBytes = startProfileHeader.sizeBytes;
+
+  function withHeader(sealed: Uint8Array, field: string, value: number): Buffer {
+    const bytes = Buffer.from(sealed);
+    bytes.writeUInt32LE(value, offsetOf(startProfileHeader, field));
+    return bytes;
+  }
+
+  test('opens for its image, with all that was sealed', async () => {
+    await fc.assert(
+      fc.asyncProperty(profiles, async (profile) => {
+        const sealed = await sealStartProfile(profile, image, keys);
+        assert.deepEqual(await openStartProfile(sealed, image, keys), profile);
+      }),
+      { numRuns: 30 },
     );
+  });
+
+  test('shows the digests of its pack, and nothing else of what is in it', async () => {
+    const sealed = Buffer.from(await sealStartProfile(sample, image, keys));
+    const inside = Buffer.from(encodeStartProfile(sample).sealed);
+    for (let at = 0; at + 12 <= inside.byteLength; at += 4) {
+      assert.equal(sealed.indexOf(inside.subarray(at, at + 12)), -1, `bytes from ${at} on`);
+    }
+    const { packed_count: packedCount } = startProfileHeader.decode(sealed);
+    const digests = (sample.pack?.chunks ?? []).map(({ ciphertextDigest }) => ciphertextDigest);
+    assert.equal(packedCount, digests.length);
+    const shown = sealed.subarray(frontBytes, frontBytes + 32 * packedCount);
+    assert.deepEqual(shown, Buffer.concat(digests));
   });
 
   test('opens for no other tenant, root or image', async () => {
@@ -138,17 +405,95 @@ describe('a sealed start profile', () => {
 
   test('does not open with any byte changed, cut short or prolonged', async () => {
     const sealed = await sealStartProfile(sample, image, keys);
-    const refused = async (bytes: Uint8Array): Promise<void> => {
-      const code = await openStartProfile(bytes, image, keys).catch(errorCode);
-      assert.ok(code === 'ERR_DEVICE_PROFILE' || code === 'ERR_KEYS_UNWRAP_REFUSED');
-    };
     for (let at = 0; at < sealed.byteLength; at += 1) {
       const bytes = Buffer.from(sealed);
       bytes[at] = (bytes[at] ?? 0) ^ 0x10;
-      await refused(bytes);
-      await refused(sealed.subarray(0, at));
+      await assertRefused(bytes);
+      await assertRefused(sealed.subarray(0, at));
     }
-    await refused(Buffer.concat([sealed, Buffer.alloc(1)]));
+    await assertRefused(Buffer.concat([sealed, Buffer.alloc(1)]));
+  });
+
+  test('does not open with another digest in the clear, one more or one less', async () => {
+    const sealed = Buffer.from(await sealStartProfile(sample, image, keys));
+    const other = Buffer.from(sealed);
+    other.fill(0x77, frontBytes, frontBytes + 32);
+    await assert.rejects(openStartProfile(other, image, keys), {
+      code: 'ERR_DEVICE_PROFILE',
+      message: /seal does not hold/,
+    });
+    const swapped = Buffer.from(sealed);
+    sealed.copy(swapped, frontBytes, frontBytes + 32, frontBytes + 64);
+    sealed.copy(swapped, frontBytes + 32, frontBytes, frontBytes + 32);
+    await assert.rejects(openStartProfile(swapped, image, keys), {
+      code: 'ERR_DEVICE_PROFILE',
+      message: /seal does not hold/,
+    });
+    const [front, rest] = [sealed.subarray(0, frontBytes), sealed.subarray(frontBytes)];
+    const longer = Buffer.concat([front, Buffer.alloc(32), rest]);
+    const shorter = Buffer.concat([front, rest.subarray(32)]);
+    for (const [bytes, count] of [
+      [longer, 3],
+      [shorter, 1],
+    ] as const) {
+      await assert.rejects(
+        openStartProfile(withHeader(bytes, 'packed_count', count), image, keys),
+        {
+          code: 'ERR_DEVICE_PROFILE',
+          message: /seal does not hold/,
+        },
+      );
+      await assertRefused(bytes);
+    }
+  });
+
+  test('is refused of any other format version, which is named', async () => {
+    const sealed = await sealStartProfile(sample, image, keys);
+    assert.equal(startProfileFormatVersion, 3);
+    for (const version of [0, 1, 2, 4, u32Max]) {
+      await assert.rejects(
+        openStartProfile(withHeader(sealed, 'format_version', version), image, keys),
+        { code: 'ERR_DEVICE_PROFILE', message: new RegExp(`format version ${version}\\b`) },
+      );
+    }
+    // A header of version 2 was four bytes shorter; this one has nothing behind it.
+    const old = withHeader(sealed, 'format_version', 2).subarray(0, frontBytes);
+    await assert.rejects(openStartProfile(old, image, keys), { message: /format version 2\b/ });
+    await assert.rejects(openStartProfile(withHeader(sealed, 'flags', 1), image, keys), {
+      code: 'ERR_DEVICE_PROFILE',
+    });
+  });
+
+  test('is refused for lengths in its header that it does not have', async () => {
+    const sealed = await sealStartProfile(sample, image, keys);
+    for (const field of ['packed_count', 'wrapped_key_length']) {
+      for (const value of [2 ** 20, 2 ** 31, u32Max]) {
+        await assert.rejects(openStartProfile(withHeader(sealed, field, value), image, keys), {
+          code: 'ERR_DEVICE_PROFILE',
+          message: /cut short/,
+        });
+      }
+    }
+  });
+
+  test('is refused whatever else the bytes are', async () => {
+    const sealed = Buffer.from(await sealStartProfile(sample, image, keys));
+    const headed = fc
+      .tuple(fc.nat(4), fc.nat(200), fc.uint8Array({ maxLength: 300 }))
+      .map(([packedCount, keyLength, rest]) => {
+        const header = withHeader(sealed.subarray(0, frontBytes), 'packed_count', packedCount);
+        return Buffer.concat([withHeader(header, 'wrapped_key_length', keyLength), rest]);
+      });
+    const spliced = fc
+      .tuple(fc.nat(sealed.byteLength), fc.nat(sealed.byteLength), fc.uint8Array({ minLength: 1 }))
+      .map(([from, to, between]) =>
+        Buffer.concat([sealed.subarray(0, from), between, sealed.subarray(to)]),
+      )
+      .filter((bytes) => !bytes.equals(sealed));
+    await fc.assert(
+      fc.asyncProperty(fc.oneof(fc.uint8Array({ maxLength: 400 }), headed, spliced), assertRefused),
+      { numRuns: 300 },
+    );
   });
 });
 
@@ -159,12 +504,29 @@ test('docs/formats/start-profile.md has the rows of the tables', async () => {
     startProfileHeader,
     startProfileHead,
     startProfileChunk,
+    startProfileWindow,
+    startProfilePackedChunk,
+    startProfileRun,
   ];
   for (const { name, sizeBytes, rows } of tables) {
-    assert.ok(text.includes(`\`${name}\`, ${sizeBytes} bytes`), name);
-    for (const [offset, type, field] of rows) {
+    const at = text.indexOf(`\`${name}\`, ${sizeBytes} bytes`);
+    assert.ok(at >= 0, name);
+    const [, table = ''] = text.slice(at).split('|---|---|---|---|\n');
+    const [body = ''] = table.split('\n\n');
+    const listed = body.trim().split('\n');
+    assert.equal(listed.length, rows.length, name);
+    for (const [row, [offset, type, field]] of rows.entries()) {
       const hex = offset.toString(16).padStart(2, '0');
-      assert.ok(text.includes(`| 0x${hex} | ${type} | \`${field}\` |`), `${name}.${field}`);
+      const start = `| 0x${hex} | ${type} | \`${field}\` |`;
+      assert.ok(listed[row]?.startsWith(start), `${name}.${field}`);
     }
+  }
+  const numberOf = (count: number): string => count.toLocaleString('en-US');
+  assert.ok(text.includes(`# The start profile, format version ${startProfileFormatVersion}\n`));
+  for (const [field, max] of [
+    ['chunk_count', profiledChunksMax],
+    ['window_count', profiledWindowsMax],
+  ] as const) {
+    assert.match(text, new RegExp(`\`${field}\` \\| at most ${numberOf(max)} \\|`));
   }
 });

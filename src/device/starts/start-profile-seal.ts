@@ -10,20 +10,22 @@ import { layout } from '../../base/index.ts';
 import type { EncryptionContext, KeyService } from '../../keys/index.ts';
 import type { ImageRef } from '../images/block-images.ts';
 import { StartProfileError } from '../errors.ts';
+import { chunkDigestSizeBytes } from '../../chunk/index.ts';
 import { decodeStartProfile, encodeStartProfile } from './start-profile-codec.ts';
 import type { StartProfile } from './start-profile.ts';
 
 /** `THAWPROF` in ASCII. */
 const magic = Buffer.from('THAWPROF', 'ascii');
-export const startProfileFormatVersion = 2;
+export const startProfileFormatVersion = 3;
 const tagSizeBytes = 16;
 
-export const startProfileHeader = layout('start_profile_header', 32, [
+export const startProfileHeader = layout('start_profile_header', 36, [
   [0x00, 'bytes8', 'magic'],
   [0x08, 'u32', 'format_version'],
   [0x0c, 'u32', 'flags'], // 0
   [0x10, 'u32', 'wrapped_key_length'],
   [0x14, 'bytes12', 'nonce'],
+  [0x20, 'u32', 'packed_count'],
 ]);
 
 function identityBytes({ tenant, rootId, manifestId }: ImageRef): Buffer {
@@ -44,18 +46,21 @@ export async function sealStartProfile(
   const { plaintext, wrapped } = await keys.generateDataKey(image.tenant, contextOf(image));
   try {
     const nonce = randomBytes(12);
+    const { sealed, digests } = encodeStartProfile(profile);
     const header = startProfileHeader.encode({
       magic,
       format_version: startProfileFormatVersion,
       flags: 0,
       wrapped_key_length: wrapped.byteLength,
       nonce,
+      packed_count: digests.byteLength / chunkDigestSizeBytes,
     });
+    const front = Buffer.concat([header, digests, wrapped]);
     const cipher = createCipheriv('aes-256-gcm', plaintext, nonce);
-    cipher.setAAD(Buffer.concat([identityBytes(image), header, wrapped]));
-    const sealed = cipher.update(encodeStartProfile(profile));
+    cipher.setAAD(Buffer.concat([identityBytes(image), front]));
+    const ciphertext = cipher.update(sealed);
     cipher.final();
-    return Buffer.concat([header, wrapped, sealed, cipher.getAuthTag()]);
+    return Buffer.concat([front, ciphertext, cipher.getAuthTag()]);
   } finally {
     plaintext.fill(0);
   }
@@ -78,14 +83,17 @@ export async function openStartProfile(
   if (fields.format_version !== startProfileFormatVersion || fields.flags !== 0) {
     throw new StartProfileError(`it has format version ${fields.format_version}`);
   }
-  const sealedAt = startProfileHeader.sizeBytes + fields.wrapped_key_length;
+  const wrappedAt = startProfileHeader.sizeBytes + fields.packed_count * chunkDigestSizeBytes;
+  const sealedAt = wrappedAt + fields.wrapped_key_length;
   const tagAt = bytes.byteLength - tagSizeBytes;
   if (sealedAt > tagAt) throw new StartProfileError('it is cut short');
   const front = bytes.subarray(0, sealedAt);
-  const wrapped = front.subarray(startProfileHeader.sizeBytes);
+  const digests = front.subarray(startProfileHeader.sizeBytes, wrappedAt);
+  const wrapped = front.subarray(wrappedAt);
   const dataKey = await keys.unwrapDataKey(image.tenant, wrapped, contextOf(image));
   try {
-    return decodeStartProfile(unseal(bytes, { front, tagAt, nonce: fields.nonce, dataKey, image }));
+    const sealed = unseal(bytes, { front, tagAt, nonce: fields.nonce, dataKey, image });
+    return decodeStartProfile({ sealed, digests });
   } finally {
     dataKey.fill(0);
   }

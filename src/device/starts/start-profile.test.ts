@@ -3,14 +3,21 @@ import { describe, test } from 'node:test';
 
 import fc from 'fast-check';
 
+import { allPages, type CachedWindow } from './file-windows.ts';
 import type { FirstRead } from './first-reads.ts';
+import type { StartPack } from './start-pack.ts';
 import {
+  earlyStarts,
+  isSettled,
+  isWellPacked,
   isWorthSaving,
   mergeStart,
+  pageCount,
+  profiledChunksMax,
+  profiledWindowsMax,
   weightMin,
   windowKey,
   type StartProfile,
-  type StartWindow,
 } from './start-profile.ts';
 
 const indexes = fc.uniqueArray(fc.nat(60), { maxLength: 40 });
@@ -31,13 +38,8 @@ function indexesOf({ chunks }: StartProfile): number[] {
   return chunks.map(({ index }) => index);
 }
 
-function windowsOf(list: readonly number[]): StartWindow[] {
-  return list.map((key) => ({
-    inode: 12 + (key % 3),
-    window: key,
-    chunk: key >> 3,
-    lastChunk: key >> 3,
-  }));
+function windowsOf(list: readonly number[], pages = allPages): CachedWindow[] {
+  return list.map((key) => ({ inode: 12 + (key % 3), window: key, pages, diskBlock: key * 16 }));
 }
 
 /** Of starts that read one chunk, and these windows; undefined where it is not known which. */
@@ -49,6 +51,18 @@ function learnWindows(starts: readonly (readonly number[] | undefined)[]): Start
   }
   assert.ok(profile !== undefined);
   return profile;
+}
+
+/** Of that many chunks. */
+function packOf(count: number): StartPack {
+  const chunks = Array.from({ length: count }, (_, at) => ({
+    runs: [{ diskBlock: at * 32, blockCount: 32 }],
+    key: new Uint8Array(32),
+    ciphertextDigest: new Uint8Array(32),
+    storedLengthBytes: 4096,
+    codec: 'none' as const,
+  }));
+  return { chunks };
 }
 
 const numbers = (from: number, to: number): number[] =>
@@ -169,5 +183,116 @@ describe('a start profile', () => {
     assert.equal(isWorthSaving(hundred, withOneMore), false);
     assert.ok(isWorthSaving(hundred, mergeStart(hundred, { chunks: readsOf(numbers(0, 110)) })));
     assert.ok(isWorthSaving(hundred, mergeStart(hundred, { chunks: readsOf(numbers(0, 80)) })));
+  });
+
+  test('is worth a write when a window that it has was read in other pages', () => {
+    const list = numbers(0, 100);
+    const stored = mergeStart(undefined, {
+      chunks: readsOf([1]),
+      windows: windowsOf(list, 0x00ff),
+    });
+    const same = { chunks: readsOf([1]), windows: windowsOf(list, 0x00ff) };
+    assert.equal(isWorthSaving(stored, mergeStart(stored, same)), false);
+    const less = { chunks: readsOf([1]), windows: windowsOf(list, 0x000f) };
+    assert.equal(isWorthSaving(stored, mergeStart(stored, less)), false, 'no page is forgotten');
+    const more = { chunks: readsOf([1]), windows: windowsOf(list, 0x01ff) };
+    assert.ok(isWorthSaving(stored, mergeStart(stored, more)));
+  });
+
+  test('has of a window every page that starts read since it has it', () => {
+    const masks = fc.array(fc.integer({ min: 1, max: allPages }), { minLength: 1, maxLength: 10 });
+    fc.assert(
+      fc.property(masks, (list) => {
+        let profile: StartProfile | undefined;
+        for (const pages of list) {
+          profile = mergeStart(profile, { chunks: [], windows: windowsOf([5], pages) });
+        }
+        const union = list.reduce((all, pages) => all | pages, 0);
+        const [{ pages } = { pages: 0 }, ...others] = profile?.windows ?? [];
+        assert.deepEqual(others, []);
+        assert.equal(pages & union, union);
+        assert.equal(Math.clz32(pages), Math.clz32(union), 'none behind the last');
+        assert.equal(pages & -pages, union & -union, 'none before the first');
+      }),
+    );
+  });
+
+  test('takes pages of a window for neighbours only where they are on the disk', () => {
+    const [first] = windowsOf([5], 0x00ff);
+    assert.ok(first !== undefined);
+    const elsewhere = { ...first, pages: 0xff00, diskBlock: 700 };
+    const profile = mergeStart(undefined, { chunks: [], windows: [first] });
+    const merged = mergeStart(profile, { chunks: [], windows: [elsewhere] });
+    assert.deepEqual(merged.windows, [{ ...elsewhere, weight: 1 }]);
+  });
+
+  test('lists no more than the format takes, whatever a start has read', () => {
+    const chunks = readsOf(numbers(0, profiledChunksMax + 10));
+    const windows = windowsOf(numbers(0, profiledWindowsMax + 10));
+    const profile = mergeStart(undefined, { chunks, windows });
+    assert.equal(profile.chunks.length, profiledChunksMax);
+    assert.equal(profile.windows.length, profiledWindowsMax);
+    const others = {
+      chunks: readsOf(numbers(20_000, 20_100)),
+      windows: windowsOf(numbers(80_000, 80_100)),
+    };
+    const merged = mergeStart(profile, others);
+    assert.equal(merged.chunks.length, profiledChunksMax);
+    assert.equal(merged.windows.length, profiledWindowsMax);
+    const kept = new Set(merged.windows.map(({ window }) => window));
+    assert.ok(others.windows.every(({ window }) => kept.has(window)));
+  });
+});
+
+test('pageCount() counts the bits of a mask', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: allPages }), (pages) => {
+      assert.equal(pageCount(pages), pages.toString(2).replaceAll('0', '').length);
+    }),
+  );
+});
+
+describe('the pack of a start profile', () => {
+  const pack = packOf(100);
+  const packed: StartProfile = { ...learnWindows([numbers(0, 100)]), pack };
+  const reads = { chunks: readsOf([1]), windows: windowsOf(numbers(0, 100)) };
+
+  test('is kept from start to start, until it is lost', () => {
+    assert.equal(mergeStart(packed, reads).pack, pack);
+    assert.equal(mergeStart(packed, { ...reads, unpackedChunks: 50 }).pack, pack);
+    assert.equal(mergeStart(packed, { ...reads, hasLostPack: false }).pack, pack);
+    const lost = mergeStart(packed, { ...reads, hasLostPack: true });
+    assert.equal(lost.pack, undefined);
+    assert.deepEqual(lost.windows, packed.windows);
+  });
+
+  test('is worth a write when it was lost, and not while there is the same', () => {
+    assert.ok(isWorthSaving(packed, mergeStart(packed, { ...reads, hasLostPack: true })));
+    assert.equal(isWorthSaving(packed, mergeStart(packed, reads)), false);
+    assert.equal(isWorthSaving({ ...packed, pack: undefined }, packed), false);
+  });
+
+  test('had what a start needed if it loaded hardly a chunk beside it', () => {
+    assert.ok(isWellPacked(packed, 0));
+    assert.ok(isWellPacked(packed, 5), 'a twentieth');
+    assert.equal(isWellPacked(packed, 6), false);
+    const small = { ...packed, pack: packOf(3) };
+    assert.ok(isWellPacked(small, 1), 'by chance');
+    assert.equal(isWellPacked(small, 2), false);
+    assert.equal(isWellPacked({ ...packed, pack: undefined }, 0), false);
+    assert.equal(isWellPacked({ ...packed, pack: packOf(0) }, 0), false);
+  });
+
+  test('settles a profile of a few starts once one had all from it, but for each sixteenth', () => {
+    const settledAfter = (starts: number, unpackedChunks: number | undefined): boolean =>
+      isSettled({ ...packed, starts }, unpackedChunks);
+    const settled = [earlyStarts, earlyStarts + 1, 15, 17, 100];
+    for (const starts of settled) assert.ok(settledAfter(starts, 0), `${starts}`);
+    const looked = [1, earlyStarts - 1, 16, 32, 160];
+    for (const starts of looked) assert.equal(settledAfter(starts, 0), false, `${starts}`);
+    assert.ok(settledAfter(17, 5));
+    assert.equal(settledAfter(17, 6), false);
+    assert.equal(settledAfter(17, undefined), false, 'no start was made along it here');
+    assert.equal(isSettled({ ...packed, starts: 17, pack: undefined }, 0), false);
   });
 });

@@ -5,24 +5,16 @@
  * Invariants: no chunk and no window is listed twice; weights are above `weightMin` and at most 1; chunks are in the order in which starts read.
  */
 
-import type { FileWindow } from './file-windows.ts';
-
+import { bridged, type CachedWindow, type FileWindow } from './file-windows.ts';
 import type { FirstRead } from './first-reads.ts';
+import type { StartPack } from './start-pack.ts';
 
 export interface ProfiledChunk extends FirstRead {
   /** 0..1: 1 if every start has read it. */
   readonly weight: number;
 }
 
-/** A window of a file that starts had in the page cache. */
-export interface StartWindow extends FileWindow {
-  /** Of the disk, in which it begins. */
-  readonly chunk: number;
-  /** In which it ends. */
-  readonly lastChunk: number;
-}
-
-export interface ProfiledWindow extends StartWindow {
+export interface ProfiledWindow extends CachedWindow {
   /** As a chunk's. */
   readonly weight: number;
 }
@@ -34,14 +26,20 @@ export interface StartProfile {
   readonly chunks: readonly ProfiledChunk[];
   /** In the order of inodes and of windows. */
   readonly windows: readonly ProfiledWindow[];
+  /** Copies of the windows' blocks, where they have been made. */
+  readonly pack?: StartPack | undefined;
 }
 
 /** What one start has read. */
 export interface StartReads {
   /** In their order. */
   readonly chunks: readonly FirstRead[];
-  /** Undefined if it is not known. */
-  readonly windows?: readonly StartWindow[] | undefined;
+  /** Undefined if it was not looked at, or cannot be known. */
+  readonly windows?: readonly CachedWindow[] | undefined;
+  /** Chunks of the disk that it had to load though there was a pack; undefined if there was none. */
+  readonly unpackedChunks?: number | undefined;
+  /** A chunk of the pack could not be had. */
+  readonly hasLostPack?: boolean;
 }
 
 /** How much one start counts: what all starts read and the next ones do not, falls out with the fourth of these. */
@@ -50,8 +48,8 @@ const newStartShare = 0.4;
 export const weightMin = 0.2;
 /** 4 GiB of chunks; what a start reads after these is not learned. */
 export const profiledChunksMax = 8192;
-/** 512 MiB of page cache. */
-export const profiledWindowsMax = 8192;
+/** 2 GiB of page cache at most. */
+export const profiledWindowsMax = 32_768;
 
 /** Weights as they are stored. */
 export const weightSteps = 1000;
@@ -70,12 +68,13 @@ function faded(weight: number): number {
   return stepped(weight * (1 - newStartShare));
 }
 
-/** The profile after one more start. */
+/** The profile after one more start, with the pack of the one before, unless that was lost. */
 export function mergeStart(profile: StartProfile | undefined, reads: StartReads): StartProfile {
   return {
     starts: Math.min((profile?.starts ?? 0) + 1, 2 ** 32 - 1),
     chunks: mergeChunks(profile, reads.chunks),
     windows: mergeWindows(profile, reads.windows),
+    pack: reads.hasLostPack === true ? undefined : profile?.pack,
   };
 }
 
@@ -106,28 +105,31 @@ function mergeChunks(
 }
 
 /** Tells windows apart. */
-export function windowKey({ inode, window }: FileWindow): string {
+export function windowKey({ inode, window }: Pick<FileWindow, 'inode' | 'window'>): string {
   return `${inode} ${window}`;
 }
 
 function mergeWindows(
   profile: StartProfile | undefined,
-  reads: readonly StartWindow[] | undefined,
+  reads: readonly CachedWindow[] | undefined,
 ): readonly ProfiledWindow[] {
   const before = profile?.windows ?? [];
   if (reads === undefined) return before;
   const isFirst = before.length === 0;
-  const weights = new Map(before.map((known) => [windowKey(known), known.weight]));
+  const known = new Map(before.map((window) => [windowKey(window), window]));
   const merged = new Map<string, ProfiledWindow>();
   for (const read of reads.slice(0, profiledWindowsMax)) {
     const key = windowKey(read);
-    merged.set(key, { ...read, weight: grown(weights.get(key), isFirst) });
+    const same = known.get(key);
+    // A window that lies in two places on the disk is told as of one of them.
+    const pages = same?.diskBlock === read.diskBlock ? read.pages | same.pages : read.pages;
+    merged.set(key, { ...read, pages: bridged(pages), weight: grown(same?.weight, isFirst) });
   }
-  for (const known of before) {
-    const weight = faded(known.weight);
+  for (const window of before) {
+    const weight = faded(window.weight);
     if (weight <= weightMin || merged.size >= profiledWindowsMax) continue;
-    const key = windowKey(known);
-    if (!merged.has(key)) merged.set(key, { ...known, weight });
+    const key = windowKey(window);
+    if (!merged.has(key)) merged.set(key, { ...window, weight });
   }
   return [...merged.values()].toSorted((a, b) => a.inode - b.inode || a.window - b.window);
 }
@@ -136,6 +138,26 @@ function mergeWindows(
 const changedShareMin = 0.02;
 /** Weight gained and lost, of all. */
 const shiftedShareMin = 0.05;
+/** Chunks of the disk that starts load though there is a pack: so many for a chunk of it are put up with, or one. */
+const unpackedShareMax = 0.05;
+const unpackedMax = 1;
+/** The first few starts show most of what others will read. */
+export const earlyStarts = 3;
+/** To look at a page cache takes longer than all else that is done for a start; every so many it is looked whether less is read now. */
+const startsPerLook = 16;
+
+/** Whether a start that has to load so many chunks of the disk has from its pack what it needs. */
+export function isWellPacked({ pack }: StartProfile, unpackedChunks: number): boolean {
+  const packedCount = pack?.chunks.length ?? 0;
+  return packedCount > 0 && unpackedChunks <= Math.max(unpackedMax, packedCount * unpackedShareMax);
+}
+
+/** Whether the page cache of the next start need not be looked at, where the last one had to load so many chunks of the disk. */
+export function isSettled(profile: StartProfile, unpackedChunks: number | undefined): boolean {
+  const { starts } = profile;
+  const isKnown = unpackedChunks !== undefined && isWellPacked(profile, unpackedChunks);
+  return isKnown && starts >= earlyStarts && starts % startsPerLook !== 0;
+}
 
 /**
  * Whether starts would gain by `now` where `stored` is what they find. A function that reads the same at every start changes nothing, one that
@@ -143,9 +165,10 @@ const shiftedShareMin = 0.05;
  */
 export function isWorthSaving(stored: StartProfile | undefined, now: StartProfile): boolean {
   if (stored === undefined) return now.chunks.length > 0;
+  if (stored.pack !== undefined && now.pack === undefined) return true;
   return (
     differs(chunkWeights(stored), chunkWeights(now)) ||
-    differs(windowWeights(stored), windowWeights(now))
+    (stored.windows !== now.windows && differs(pageWeights(stored), pageWeights(now)))
   );
 }
 
@@ -153,18 +176,30 @@ function chunkWeights({ chunks }: StartProfile): ReadonlyMap<number, number> {
   return new Map(chunks.map(({ index, weight }) => [index, weight]));
 }
 
-function windowWeights({ windows }: StartProfile): ReadonlyMap<string, number> {
-  return new Map(windows.map((window) => [windowKey(window), window.weight]));
+/** Of each window's pages, together. */
+function pageWeights({ windows }: StartProfile): ReadonlyMap<string, number> {
+  return new Map(
+    windows.map((window) => [windowKey(window), window.weight * pageCount(window.pages)]),
+  );
+}
+
+/** How many bits of the mask are set. */
+export function pageCount(pages: number): number {
+  let count = 0;
+  for (let rest = pages; rest !== 0; rest &= rest - 1) count += 1;
+  return count;
 }
 
 function differs<Key>(stored: ReadonlyMap<Key, number>, now: ReadonlyMap<Key, number>): boolean {
   let changed = 0;
   let shifted = 0;
+  let whole = 0;
   for (const key of new Set([...stored.keys(), ...now.keys()])) {
-    const [before, after] = [stored.get(key), now.get(key)];
-    if (before === undefined || after === undefined) changed += 1;
-    shifted += Math.abs((after ?? 0) - (before ?? 0));
+    const [before = 0, after = 0] = [stored.get(key), now.get(key)];
+    if (before === 0 || after === 0) changed += 1;
+    shifted += Math.abs(after - before);
+    whole += Math.max(before, after);
   }
   const size = Math.max(stored.size, now.size);
-  return changed > Math.max(1, size * changedShareMin) || shifted > size * shiftedShareMin;
+  return changed > Math.max(1, size * changedShareMin) || shifted > whole * shiftedShareMin;
 }

@@ -3,7 +3,7 @@
  * gain by it.
  *
  * Invariants: nothing that goes wrong with a profile reaches a start; it is logged and counted. Writes are bounded: none while starts
- * read what the profile says, and one an image in `saveIntervalMs` whatever they read. Workers know nothing of each other: the last one to write
+ * read what the profile says, and but for the first few starts one an image in `saveIntervalMs` whatever they read. Workers know nothing of each other: the last one to write
  * wins, and what the other learned is lost.
  */
 
@@ -18,7 +18,18 @@ import {
 import type { KeyService } from '../../keys/index.ts';
 import type { ImageRef } from '../images/block-images.ts';
 import { openStartProfile, sealStartProfile } from './start-profile-seal.ts';
-import { isWorthSaving, mergeStart, type StartProfile, type StartReads } from './start-profile.ts';
+import type { PackSource } from './pack-writer.ts';
+import type { StartPack } from './start-pack.ts';
+import { unpackedChunkCount } from './start-plan.ts';
+import {
+  earlyStarts,
+  isSettled,
+  isWellPacked,
+  isWorthSaving,
+  mergeStart,
+  type StartProfile,
+  type StartReads,
+} from './start-profile.ts';
 
 /** Where sealed profiles are kept: one an image. What it throws is logged. */
 export interface ProfileStore {
@@ -26,7 +37,12 @@ export interface ProfileStore {
   fetch(image: ImageRef): Promise<Uint8Array | undefined>;
   /** Need not be atomic: a profile that is lost is learned anew. */
   replace(image: ImageRef, sealed: Uint8Array): Promise<void>;
+  /** Keeps a chunk of a start pack among the chunks of the image's root, unless it is there. `digestHex`: its name. */
+  keepChunk(image: ImageRef, digestHex: string, ciphertext: Uint8Array): Promise<void>;
 }
+
+/** Makes the pack of a profile's windows, as far as it differs from the one before. */
+export type PackMaker = (profile: StartProfile, keep: PackSource['keep']) => Promise<StartPack>;
 
 export interface StartProfilesOptions {
   readonly store: ProfileStore;
@@ -61,6 +77,8 @@ interface Known {
   /** The same with the starts here since. */
   readonly current: StartProfile | undefined;
   readonly savedAtMs: number;
+  /** `StartReads.unpackedChunks` of the last start here. */
+  readonly unpackedChunks: number | undefined;
   /** A start need not wait for the store to say what it has now. */
   readonly isAtHand: boolean;
 }
@@ -74,7 +92,8 @@ export class StartProfiles {
   readonly #clock: Clock;
   /** By `keyOf`, the one used last at the end. */
   readonly #known = new Map<string, Known>();
-  readonly #saving = new Set<Promise<unknown>>();
+  /** By `keyOf`. */
+  readonly #saving = new Map<string, Promise<unknown>>();
   readonly #counters = { found: 0, absent: 0, unusable: 0, learned: 0, saved: 0, unsaved: 0 };
 
   constructor(options: StartProfilesOptions) {
@@ -96,6 +115,11 @@ export class StartProfiles {
     return known?.isAtHand === true && known.current !== undefined ? known.current : refreshed;
   }
 
+  /** Whether the page cache of a start along `profile`, which was loaded for it, need not be looked at: it is known. */
+  isSettled(image: ImageRef, profile: StartProfile): boolean {
+    return isSettled(profile, this.#known.get(keyOf(image))?.unpackedChunks);
+  }
+
   /** From now on the first load of each image waits for the store, as on a worker that has never seen it. */
   refetch(): void {
     for (const [key, known] of this.#known) this.#known.set(key, { ...known, isAtHand: false });
@@ -105,31 +129,37 @@ export class StartProfiles {
    * Learns what a start has read. True if the store has it when this resolves; false if that was
    * not worth a write, came too soon after the last one, or failed. Never throws.
    */
-  async learn(image: ImageRef, reads: StartReads): Promise<boolean> {
+  async learn(image: ImageRef, reads: StartReads, makePack: PackMaker): Promise<boolean> {
+    const { unpackedChunks } = reads;
     this.#counters.learned += 1;
     const known = this.#known.get(keyOf(image));
     const current = mergeStart(known?.current, reads);
     const stored = known?.stored;
     const savedAtMs = known?.savedAtMs ?? -Infinity;
-    this.#remember(image, { stored, current, savedAtMs, isAtHand: true });
+    const learned = { stored, current, savedAtMs, unpackedChunks, isAtHand: true };
+    this.#remember(image, learned);
     const nowMs = this.#clock.monotonicMs();
-    if (nowMs - savedAtMs < saveIntervalMs || !isWorthSaving(stored?.profile, current)) {
-      return false;
-    }
-    this.#remember(image, { stored, current, savedAtMs: nowMs, isAtHand: true });
-    const saving = this.#save(image, current);
-    this.#saving.add(saving);
-    const saved = await saving.finally(() => this.#saving.delete(saving));
+    if (this.#saving.has(keyOf(image))) return false; // of the two the older one would stay
+    const isEarly = current.starts <= earlyStarts;
+    if (!isEarly && nowMs - savedAtMs < saveIntervalMs) return false;
+    const isPackPoor = reads.windows !== undefined && lacksPages(current, isEarly);
+    if (!isPackPoor && !isWorthSaving(stored?.profile, current)) return false;
+    this.#remember(image, { ...learned, savedAtMs: nowMs });
+    const saving = this.#save(image, current, makePack);
+    this.#saving.set(keyOf(image), saving);
+    const saved = await saving.finally(() => this.#saving.delete(keyOf(image)));
     const latest = this.#known.get(keyOf(image));
     if (saved !== undefined && latest !== undefined) {
-      this.#remember(image, { ...latest, stored: saved });
+      const { pack } = saved.profile;
+      const withPack = latest.current && { ...latest.current, pack };
+      this.#remember(image, { ...latest, stored: saved, current: withPack });
     }
     return saved !== undefined;
   }
 
   /** Resolves when nothing is being written any more. */
   async settled(): Promise<void> {
-    await Promise.all(this.#saving);
+    await Promise.all(this.#saving.values());
   }
 
   /** Never rejects. */
@@ -143,7 +173,8 @@ export class StartProfiles {
     const isNews = stored !== undefined && known?.stored?.seal !== stored.seal;
     const current = isNews ? stored.profile : known?.current;
     const savedAtMs = known?.savedAtMs ?? -Infinity;
-    this.#remember(image, { stored, current, savedAtMs, isAtHand: true });
+    const unpackedChunks = isNews ? undefined : known?.unpackedChunks; // of another pack
+    this.#remember(image, { stored, current, savedAtMs, unpackedChunks, isAtHand: true });
     return current;
   }
 
@@ -166,9 +197,17 @@ export class StartProfiles {
   }
 
   /** Undefined if that failed. */
-  async #save(image: ImageRef, profile: StartProfile): Promise<Stored | undefined> {
+  async #save(
+    image: ImageRef,
+    learned: StartProfile,
+    makePack: PackMaker,
+  ): Promise<Stored | undefined> {
     const { store, keys } = this.#options;
     try {
+      const made = await makePack(learned, async (digestHex, ciphertext) =>
+        store.keepChunk(image, digestHex, ciphertext),
+      );
+      const profile = { ...learned, pack: made.chunks.length > 0 ? made : undefined };
       const sealed = await sealStartProfile(profile, image, keys);
       await store.replace(image, sealed);
       this.#counters.saved += 1;
@@ -191,6 +230,14 @@ export class StartProfiles {
     const reason = errorMessage(thrown);
     this.#options.log.warn(message, { image: manifestId, code: errorCode(thrown), reason });
   }
+}
+
+/** Whether another pack would spare starts chunks of the disk; `isEarly`: be it a single one. */
+function lacksPages(profile: StartProfile, isEarly: boolean): boolean {
+  const { pack } = profile;
+  if (pack === undefined) return false; // as it is where none can be made
+  const count = unpackedChunkCount(profile);
+  return isEarly ? count > 0 : !isWellPacked(profile, count);
 }
 
 function keyOf({ tenant, rootId, manifestId }: ImageRef): string {

@@ -18,7 +18,12 @@ import {
 } from '../../cache/index.ts';
 import type { Manifest } from '../../chunk/index.ts';
 import { openLocalKeyring } from '../../keys/index.ts';
-import { manifestObjectName, startProfileObjectName, type ObjectStore } from '../../store/index.ts';
+import {
+  chunkObjectName,
+  manifestObjectName,
+  startProfileObjectName,
+  type ObjectStore,
+} from '../../store/index.ts';
 import { runAgent } from '../agent/agent.ts';
 import type { ImageRef } from '../images/block-images.ts';
 import { runHolder } from '../agent/holder.ts';
@@ -146,6 +151,9 @@ function profileStore(originDir: string, store: Pick<ObjectStore, 'get'>): Profi
       await mkdir(dirname(path), { recursive: true });
       await writeFile(`${path}.new`, sealed);
       await rename(`${path}.new`, path);
+    },
+    keepChunk: async ({ rootId }, digestHex, ciphertext) => {
+      await writeFile(join(originDir, chunkObjectName(rootId, digestHex)), ciphertext);
     },
   };
 }
