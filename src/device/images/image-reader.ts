@@ -11,6 +11,7 @@ import {
   type ChunkRef,
   type ChunkSlab,
   type LoadedChunk,
+  type SlabTable,
 } from '../../cache/index.ts';
 import { ReadDeadlineError } from '../errors.ts';
 import type { ReadRequest } from '../fuse/fuse-channel.ts';
@@ -18,7 +19,6 @@ import { Errno } from '../fuse/fuse-protocol.ts';
 import { spansOf, zeros, type ReadSpan } from './read-spans.ts';
 import type { ListedChunk, OpenImage, ServedImage } from './served-image.ts';
 import type { OpenPack } from '../starts/open-pack.ts';
-import type { PrefetchTarget } from '../starts/prefetcher.ts';
 import type { PackSpan } from '../starts/start-pack.ts';
 
 export interface ImageReaderOptions {
@@ -52,6 +52,13 @@ const lateMemoryMs = 100;
 
 function isLate(thrown: unknown): thrown is ThawError {
   return thrown instanceof ThawError && thrown.code === 'ERR_CACHE_DEADLINE';
+}
+
+/** A part of a chunk, of the disk's or of its pack's. */
+interface ChunkPart extends ReadSpan {
+  /** In which the slab tells of the chunk. */
+  readonly table: SlabTable;
+  readonly listed: ListedChunk;
 }
 
 /** One read on its way. */
@@ -159,48 +166,47 @@ export class ImageReader {
     const listed = open.chunk(index);
     if (listed === undefined) return [zeros.subarray(0, end - start)];
     open.firstReads.note(index);
-    const held = this.#held(image, open, span, reading, listed);
+    const part = { ...span, table: open.table, listed };
+    const held = this.#held(image, part, reading);
     if (held !== undefined) return [held];
     const { pack } = open;
     const packed = pack?.spans(index * image.shape.chunkSizeBytes + start, end - start);
-    if (pack !== undefined && packed !== undefined) {
-      return this.#packedPiece(image, open, span, reading, { pack, packed });
+    if (pack === undefined) return this.#load(image, part, reading);
+    if (packed === undefined) {
+      open.unpackedReads.add(index);
+      return this.#load(image, part, reading);
     }
-    if (pack !== undefined) open.unpackedReads.add(index);
-    return this.#load(image, open, span, reading);
-  }
-
-  /** One span's bytes, put together from the start pack's; from the disk's chunk if a chunk of the pack cannot be had. */
-  async #packedPiece(
-    image: ServedImage,
-    open: OpenImage,
-    span: ReadSpan,
-    reading: Reading,
-    { pack, packed }: { readonly pack: OpenPack; readonly packed: readonly PackSpan[] },
-  ): Promise<Uint8Array[]> {
-    // As in `read`: every pin is taken in this line.
-    const pieces = packed.map(async (part) => {
-      pack.firstReads.note(part.index);
-      const listed = present(pack.chunk(part.index), 'a chunk of the pack');
-      const held = this.#held(image, pack, part, reading, listed);
-      return held === undefined ? this.#load(image, pack, part, reading) : [held];
-    });
     try {
-      return (await Promise.all(pieces)).flat();
+      return await this.#packedPiece(image, pack, packed, reading);
     } catch (thrown) {
       if (isLate(thrown)) throw thrown; // there is no time left for another chunk
-      open.dropPack(pack, errorMessage(thrown));
-      return this.#load(image, open, span, reading);
+      this.#losePack(image, open, pack, thrown);
+      return this.#load(image, part, reading);
     }
   }
 
-  /** The bytes of a part of a chunk that is in the slab; pinned then. */
+  /** One span's bytes, put together from the start pack's. As in `read`: every pin is taken before this returns its promise. */
+  async #packedPiece(
+    image: ServedImage,
+    pack: OpenPack,
+    spans: readonly PackSpan[],
+    reading: Reading,
+  ): Promise<Uint8Array[]> {
+    const pieces = spans.map(async (span) => {
+      pack.firstReads.note(span.index);
+      const listed = present(pack.chunk(span.index), 'a chunk of the pack');
+      const part = { ...span, table: pack.table, listed };
+      const held = this.#held(image, part, reading);
+      return held === undefined ? this.#load(image, part, reading) : [held];
+    });
+    return (await Promise.all(pieces)).flat();
+  }
+
+  /** The part's bytes in the slab; pinned then. */
   #held(
     image: ServedImage,
-    { table }: PrefetchTarget,
-    { index, start, end }: ReadSpan,
+    { table, listed, index, start, end }: ChunkPart,
     reading: Reading,
-    listed: ListedChunk,
   ): Uint8Array | undefined {
     // Another image may have brought it in.
     this.#options.slab.publish(table, index, listed.identity);
@@ -212,15 +218,13 @@ export class ImageReader {
     return this.#view.bytes(slot, start, end);
   }
 
-  /** The same of one that is not in the slab: loads it. */
+  /** The same where it is not in the slab: loads its chunk. */
   async #load(
     image: ServedImage,
-    target: PrefetchTarget,
-    { index, start, end }: ReadSpan,
+    { table, listed, index, start, end }: ChunkPart,
     reading: Reading,
   ): Promise<Uint8Array[]> {
     const { slab } = this.#options;
-    const listed = present(target.chunk(index), 'a listed chunk');
     const { chunk, identity } = listed;
     this.#view.countMiss();
     reading.endWait ??= image.tally.waits.begin(reading.startedAtMs);
@@ -228,7 +232,7 @@ export class ImageReader {
     reading.loaded.push(loaded);
     const { plaintext, tier } = loaded;
     image.tally.chunk(listed, tier);
-    if (slab.insert(identity, plaintext)) slab.publish(target.table, index, identity);
+    if (slab.insert(identity, plaintext)) slab.publish(table, index, identity);
     const storedEnd = Math.min(end, plaintext.byteLength);
     const stored = plaintext.subarray(start, Math.max(start, storedEnd));
     return [stored, zeros.subarray(0, end - start - stored.byteLength)];
@@ -247,6 +251,17 @@ export class ImageReader {
       }
       throw thrown;
     }
+  }
+
+  /** Of the reads that find a chunk of it missing at the same time the first drops it. */
+  #losePack({ image }: ServedImage, open: OpenImage, pack: OpenPack, thrown: unknown): void {
+    if (open.pack !== pack) return;
+    this.#options.log.warn('a start goes on without its start pack', {
+      image: image.manifestId,
+      code: errorCode(thrown),
+      reason: errorMessage(thrown),
+    });
+    open.losePack();
   }
 
   /** One line in the log for one failure, however many reads it ends. */

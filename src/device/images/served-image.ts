@@ -50,7 +50,7 @@ export class OpenImage implements PrefetchTarget {
   /** Chunks that were loaded for reads since the start began, the pack notwithstanding. */
   readonly unpackedReads = new Set<number>();
   /** Is told when a chunk of the pack could not be had; it is not read from any more. */
-  onPackLost: ((pack: OpenPack, reason: string) => void) | undefined;
+  onPackLost: (() => void) | undefined;
   readonly #manifest: Manifest;
   readonly #rootId: string;
   /** Of the image's chunks: compressed if any of them is. */
@@ -79,11 +79,10 @@ export class OpenImage implements PrefetchTarget {
     this.firstReads = new FirstReads(chunkCount, this.#positions);
   }
 
-  /** Answers no more reads from `pack`, of which a chunk could not be had for that `reason`. */
-  dropPack(pack: OpenPack, reason: string): void {
-    if (this.pack !== pack) return;
+  /** Answers no more reads from the pack, of which a chunk could not be had. */
+  losePack(): void {
     this.pack = undefined;
-    this.onPackLost?.(pack, reason);
+    this.onPackLost?.();
   }
 
   /** What loads the disk's chunk `index`; undefined if it is all zeros. */

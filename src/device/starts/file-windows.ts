@@ -19,17 +19,13 @@ export const allPages = 2 ** pagesPerWindow - 1;
 /** The disk itself, by which the kernel reads the filesystem's metadata: no file has this inode. */
 export const diskInode = 0;
 
-/** Pages of a stretch of a file, of those from `window` * `pagesPerWindow` on. */
-export interface FileWindow {
+/** Pages of a stretch of a file that are in the page cache, of those from `window` * `pagesPerWindow` on. */
+export interface CachedWindow {
   /** Of a regular file, or `diskInode`. */
   readonly inode: number;
   readonly window: number;
   /** The lowest bit is the window's first page. Never 0. */
   readonly pages: number;
-}
-
-/** Pages of a window that are in the page cache. */
-export interface CachedWindow extends FileWindow {
   /** Where the window's first page lies on the disk, or would: its pages lie there one after the other. */
   readonly diskBlock: number;
 }

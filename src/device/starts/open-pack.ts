@@ -1,6 +1,5 @@
 /** A start pack that reads are answered from: beside the disk's chunks a second, short table of them. */
 
-import { present } from '../../base/index.ts';
 import { chunkIdentity, type ChunkRef, type ChunkSlab, type SlabTable } from '../../cache/index.ts';
 import type { ListedChunk } from '../images/served-image.ts';
 import { pageSizeBytes } from './file-windows.ts';
@@ -27,13 +26,16 @@ export class OpenPack implements PrefetchTarget {
   readonly map: PackMap;
   readonly table: SlabTable;
   readonly firstReads: FirstReads;
-  readonly #rootId: string;
+  readonly #listed: readonly ListedChunk[];
 
   /** `rootId`: of the image, whose store has the chunks. The table is to be dropped from the slab when it is no longer used. */
   constructor(content: StartPack, rootId: string, slab: ChunkSlab) {
     const { length } = content.chunks;
     this.content = content;
-    this.#rootId = rootId;
+    this.#listed = content.chunks.map((packed) => {
+      const chunk = packedChunkRef(packed, rootId);
+      return { chunk, identity: chunkIdentity(chunk) };
+    });
     this.map = createPackMap(content);
     this.table = slab.createTable(length, content.chunks.keys());
     this.firstReads = new FirstReads(length, new Map(content.chunks.entries()));
@@ -41,10 +43,7 @@ export class OpenPack implements PrefetchTarget {
 
   /** None is all zeros. */
   chunk(index: number): ListedChunk | undefined {
-    if (index >= this.content.chunks.length) return undefined;
-    const packed = present(this.content.chunks[index], 'a packed chunk');
-    const chunk = packedChunkRef(packed, this.#rootId);
-    return { chunk, identity: chunkIdentity(chunk) };
+    return this.#listed[index];
   }
 
   /** Where in the pack the disk's bytes are; undefined if any of them is not there. */

@@ -8,6 +8,8 @@
  * Invariants: no block is packed twice, no run is in two chunks, runs are in the order of the disk.
  */
 
+import { isDeepStrictEqual } from 'node:util';
+
 import { firstNotBefore } from '../../base/index.ts';
 import type { ChunkCodec } from '../../chunk/index.ts';
 import { pageSizeBytes, pagesPerWindow, type CachedWindow } from './file-windows.ts';
@@ -92,13 +94,7 @@ export function blockCountOf(runs: readonly PackRun[]): number {
 
 /** Whether two lists are of the same runs. */
 export function areSameRuns(some: readonly PackRun[], others: readonly PackRun[]): boolean {
-  return (
-    some.length === others.length &&
-    some.every((run, at) => {
-      const other = others[at];
-      return run.diskBlock === other?.diskBlock && run.blockCount === other.blockCount;
-    })
-  );
+  return isDeepStrictEqual(some, others);
 }
 
 /**

@@ -5,7 +5,7 @@
  * Invariants: no chunk and no window is listed twice; weights are above `weightMin` and at most 1; chunks are in the order in which starts read.
  */
 
-import { bridged, type CachedWindow, type FileWindow } from './file-windows.ts';
+import { bridged, type CachedWindow } from './file-windows.ts';
 import type { FirstRead } from './first-reads.ts';
 import type { StartPack } from './start-pack.ts';
 
@@ -105,7 +105,7 @@ function mergeChunks(
 }
 
 /** Tells windows apart. */
-export function windowKey({ inode, window }: Pick<FileWindow, 'inode' | 'window'>): string {
+export function windowKey({ inode, window }: Pick<CachedWindow, 'inode' | 'window'>): string {
   return `${inode} ${window}`;
 }
 
