@@ -1,7 +1,7 @@
 /**
  * Cuts what a memcached server sends into replies. The socket reads into the memory that `target()` names: the reader's own while lines
  * are expected, and the value itself once its length is known, so most bytes of a value are where they belong when they leave
- * the kernel. Never throws, whatever the bytes; what is allocated is bounded by `valueMaxBytes`.
+ * the kernel; or, of a value that nobody wants, memory that is never read. Never throws, whatever the bytes; what is allocated is bounded by `valueMaxBytes`.
  */
 
 import type { Reply } from './memcached-protocol.ts';
@@ -19,6 +19,8 @@ export interface ReplySink {
 const lineMaxBytes = 1024;
 /** `\r\n` after a value. */
 const lineEndBytes = 2;
+/** Where what nobody wants goes, of all connections: one read takes the most of it. Never read. */
+const unwanted = Buffer.alloc(128 * 1024);
 const carriageReturn = 0x0d;
 const lineFeed = 0x0a;
 
@@ -54,14 +56,16 @@ export class ReplyReader {
   target(): Buffer {
     const value = this.#value;
     if (value !== undefined) return value.bytes.subarray(value.filledBytes);
+    if (this.#skipBytes > 0) return unwanted.subarray(0, this.#skipBytes);
     return this.#heldBytes === 0 ? this.#scan : this.#scan.subarray(this.#heldBytes);
   }
 
   /** Says that `countBytes` bytes are in what `target()` gave. */
   received(countBytes: number): void {
     if (this.#isStopped) return;
-    if (this.#value === undefined) this.#scanUpTo(this.#heldBytes + countBytes);
-    else this.#fill(this.#value, countBytes);
+    if (this.#value !== undefined) this.#fill(this.#value, countBytes);
+    else if (this.#skipBytes > 0) this.#skip(countBytes);
+    else this.#scanUpTo(this.#heldBytes + countBytes);
   }
 
   /** Gives no more replies. */
