@@ -3,7 +3,7 @@
  * the mount: it can be unmounted meanwhile. Source: fanotify(7), include/uapi/linux/fanotify.h.
  */
 
-import { closeSync, readSync } from 'node:fs';
+import { close, readSync } from 'node:fs';
 
 import { errorCode, layout } from '../../base/index.ts';
 import { watchOpens } from '../system-calls.ts';
@@ -85,7 +85,8 @@ export class OpenedFiles {
     }
   }
 
+  /** Returns before it is done: the kernel takes 20 ms, until nobody anywhere may still be telling an event. */
   close(): void {
-    closeSync(this.#fd);
+    close(this.#fd);
   }
 }
