@@ -91,7 +91,10 @@ async function answer(
   response: ServerResponse,
 ): Promise<void> {
   const hungUp = new AbortController();
-  response.once('close', () => hungUp.abort(new DOMException('The caller hung up', 'AbortError')));
+  response.once('close', () => {
+    if (response.writableFinished) return;
+    hungUp.abort(new DOMException('The caller hung up', 'AbortError'));
+  });
   const send = (line: AnswerLine): void => {
     if (!response.destroyed) response.write(`${JSON.stringify(line)}\n`);
   };

@@ -175,6 +175,7 @@ export class ChunkSearch {
     this.#isOver = true;
     const nowMs = this.#tools.time.monotonicMs();
     for (const asking of this.#askings) {
+      if (asking.outcome !== undefined) continue;
       asking.end('abandoned', nowMs);
       asking.abort.abort(noLongerNeeded);
     }
