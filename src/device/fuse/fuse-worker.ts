@@ -33,7 +33,7 @@ export interface WorkerImage {
   readonly diskSizeBytes: number;
   readonly chunkSizeBytes: number;
   readonly entries: Int32Array;
-  /** Where to note that a chunk was read. */
+  /** Where to note what is read. */
   readonly firstReads: FirstReadTimes;
 }
 
@@ -145,7 +145,7 @@ class FuseWorker {
     if (slot === undefined) return undefined;
     if (slot === 'zero') return [zeros.subarray(0, end - start)];
     pinned.push(slot);
-    noteRead(firstReads, index);
+    noteRead(firstReads, index, start, end);
     return [this.#view.bytes(slot, start, end)];
   }
 
@@ -166,7 +166,7 @@ class FuseWorker {
       if (found === undefined) return undefined;
       parts.push(...found);
     }
-    noteRead(image.firstReads, index);
+    noteRead(image.firstReads, index, start, end);
     return parts;
   }
 }

@@ -165,7 +165,7 @@ export class ImageReader {
     const { index, start, end } = span;
     const listed = open.chunk(index);
     if (listed === undefined) return [zeros.subarray(0, end - start)];
-    open.firstReads.note(index);
+    open.firstReads.note(index, start, end);
     const part = { ...span, table: open.table, listed };
     const held = this.#held(image, part, reading);
     if (held !== undefined) return [held];
@@ -193,7 +193,7 @@ export class ImageReader {
     reading: Reading,
   ): Promise<Uint8Array[]> {
     const pieces = spans.map(async (span) => {
-      pack.firstReads.note(span.index);
+      pack.firstReads.note(span.index, span.start, span.end);
       const listed = present(pack.chunk(span.index), 'a chunk of the pack');
       const part = { ...span, table: pack.table, listed };
       const held = this.#held(image, part, reading);

@@ -76,7 +76,7 @@ export class OpenImage implements PrefetchTarget {
     this.codec = manifest.chunks.find(({ codec }) => codec !== 'none')?.codec ?? 'none';
     this.#positions = new Map(manifest.chunks.map(({ index }, position) => [index, position]));
     this.table = slab.createTable(chunkCount, this.#positions.keys());
-    this.firstReads = new FirstReads(chunkCount, this.#positions);
+    this.firstReads = new FirstReads(chunkCount, this.#positions, manifest.chunkSizeBytes);
   }
 
   /** Answers no more reads from the pack, of which a chunk could not be had. */

@@ -30,6 +30,15 @@ export interface CachedWindow {
   readonly diskBlock: number;
 }
 
+/** What a start had of a window in the page cache when it ended. */
+export interface ReadWindow extends CachedWindow {
+  /** When the first of its pages was read, in whole microseconds since the start began; `unknownUs` at most. */
+  readonly atUs: number;
+}
+
+/** Later than all that is known. */
+export const unknownUs = 2 ** 32 - 1;
+
 /** Gaps of so many pages are quicker read than left out: each run of pages is a request of its own. */
 const bridgedPagesMax = 2;
 

@@ -10,7 +10,7 @@ import { systemTimers, type Timers } from '../../base/index.ts';
 import type { ChunkSlab } from '../../cache/index.ts';
 import type { StartEnd } from '../images/block-images.ts';
 import type { OpenImage, ServedImage } from '../images/served-image.ts';
-import { pageSizeBytes, type CachedWindow } from './file-windows.ts';
+import { pageSizeBytes, unknownUs, type CachedWindow } from './file-windows.ts';
 import { OpenPack } from './open-pack.ts';
 import { writeStartPack, type PackSource } from './pack-writer.ts';
 import type { PrefetchRun, PrefetchTarget, Prefetcher } from './prefetcher.ts';
@@ -148,7 +148,8 @@ export class ImageStarts {
     if (chunks.length === 0) return nothing; // all of it was in page caches
     const { hasLostPack } = start;
     const unpackedChunks = start.plan?.pack && !hasLostPack ? open.unpackedReads.size : undefined;
-    const reads = { chunks, windows: cached, unpackedChunks, hasLostPack };
+    const windows = cached?.map((window) => ({ ...window, atUs: firstReadUs(open, window) }));
+    const reads = { chunks, windows, unpackedChunks, hasLostPack };
     const saved = await this.#options.profiles.learn(served.image, reads, this.#packMaker(served));
     return { chunks: chunks.length, saved };
   }
@@ -256,6 +257,15 @@ function forgetUnused(
     for (const chunk of unused) firstReads.forget(chunk);
     if (isPacked && unused.length === diskChunks.size) plan?.pack?.firstReads.forget(index);
   }
+}
+
+/** When the first of a window's pages was read. */
+function firstReadUs({ firstReads }: OpenImage, { diskBlock, pages }: CachedWindow): number {
+  const first = 31 - Math.clz32(pages & -pages);
+  const last = 31 - Math.clz32(pages);
+  const from = (diskBlock + first) * pageSizeBytes;
+  const to = (diskBlock + last + 1) * pageSizeBytes;
+  return Math.min(unknownUs, firstReads.atUs(from, to) ?? unknownUs);
 }
 
 /** The disk's chunks that a window's pages lie in. */

@@ -18,12 +18,13 @@ const disk = Buffer.concat(
   Array.from({ length: 256 }, (_, block) => Buffer.alloc(pageSizeBytes, block < 220 ? block : 0)),
 );
 
-/** All but the first, and the one of blocks 80..95: 224 blocks, in two chunks. */
+/** All but the first, and the one of blocks 80..95: 224 blocks, in two chunks, first read in another order than they lie in. */
 const windows = Array.from({ length: 16 }, (_, window) => ({
   inode: 12,
   window,
   pages: allPages,
   diskBlock: window * pagesPerWindow,
+  atUs: (window * 7) % 16,
 })).filter(({ window }) => window !== 0 && window !== 5);
 
 const kept = new Map<string, Uint8Array>();
@@ -113,7 +114,7 @@ test('OpenPack has no chunk past the last one, and in an empty pack none at all'
 
 test("OpenPack notes the first reads of the pack's own chunks", () => {
   const { firstReads } = new OpenPack(pack, 'root', newSlab());
-  firstReads.note(1);
+  firstReads.note(1, 0, slotSizeBytes);
   assert.deepEqual(
     [0, 1].map((index) => firstReads.has(index)),
     [false, true],

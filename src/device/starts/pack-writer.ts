@@ -2,7 +2,7 @@
 
 import { assert, toHex } from '../../base/index.ts';
 import { sealChunk, type ChunkCodec } from '../../chunk/index.ts';
-import { pageSizeBytes, type CachedWindow } from './file-windows.ts';
+import { pageSizeBytes, type ReadWindow } from './file-windows.ts';
 import {
   areSameRuns,
   blockCountOf,
@@ -36,7 +36,7 @@ const chunksAtATime = 2;
  * out: the disk's own take no room. Throws what reading, keeping and reading back throw, once nothing of it is under way any more.
  */
 export async function writeStartPack(
-  windows: readonly CachedWindow[],
+  windows: readonly ReadWindow[],
   before: StartPack | undefined,
   source: PackSource,
 ): Promise<StartPack> {

@@ -90,13 +90,13 @@ describe('a prefetch', () => {
   test('passes over what the disk does not have, what was read, and what memory has', async () => {
     const { slab, loader, prefetcher } = setUp(64, 8);
     const image = imageOf(slab, 9);
-    image.firstReads.note(3);
+    image.firstReads.note(3, 0, 1);
     slab.insert('image/4', new Uint8Array(slotSizeBytes));
     const run = prefetcher.start(image, [0, 3, 4, 77, 2 ** 32 - 1, 5]);
     assert.deepEqual(loader.askedIndexes, [5]);
     const chunk = { tier: 'l1', storedLengthBytes: 4 };
     assert.deepEqual([...run.arrived()], [{ identity: 'image/4', chunk, isRead: false }]);
-    image.firstReads.note(4);
+    image.firstReads.note(4, 0, 1);
     assert.deepEqual([...run.arrived()], [{ identity: 'image/4', chunk, isRead: true }]);
   });
 
@@ -107,7 +107,7 @@ describe('a prefetch', () => {
     assert.deepEqual(loader.askedIndexes, [1, 2, 3, 4], 'half of the slots');
     await loader.give(1, 2, 3, 4);
     assert.equal(loader.asked.length, 4);
-    image.firstReads.note(1); // as a thread does that tells nobody
+    image.firstReads.note(1, 0, 1); // as a thread does that tells nobody
     while (loader.asked.length < 5) await delay(1);
     assert.equal(loader.askedIndexes.at(-1), 5);
     prefetcher.stop(run);

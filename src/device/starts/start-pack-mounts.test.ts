@@ -13,10 +13,11 @@ import { present, runCommand } from '../../base/index.ts';
 import type { ImageRef } from '../images/block-images.ts';
 import { listMounts } from '../mounts/mounts.ts';
 import { profilePath } from '../testing/processes.ts';
-import { ColdStarts, until, type Place } from '../testing/cold-starts.ts';
+import { ColdStarts, type Place } from '../testing/cold-starts.ts';
 import { chunkSizeBytes, missingHere } from '../testing/worker-fixture.ts';
 import { diskInode, pageSizeBytes, pagesPerWindow } from './file-windows.ts';
-import { earlyStarts } from './start-profile.ts';
+import { placedRuns } from './start-pack.ts';
+import { earlyStarts, type ProfiledWindow, type StartProfile } from './start-profile.ts';
 
 const skip = missingHere();
 
@@ -36,6 +37,11 @@ async function deviceOf(path: string): Promise<string> {
     mounts.find(({ mountPoint }) => mountPoint === path),
     'the mount',
   ).source;
+}
+
+function blocksIn(diskBlock: number, pages: number): readonly number[] {
+  const all = Array.from({ length: pagesPerWindow }, (_, page) => page);
+  return all.filter((page) => (pages >> page) & 1).map((page) => diskBlock + page);
 }
 
 /** How much the kernel reads around what is read of the device. */
@@ -100,6 +106,64 @@ describe('a start with a start pack', { skip }, () => {
     assert.ok(second.reads.bytes < first.reads.bytes / 4);
     assert.equal(second.reads.failed, 0);
     assert.equal(second.end.chunks, first.end.chunks, 'of the disk, wherever its bytes were');
+  });
+
+  test('has a pack in the order in which it first read, wherever on the disk that lies', async () => {
+    const names = [59, 55, 51, 47].map((index) => `dir-${index % 7}/file-${index}`);
+    /** The profile of an image of which a start read these files, and their inodes. */
+    const learn = async (order: readonly string[], keepsMemory: boolean) => {
+      const image = await starts.newImage();
+      const holder = { image, user: 'holds' };
+      if (keepsMemory) await readFile((await starts.agent.open(holder)).path);
+      const inodes: number[] = [];
+      const readAll = async ({ path }: { readonly path: string }): Promise<void> => {
+        for (const name of order) inodes.push((await stat(join(path, name))).ino);
+        await starts.readFiles(path, order);
+      };
+      const { end, fetched } = await starts.start(image, readAll, { keepsMemory });
+      assert.ok(end.saved);
+      assert.equal(fetched.length === 0, keepsMemory);
+      if (keepsMemory) await starts.agent.close(holder);
+      return { inodes, ...(await starts.profile(image)) };
+    };
+    const firstBlock = ({ windows }: StartProfile, inode: number | undefined): number =>
+      Math.min(...windows.filter((one) => one.inode === inode).map(({ diskBlock }) => diskBlock));
+
+    const known = await learn(names, false);
+    const blockOf = new Map(names.map((name, at) => [name, firstBlock(known, known.inodes[at])]));
+    const byDisk = names.toSorted((a, b) => (blockOf.get(a) ?? NaN) - (blockOf.get(b) ?? NaN));
+    const [first, second, third, last] = byDisk;
+    assert.ok(first && second && third && last);
+
+    /** Parts of 64 KiB of the disk, for which there is one time. */
+    const partsOf = ({ diskBlock, pages }: ProfiledWindow): number[] =>
+      blocksIn(diskBlock, pages).map((block) => Math.floor(block / 16));
+    for (const keepsMemory of [false, true]) {
+      const { inodes, windows, pack } = await learn([last, first, third, second], keepsMemory);
+      const placed = placedRuns(present(pack, 'the pack'));
+      const indexOf = (block: number): number => {
+        const run = placed.find(
+          ({ diskBlock, blockCount }) => diskBlock <= block && block < diskBlock + blockCount,
+        );
+        return present(run, 'a packed block').index;
+      };
+      const spans = inodes.map((inode) => {
+        const [own, others] = [true, false].map((isOwn) =>
+          windows.filter((window) => (window.inode === inode) === isOwn),
+        );
+        const shared = new Set(others?.flatMap(partsOf));
+        const alone = own?.filter((window) => !partsOf(window).some((part) => shared.has(part)));
+        return (
+          alone?.flatMap(({ diskBlock, pages }) => blocksIn(diskBlock, pages).map(indexOf)) ?? []
+        );
+      });
+      for (const [at, indexes] of spans.entries()) {
+        assert.ok(indexes.length > 40, 'most of its blocks share their time with no other file');
+        const next = spans[at + 1] ?? [Infinity];
+        assert.ok(Math.max(...indexes) <= Math.min(...next), `${at}, in memory: ${keepsMemory}`);
+      }
+      assert.ok(Math.max(...(spans[0] ?? [])) < Math.min(...(spans[3] ?? [])));
+    }
   });
 
   test('reads what the pack does not have as well, in the same files and in others', async () => {
@@ -197,10 +261,10 @@ describe('a start with a start pack', { skip }, () => {
     });
   });
 
-  test('makes the kernel read less around what is read, and as much as ever when it is over', async () => {
+  test('makes the kernel read nothing around what is read, and as much as ever when it is over', async () => {
     const image = await starts.newImage();
     const recorded = await starts.start(image, async (root) => {
-      assert.equal(await readAheadKib(await deviceOf(root.path)), 8);
+      assert.equal(await readAheadKib(await deviceOf(root.path)), 4);
       await readPlaces(root);
     });
     assert.ok(recorded.end.saved);
@@ -208,7 +272,7 @@ describe('a start with a start pack', { skip }, () => {
     {
       await using root = await starts.roots.acquire(image);
       const device = await deviceOf(root.path);
-      await until(async () => (await readAheadKib(device)) === 4, 'it reads pages alone');
+      assert.equal(await readAheadKib(device), 4);
       await starts.roots.startEnded(image);
       assert.equal(await readAheadKib(device), 128);
     }
@@ -216,7 +280,7 @@ describe('a start with a start pack', { skip }, () => {
     const device = await deviceOf(root.path);
     const held = openSync(device, 'r'); // it stays attached, and no other test takes it
     try {
-      await until(async () => (await readAheadKib(device)) === 4, 'it reads pages alone');
+      assert.equal(await readAheadKib(device), 4);
       await root[Symbol.asyncDispose]();
       assert.equal(await readAheadKib(device), 128);
     } finally {
@@ -267,7 +331,7 @@ test(
     };
     await starts.start(image, readBlocks);
     const { pack } = await starts.profile(image);
-    const runs = present(pack, 'the pack').chunks.flatMap((chunk) => chunk.runs);
+    const runs = placedRuns(present(pack, 'the pack'));
     const packed = new Set(await starts.packedNames(image));
     const lastRun = present(runs.at(-1), 'a run');
     assert.equal(lastRun.diskBlock + lastRun.blockCount, blockCount, 'some of the short chunk');

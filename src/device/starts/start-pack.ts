@@ -2,17 +2,18 @@
  * A start pack: chunks that hold copies of just those blocks of a disk that starts read. Of each chunk of the disk that a start touches it
  * wants a few pages; with the pack it loads these, side by side, and nothing around them. Pure. Format: `docs/formats/start-profile.md`.
  *
- * Blocks lie in a pack in the order of the disk, and as a rule a stretch of the disk begins a chunk of its own. So equal stretches of two
- * images, read alike, give equal chunks, and a page more or less changes the chunks of one stretch.
+ * The chunks come in the order in which starts read, so that a program can go on with what the first have while the last are on their
+ * way; in a chunk blocks lie in the order of the disk. Where a chunk ends depends on which windows are read around there and on nothing else. So images
+ * that begin alike share chunks, and a page more or less, or two read in another order, change a few chunks around there.
  *
- * Invariants: no block is packed twice, no run is in two chunks, runs are in the order of the disk.
+ * Invariants: no block is packed twice, no run is in two chunks; the runs of a chunk are in the order of the disk.
  */
 
 import { isDeepStrictEqual } from 'node:util';
 
-import { firstNotBefore } from '../../base/index.ts';
+import { firstNotBefore, present } from '../../base/index.ts';
 import type { ChunkCodec } from '../../chunk/index.ts';
-import { pageSizeBytes, pagesPerWindow, type CachedWindow } from './file-windows.ts';
+import { pageSizeBytes, pagesPerWindow, type ReadWindow } from './file-windows.ts';
 
 /** Blocks of the disk, of `pageSizeBytes`, that lie one after the other there and in the pack. */
 export interface PackRun {
@@ -37,55 +38,86 @@ export interface StartPack {
 
 /** 512 KiB, as of a disk. */
 export const packedBlocksMax = 128;
-/** 8 MiB of the disk. */
-const stretchBlocks = 2048;
-/** A chunk with fewer goes on past the end of its stretch. */
-const packedBlocksMin = 32;
+/** Of what a chunk may hold: it ends at the best place from there on. */
+const packedShareMin = 0.625;
 /** 512 MiB. What starts read beyond is loaded as chunks of the disk. */
 const packBlocksMax = 131_072;
 
-/** In the order of the disk, each once. Windows may lie across each other: one file ends where in another's window its first page lies. */
-function blocksOf(windows: readonly CachedWindow[]): readonly number[] {
-  const blocks = new Set<number>();
-  for (const { diskBlock, pages } of windows) {
+/** Blocks of a window, those left out that are in one before it. */
+interface Piece {
+  readonly blocks: readonly number[];
+  /** How good a place there is behind it: the least is the best. The same in all images that have the window there. */
+  readonly rank: number;
+}
+
+/** In the order of the first reads. Windows may lie across each other: one file ends where in another's window its first page lies. */
+function piecesOf(windows: readonly ReadWindow[], blocksMax: number): readonly Piece[] {
+  const packed = new Set<number>();
+  const inOrder = windows.toSorted((a, b) => a.atUs - b.atUs || a.diskBlock - b.diskBlock);
+  const pieces: Piece[] = [];
+  for (const { diskBlock, pages } of inOrder) {
+    const blocks: number[] = [];
     for (let page = 0; page < pagesPerWindow; page += 1) {
-      if ((pages & (1 << page)) !== 0) blocks.add(diskBlock + page);
+      const block = diskBlock + page;
+      if ((pages & (1 << page)) === 0 || packed.has(block)) continue;
+      packed.add(block);
+      blocks.push(block);
+    }
+    if (packed.size > packBlocksMax) break;
+    const rank = Math.imul(diskBlock, 0x9e3779b1) >>> 0;
+    for (let at = 0; at < blocks.length; at += blocksMax) {
+      pieces.push({ blocks: blocks.slice(at, at + blocksMax), rank });
     }
   }
-  return [...blocks].toSorted((a, b) => a - b);
+  return pieces;
+}
+
+/** Where the chunk that begins with piece `from` ends: the first piece that is not in it. */
+function chunkEnd(pieces: readonly Piece[], from: number, blocksMax: number): number {
+  let blockCount = 0;
+  let best: { readonly end: number; readonly rank: number } | undefined;
+  for (let at = from; at < pieces.length; at += 1) {
+    const { blocks, rank } = present(pieces[at], 'a piece of the pack');
+    blockCount += blocks.length;
+    if (blockCount > blocksMax) return best?.end ?? at;
+    const isLong = blockCount >= blocksMax * packedShareMin;
+    if (isLong && (best === undefined || rank < best.rank)) best = { end: at + 1, rank };
+  }
+  return pieces.length;
 }
 
 /** What a pack of these windows' blocks consists of: the runs of each of its chunks, of `blocksMax` blocks at most. */
 export function planPack(
-  windows: readonly CachedWindow[],
+  windows: readonly ReadWindow[],
   blocksMax = packedBlocksMax,
 ): readonly (readonly PackRun[])[] {
-  const chunks: PackRun[][] = [];
-  let inChunk = 0;
-  let total = 0;
-  let stretch = -1;
-  for (const block of blocksOf(windows)) {
-    if (total === packBlocksMax) break;
-    const isNext = Math.floor(block / stretchBlocks) !== stretch && inChunk >= packedBlocksMin;
-    if (chunks.length === 0 || isNext || inChunk === blocksMax) {
-      chunks.push([]);
-      inChunk = 0;
-    }
-    stretch = Math.floor(block / stretchBlocks);
-    inChunk += 1;
-    total += 1;
-    const runs = chunks.at(-1) ?? [];
+  const pieces = piecesOf(windows, blocksMax);
+  const chunks: (readonly PackRun[])[] = [];
+  for (let at = 0; at < pieces.length;) {
+    const end = chunkEnd(pieces, at, blocksMax);
+    const blocks = pieces.slice(at, end).flatMap((piece) => piece.blocks);
+    chunks.push(runsOf(blocks.toSorted((a, b) => a - b)));
+    at = end;
+  }
+  return chunks;
+}
+
+/** `blocks` in the order of the disk. */
+function runsOf(blocks: readonly number[]): readonly PackRun[] {
+  const runs: PackRun[] = [];
+  for (const block of blocks) {
     const run = runs.at(-1);
     if (run !== undefined && run.diskBlock + run.blockCount === block) {
       runs[runs.length - 1] = { ...run, blockCount: run.blockCount + 1 };
     } else runs.push({ diskBlock: block, blockCount: 1 });
   }
-  return chunks;
+  return runs;
 }
 
-/** Whether there was no room in it for all that starts read. */
+/** Whether there may have been no room in it for all that starts read. */
 export function isFull({ chunks }: StartPack): boolean {
-  return chunks.reduce((sum, { runs }) => sum + blockCountOf(runs), 0) >= packBlocksMax;
+  const blockCount = chunks.reduce((sum, { runs }) => sum + blockCountOf(runs), 0);
+  return blockCount > packBlocksMax - pagesPerWindow;
 }
 
 export function blockCountOf(runs: readonly PackRun[]): number {
@@ -105,21 +137,33 @@ export type PackMap = Uint32Array<SharedArrayBuffer>;
 
 const wordsPerRun = 4;
 
-export function createPackMap({ chunks }: StartPack): PackMap {
-  const runCount = chunks.reduce((sum, { runs }) => sum + runs.length, 0);
-  const map = new Uint32Array(
-    new SharedArrayBuffer(runCount * wordsPerRun * Uint32Array.BYTES_PER_ELEMENT),
-  );
-  let at = 0;
-  for (const [index, { runs }] of chunks.entries()) {
-    let block = 0;
-    for (const { diskBlock, blockCount } of runs) {
-      map.set([diskBlock, blockCount, index, block], at);
-      at += wordsPerRun;
-      block += blockCount;
-    }
+export function createPackMap(pack: StartPack): PackMap {
+  const placed = placedRuns(pack);
+  const bytes = placed.length * wordsPerRun * Uint32Array.BYTES_PER_ELEMENT;
+  const map = new Uint32Array(new SharedArrayBuffer(bytes));
+  for (const [at, { diskBlock, blockCount, index, block }] of placed.entries()) {
+    map.set([diskBlock, blockCount, index, block], at * wordsPerRun);
   }
   return map;
+}
+
+/** A run, the pack's chunk that has it, and where in that its first block is. */
+export interface PlacedRun extends PackRun {
+  readonly index: number;
+  readonly block: number;
+}
+
+/** All runs of a pack in the order of the disk. */
+export function placedRuns({ chunks }: StartPack): readonly PlacedRun[] {
+  const placed: PlacedRun[] = [];
+  for (const [index, { runs }] of chunks.entries()) {
+    let block = 0;
+    for (const run of runs) {
+      placed.push({ ...run, index, block });
+      block += run.blockCount;
+    }
+  }
+  return placed.toSorted((a, b) => a.diskBlock - b.diskBlock);
 }
 
 /** A part of a pack's chunk: its bytes `start..end`. */

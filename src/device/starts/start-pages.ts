@@ -5,8 +5,8 @@
  * A process that maps a program reads it by page faults, one after the other, each a round trip through the kernel and the agent. What is read ahead of it comes in large pieces,
  * several at a time, beside it. Only what the agent has in memory is read ahead, so that nothing in front of it in any queue has to wait.
  *
- * Around each page that a process touches the kernel reads some more (the device's read-ahead). During a start that is less than usual: while
- * it is recorded, for what is read around is loaded by every start after it; and nothing at all where a start pack has what is needed.
+ * Around each page that a process touches the kernel reads some more (the device's read-ahead). Not during a start: while it is
+ * recorded, what is read around would be loaded by every start after it; and where there is a start pack, it has what is needed.
  *
  * Invariants: nothing here makes a start fail or wait. The mount is held until `end` or `close` resolves, and for `startMaxMs` at most.
  */
@@ -33,12 +33,8 @@ export interface StartMount {
   readonly diskSizeBytes: number;
 }
 
-/**
- * A first start takes 854 ms in place of 692 with the usual read-ahead, and each one after it 155 in place of 214: it loads 50 chunks and
- * not 95 (Node from the zone, `npm run bench -- start-profile`; 806 and 179, 62 chunks, with 16 KiB).
- */
-const recordedReadAheadBytes = 8 * 1024;
-const packedReadAheadBytes = 4096;
+/** The page itself. With the usual read-ahead a first start takes 6 % less, and each one after it a third more: docs/benchmarks.md, "Start packs". */
+const startReadAheadBytes = 4096;
 
 /** Of all starts of this process. */
 const threads = new PageCacheThreads();
@@ -67,7 +63,7 @@ export class StartPages {
 
   private constructor(mount: StartMount, guide: StartGuide) {
     this.#image = openMount(mount);
-    setReadAhead(this.#image.disk.fd, recordedReadAheadBytes);
+    setReadAhead(this.#image.disk.fd, startReadAheadBytes);
     this.#opened = OpenedFiles.watch(mount.mountPoint);
     this.#reading = this.#follow(guide).catch(() => {});
     this.#holdTimer = setTimeout(() => void this.close(), startMaxMs).unref();
@@ -137,9 +133,8 @@ export class StartPages {
 
   #obey({ isLookedAt, isPacked }: StartMode): void {
     const { fd } = this.#image.disk;
-    if (isPacked) setReadAhead(fd, packedReadAheadBytes);
-    else if (!isLookedAt) setReadAhead(fd, usualReadAheadBytes);
     if (isLookedAt) return;
+    if (!isPacked) setReadAhead(fd, usualReadAheadBytes);
     this.#opened?.close();
     this.#opened = undefined;
   }

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 
 import { allPages, diskInode, pageSizeBytes, pagesPerWindow } from './file-windows.ts';
 import { planPack, type PackRun, type StartPack } from './start-pack.ts';
-import { planStart, type PageRun, type PlannedChunk } from './start-plan.ts';
+import { planStart, unpackedChunkCount, type PageRun, type PlannedChunk } from './start-plan.ts';
 import { windowKey, type ProfiledWindow, type StartProfile } from './start-profile.ts';
 
 const blocksPerChunk = 8;
@@ -16,8 +16,9 @@ function windowOf(
   window: number,
   diskBlock: number,
   pages = allPages,
+  atUs = 0,
 ): ProfiledWindow {
-  return { inode, window, pages, diskBlock, weight: 1 };
+  return { inode, window, pages, diskBlock, atUs, weight: 1 };
 }
 
 function packOf(plan: readonly (readonly PackRun[])[]): StartPack {
@@ -85,31 +86,38 @@ const manyWindows = fc.uniqueArray(
         fc.integer({ min: 1, max: allPages }),
         fc.tuple(fc.nat(15), fc.nat(15)).map(([one, other]) => (1 << one) | (1 << other)),
       ),
+      fc.nat(9),
     )
     .map((parts) => windowOf(...parts)),
   { selector: windowKey, maxLength: 20 },
 );
 
-/** Of blocks chosen at random, in chunks of a few: not what a pack of the windows would have. */
+function runsOf(blocks: readonly number[]): PackRun[] {
+  const runs: PackRun[] = [];
+  for (const diskBlock of blocks.toSorted((a, b) => a - b)) {
+    const last = runs.at(-1);
+    if (last !== undefined && last.diskBlock + last.blockCount === diskBlock) {
+      runs[runs.length - 1] = { ...last, blockCount: last.blockCount + 1 };
+    } else runs.push({ diskBlock, blockCount: 1 });
+  }
+  return runs;
+}
+
+/** Of blocks chosen at random, each chunk's from anywhere: not what a pack of the windows would have. */
 const anyPacks = fc
   .tuple(
     fc.uniqueArray(fc.nat(220), { maxLength: 150, size: 'max' }),
     fc.integer({ min: 1, max: 40 }),
+    fc.integer({ min: 1, max: 30 }),
   )
-  .map(([list, perChunk]) => {
-    const blocks = list.toSorted((a, b) => a - b);
+  .map(([list, perChunk, together]) => {
+    const wild = list.toSorted((a, b) => (a % together) - (b % together) || a - b);
     const chunks: PackRun[][] = [];
-    for (const [at, diskBlock] of blocks.entries()) {
-      if (at % perChunk === 0) chunks.push([]);
-      const runs = chunks.at(-1) ?? [];
-      const last = runs.at(-1);
-      if (last !== undefined && last.diskBlock + last.blockCount === diskBlock) {
-        runs[runs.length - 1] = { ...last, blockCount: last.blockCount + 1 };
-      } else runs.push({ diskBlock, blockCount: 1 });
+    for (let from = 0; from < wild.length; from += perChunk) {
+      chunks.push(runsOf(wild.slice(from, from + perChunk)));
     }
     return packOf(chunks);
   });
-
 const profiles = fc
   .tuple(
     fc.uniqueArray(fc.nat(40), { maxLength: 30 }),
@@ -183,17 +191,25 @@ describe('planStart()', () => {
     );
   });
 
-  test('is in the order of need, what has no place in that last', () => {
+  test('has the chunks of the pack in their order, then those of the disk in the order of need', () => {
     fc.assert(
       fc.property(profiles, (profile) => {
         const places = new Map(profile.chunks.map(({ index }, place) => [index, place]));
-        const order = planOf(profile).map(({ diskChunks }) => {
-          const known = [...diskChunks].map((index) => places.get(index) ?? Infinity);
-          return Math.min(...known);
-        });
+        const plan = planOf(profile);
+        const packed = plan.filter(({ isPacked }) => isPacked);
+        assert.deepEqual(plan.slice(0, packed.length), packed);
+        const indexes = packed.map(({ index }) => index);
+        assert.deepEqual(
+          indexes,
+          indexes.toSorted((a, b) => a - b),
+        );
+        // What has no place in that comes last.
+        const order = plan
+          .slice(packed.length)
+          .map(({ index }) => places.get(index) ?? places.size);
         assert.deepEqual(
           order,
-          order.toSorted((a, b) => (a === b ? 0 : a - b)),
+          order.toSorted((a, b) => a - b),
         );
       }),
     );
@@ -231,16 +247,32 @@ describe('planStart()', () => {
     ]);
   });
 
-  test('begins with the chunk of the pack that stands for what is needed first', () => {
-    const [early, late] = [windowOf(12, 0, 0), windowOf(13, 0, 800)];
-    const pack = packOf([[{ diskBlock: 0, blockCount: 16 }], [{ diskBlock: 800, blockCount: 16 }]]);
+  test('begins with the pack, in whatever order the chunks of the disk were read that it stands for', () => {
+    const windows = [windowOf(12, 0, 0), windowOf(13, 0, 800), windowOf(14, 0, 400)];
+    const pack = packOf([[{ diskBlock: 800, blockCount: 16 }], [{ diskBlock: 0, blockCount: 16 }]]);
     const orderOf = (indexes: readonly number[]): unknown[] =>
-      planOf(profileOf(indexes, [early, late], pack)).map(({ isPacked, index }) =>
+      planOf(profileOf(indexes, windows, pack)).map(({ isPacked, index }) =>
         isPacked ? `pack ${index}` : `disk ${index}`,
       );
-    assert.deepEqual(orderOf([0, 100]), ['pack 0', 'pack 1']);
-    assert.deepEqual(orderOf([50, 101, 60, 1]), ['disk 50', 'pack 1', 'disk 60', 'pack 0']);
-    assert.deepEqual(orderOf([50]), ['disk 50', 'pack 0', 'pack 1']);
+    const ofPack = ['pack 0', 'pack 1'];
+    assert.deepEqual(orderOf([]), [...ofPack, 'disk 50', 'disk 51']);
+    assert.deepEqual(orderOf([0, 100]), [...ofPack, 'disk 50', 'disk 51']);
+    assert.deepEqual(orderOf([7, 51, 101, 6, 1]), [
+      ...ofPack,
+      'disk 7',
+      'disk 51',
+      'disk 6',
+      'disk 50',
+    ]);
+  });
+
+  test('has the runs of a chunk in the order of the disk, however windows are listed', () => {
+    const windows = [windowOf(12, 0, 32), windowOf(13, 0, 0), windowOf(14, 0, 16)];
+    const pack = packOf(planPack(windows));
+    const inodesOf = (list: readonly ProfiledWindow[]): number[] | undefined =>
+      planOf(profileOf([], list, pack))[0]?.runs.map(({ inode }) => inode);
+    assert.deepEqual(inodesOf(windows), [13, 14, 12]);
+    assert.deepEqual(inodesOf(windows.toReversed()), [13, 14, 12]);
   });
 
   test('knows metadata as pages of the disk itself', () => {
@@ -257,4 +289,17 @@ describe('planStart()', () => {
     assert.deepEqual(planOf(profileOf([])), []);
     assert.deepEqual(planOf(profileOf([], [], packOf([[{ diskBlock: 0, blockCount: 9 }]]))), []);
   });
+});
+
+test('unpackedChunkCount() counts chunks of 512 KiB that pages lie in which the pack lacks, unless it is full', () => {
+  const windows = [0, 16, 128, 250, 1280, 9000].map((block, at) => windowOf(12, at, block));
+  const countWith = (...runs: readonly PackRun[]): number =>
+    unpackedChunkCount(profileOf([3, 4, 77], windows, packOf([runs])));
+  assert.equal(unpackedChunkCount(profileOf([], windows)), 5);
+  assert.equal(countWith({ diskBlock: 0, blockCount: 32 }), 4);
+  assert.equal(countWith({ diskBlock: 0, blockCount: 31 }), 5);
+  assert.equal(countWith({ diskBlock: 0, blockCount: 266 }), 2);
+  assert.equal(countWith({ diskBlock: 0, blockCount: 9016 }), 0);
+  assert.equal(countWith({ diskBlock: 20_000, blockCount: 131_056 }), 5);
+  assert.equal(countWith({ diskBlock: 20_000, blockCount: 131_072 }), 0, 'it can have no more');
 });

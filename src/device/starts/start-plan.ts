@@ -7,7 +7,7 @@
 import { firstNotBefore } from '../../base/index.ts';
 import { pageSizeBytes, pagesPerWindow, type CachedWindow } from './file-windows.ts';
 import type { StartProfile } from './start-profile.ts';
-import { isFull, packedBlocksMax, type PackRun, type StartPack } from './start-pack.ts';
+import { isFull, packedBlocksMax, placedRuns, type PlacedRun } from './start-pack.ts';
 
 /** Pages of a file that lie side by side. */
 export interface PageRun {
@@ -41,9 +41,13 @@ export function planStart(
   const packed = new Map<number, GrowingChunk>();
   const ofDisk = new Map<number, GrowingChunk>();
   const covered = new Set<number>();
-  const packedRuns = packedRunsOf(pack);
+  const packedRuns = pack === undefined ? [] : placedRuns(pack);
   for (const window of windows.toSorted((a, b) => a.diskBlock - b.diskBlock)) {
-    for (const { page, diskBlock, packedIndex } of pagesOf(window, packedRuns)) {
+    for (const { page, pageCount, diskBlock, packedIndex } of piecesOf(
+      window,
+      packedRuns,
+      blocksPerChunk,
+    )) {
       const diskChunk = Math.floor(diskBlock / blocksPerChunk);
       covered.add(diskChunk);
       const chunk =
@@ -51,14 +55,18 @@ export function planStart(
           ? chunkOf(ofDisk, diskChunk, false)
           : chunkOf(packed, packedIndex, true);
       chunk.diskChunks.add(diskChunk);
-      append(chunk.runs, window.inode, page);
+      append(chunk.runs, { inode: window.inode, page, pageCount });
     }
   }
   for (const { index } of chunks) {
     if (!covered.has(index)) chunkOf(ofDisk, index, false).diskChunks.add(index);
   }
   const places = new Map(chunks.map(({ index }, place) => [index, place]));
-  return inOrder([...packed.values(), ...ofDisk.values()], places);
+  const placeOf = ({ index }: PlannedChunk): number => places.get(index) ?? places.size;
+  return [
+    ...[...packed.values()].toSorted((a, b) => a.index - b.index),
+    ...[...ofDisk.values()].toSorted((a, b) => placeOf(a) - placeOf(b)),
+  ];
 }
 
 /** How many chunks of the disk, of 512 KiB, starts load for pages that are not in the pack; 0 if that can hold no more. */
@@ -69,33 +77,42 @@ export function unpackedChunkCount(profile: StartProfile): number {
   return planned.filter(({ isPacked, runs }) => !isPacked && runs.length > 0).length;
 }
 
-/** A run of the pack, and the pack's chunk that has it. */
-interface PackedRun extends PackRun {
-  readonly index: number;
+/** Pages of a window that lie side by side, in one chunk of the disk, and either in one chunk of the pack or not in the pack. */
+interface Piece {
+  readonly page: number;
+  readonly pageCount: number;
+  readonly diskBlock: number;
+  readonly packedIndex: number | undefined;
 }
 
-function packedRunsOf(pack: StartPack | undefined): readonly PackedRun[] {
-  return (pack?.chunks ?? []).flatMap(({ runs }, index) => runs.map((run) => ({ ...run, index })));
-}
-
-/** The pages of a window, and the chunk of the pack that each is in. */
-function* pagesOf(
+function piecesOf(
   { window, pages, diskBlock: firstBlock }: CachedWindow,
-  packedRuns: readonly PackedRun[],
-): Generator<{ page: number; diskBlock: number; packedIndex: number | undefined }> {
-  const endOf = (at: number): number => {
-    const run = packedRuns[at];
-    return run === undefined ? Infinity : run.diskBlock + run.blockCount;
-  };
+  packedRuns: readonly PlacedRun[],
+  blocksPerChunk: number,
+): readonly Piece[] {
+  const pieces: Piece[] = [];
+  const startOf = (at: number): number => packedRuns[at]?.diskBlock ?? Infinity;
+  const endOf = (at: number): number => startOf(at) + (packedRuns[at]?.blockCount ?? 0);
   let at = firstNotBefore(packedRuns.length, (run) => endOf(run) <= firstBlock);
-  for (let bit = 0; bit < pagesPerWindow; bit += 1) {
-    if ((pages & (1 << bit)) === 0) continue;
+  for (let bit = 0; bit < pagesPerWindow;) {
+    if ((pages & (1 << bit)) === 0) {
+      bit += 1;
+      continue;
+    }
     const diskBlock = firstBlock + bit;
     while (endOf(at) <= diskBlock) at += 1;
-    const run = packedRuns[at];
-    const packedIndex = run !== undefined && run.diskBlock <= diskBlock ? run.index : undefined;
-    yield { page: window * pagesPerWindow + bit, diskBlock, packedIndex };
+    const isPacked = startOf(at) <= diskBlock;
+    const end = Math.min(
+      isPacked ? endOf(at) : startOf(at),
+      (Math.floor(diskBlock / blocksPerChunk) + 1) * blocksPerChunk,
+    );
+    const from = bit;
+    while (firstBlock + bit < end && (pages & (1 << bit)) !== 0) bit += 1; // no bit beyond the last page
+    const packedIndex = isPacked ? packedRuns[at]?.index : undefined;
+    const page = window * pagesPerWindow + from;
+    pieces.push({ page, pageCount: bit - from, diskBlock, packedIndex });
   }
+  return pieces;
 }
 
 function chunkOf(
@@ -111,23 +128,9 @@ function chunkOf(
 }
 
 /** What lies side by side is read at once. */
-function append(runs: PageRun[], inode: number, page: number): void {
+function append(runs: PageRun[], run: PageRun): void {
   const last = runs.at(-1);
-  const isNext = last?.inode === inode && last.page + last.pageCount === page;
-  if (last !== undefined && isNext)
-    runs[runs.length - 1] = { ...last, pageCount: last.pageCount + 1 };
-  else runs.push({ inode, page, pageCount: 1 });
-}
-
-/** `places`: of the disk's chunks. One without a place comes last. */
-function inOrder(
-  chunks: readonly PlannedChunk[],
-  places: ReadonlyMap<number, number>,
-): readonly PlannedChunk[] {
-  const placeOf = ({ diskChunks }: PlannedChunk): number =>
-    Math.min(...[...diskChunks].map((index) => places.get(index) ?? places.size));
-  return chunks
-    .map((chunk) => ({ chunk, place: placeOf(chunk) }))
-    .toSorted((a, b) => a.place - b.place)
-    .map(({ chunk }) => chunk);
+  if (last?.inode === run.inode && last.page + last.pageCount === run.page) {
+    runs[runs.length - 1] = { ...last, pageCount: last.pageCount + run.pageCount };
+  } else runs.push(run);
 }

@@ -8,7 +8,13 @@ import { layout } from '../../base/index.ts';
 import { chunkDigestSizeBytes, type ChunkCodec } from '../../chunk/index.ts';
 import { StartProfileError } from '../errors.ts';
 import { allPages, pageSizeBytes } from './file-windows.ts';
-import { blockCountOf, packedBlocksMax, type PackRun, type PackedChunk } from './start-pack.ts';
+import {
+  blockCountOf,
+  packedBlocksMax,
+  placedRuns,
+  type PackRun,
+  type PackedChunk,
+} from './start-pack.ts';
 import {
   profiledChunksMax,
   profiledWindowsMax,
@@ -34,12 +40,13 @@ export const startProfileChunk = layout('start_profile_chunk', 12, [
   [10, 'u16', '_reserved'],
 ]);
 
-export const startProfileWindow = layout('start_profile_window', 16, [
+export const startProfileWindow = layout('start_profile_window', 20, [
   [0, 'u32', 'inode'],
   [4, 'u32', 'window'],
   [8, 'u32', 'disk_block'],
-  [12, 'u16', 'pages'],
-  [14, 'u16', 'weight'], // in thousandths
+  [12, 'u32', 'at_us'],
+  [16, 'u16', 'pages'],
+  [18, 'u16', 'weight'], // in thousandths
 ]);
 
 export const startProfilePackedChunk = layout('start_profile_packed_chunk', 44, [
@@ -93,11 +100,13 @@ function encodeChunk({ index, atMs, weight }: ProfiledChunk): Uint8Array {
   });
 }
 
-function encodeWindow({ inode, window, pages, diskBlock, weight }: ProfiledWindow): Uint8Array {
+function encodeWindow(profiled: ProfiledWindow): Uint8Array {
+  const { inode, window, pages, diskBlock, atUs, weight } = profiled;
   return startProfileWindow.encode({
     inode,
     window,
     disk_block: diskBlock,
+    at_us: atUs,
     pages,
     weight: Math.round(weight * weightSteps),
   });
@@ -179,28 +188,23 @@ function decodeWindows(records: Records, count: number): readonly ProfiledWindow
   const windows = new Map<string, ProfiledWindow>();
   for (let number = 0; number < count; number += 1) {
     const record = records.next(startProfileWindow);
-    const { inode, window, disk_block: diskBlock, pages, weight: steps } = record;
+    const { inode, window, disk_block: diskBlock, at_us: atUs, pages, weight: steps } = record;
     const what = `window ${window} of inode ${inode}`;
     const key = windowKey({ inode, window });
     if (windows.has(key)) throw new StartProfileError(`it lists ${what} twice`);
     if (pages === 0 || pages > allPages) throw new StartProfileError(`${what} has no pages`);
-    windows.set(key, { inode, window, pages, diskBlock, weight: weightOf(steps, what) });
+    windows.set(key, { inode, window, pages, diskBlock, atUs, weight: weightOf(steps, what) });
   }
   return [...windows.values()];
 }
 
 function decodePacked(records: Records, digests: Uint8Array): readonly PackedChunk[] {
   const chunks: PackedChunk[] = [];
-  let lastEnd = 0;
   for (let at = 0; at < digests.byteLength; at += chunkDigestSizeBytes) {
     const record = records.next(startProfilePackedChunk);
     const runs: PackRun[] = [];
     for (let number = 0; number < record.run_count; number += 1) {
       const { disk_block: diskBlock, block_count: blockCount } = records.next(startProfileRun);
-      if (diskBlock < lastEnd || blockCount === 0) {
-        throw new StartProfileError(`its pack has block ${diskBlock} out of order`);
-      }
-      lastEnd = diskBlock + blockCount;
       runs.push({ diskBlock, blockCount });
     }
     const blockCount = blockCountOf(runs);
@@ -215,7 +219,18 @@ function decodePacked(records: Records, digests: Uint8Array): readonly PackedChu
     const ciphertextDigest = digests.slice(at, at + chunkDigestSizeBytes);
     chunks.push({ runs, key: record.key, storedLengthBytes, codec, ciphertextDigest });
   }
+  checkRuns(chunks);
   return chunks;
+}
+
+/** No block may be in a pack twice: where it is read would not be certain. */
+function checkRuns(chunks: readonly PackedChunk[]): void {
+  let end = 0;
+  for (const { diskBlock, blockCount } of placedRuns({ chunks })) {
+    if (blockCount === 0) throw new StartProfileError(`its pack has nothing of block ${diskBlock}`);
+    if (diskBlock < end) throw new StartProfileError(`its pack has block ${diskBlock} twice`);
+    end = diskBlock + blockCount;
+  }
 }
 
 function weightOf(steps: number, what: string): number {

@@ -100,23 +100,26 @@ describe('cold starts of an image', { skip }, () => {
     assert.ok(chunks - unreadChunks <= second.reads.chunks);
   });
 
-  test('do without a profile that is garbage, cut short, or another image’s', async () => {
+  test('do without a profile that is garbage, cut short, of an older version, or another image’s', async () => {
     await coldStart();
     const sound = await readFile(profileOf(image));
     const { unusable = NaN } = (await agent.status()).profiles ?? {};
     const spoilt = Buffer.from(sound);
     spoilt[sound.byteLength - 20] = (spoilt[sound.byteLength - 20] ?? 0) ^ 1;
     const cut = sound.subarray(0, 40);
+    const old = Buffer.from(sound);
+    old.writeUInt32LE(3, 8);
     // Sound bytes as well: they are of another image.
-    for (const bytes of [spoilt, cut, Buffer.alloc(300), Buffer.alloc(0), sound]) {
+    for (const bytes of [spoilt, cut, old, Buffer.alloc(300), Buffer.alloc(0), sound]) {
       image = await starts.newImage();
       await writeFile(profileOf(image), bytes);
       const { mode, reads, end } = await coldStart();
       assert.deepEqual(mode, { isLookedAt: true, isPacked: false });
       assert.deepEqual([reads.prefetched.chunks, reads.failed], [0, 0]);
       assert.ok(end.saved, 'a sound one takes its place');
+      assert.equal((await readFile(profileOf(image))).readUInt32LE(8), 4);
     }
-    assert.equal((await agent.status()).profiles?.unusable, unusable + 5);
+    assert.equal((await agent.status()).profiles?.unusable, unusable + 6);
   });
 
   test('are not recorded where they fail, nor where a killed agent had recorded them', async () => {

@@ -40,13 +40,14 @@ const u32Max = 2 ** 32 - 1;
 const weights = fc.integer({ min: 201, max: 1000 }).map((steps) => steps / 1000);
 const bytes32 = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes));
 
-/** Of each chunk, its runs as gap to the one before and length, and what opens it. */
+/** Of each chunk, its runs as gap to the one before and length, its place in the pack, and what opens it. */
 const packedSketches = fc.array(
   fc.tuple(
     fc.array(fc.tuple(fc.nat(5000), fc.integer({ min: 1, max: 16 })), {
       minLength: 1,
       maxLength: 8,
     }),
+    fc.nat(),
     bytes32,
     bytes32,
     fc.nat(),
@@ -57,16 +58,20 @@ const packedSketches = fc.array(
 
 const packs = packedSketches.map((sketches) => {
   let end = 0;
-  const chunks = sketches.map(([sketch, key, ciphertextDigest, length, codec]): PackedChunk => {
-    const runs = sketch.map(([gap, blockCount]): PackRun => {
+  const chunks = sketches.map(([sketch, place, key, ciphertextDigest, length, codec]) => {
+    const inOrder = sketch.map(([gap, blockCount]): PackRun => {
       const diskBlock = end + gap;
       end = diskBlock + blockCount;
       return { diskBlock, blockCount };
     });
+    // Of the disk's order nothing is left, as a reader need not find it.
+    const runs = place % 2 === 0 ? inOrder : inOrder.toReversed();
     const storedLengthBytes = 1 + (length % (blockCountOf(runs) * pageSizeBytes));
-    return { runs, key, ciphertextDigest, storedLengthBytes, codec };
+    const chunk: PackedChunk = { runs, key, ciphertextDigest, storedLengthBytes, codec };
+    return { place, chunk };
   });
-  return { chunks };
+  const shuffled = chunks.toSorted((a, b) => a.place - b.place);
+  return { chunks: shuffled.map(({ chunk }) => chunk) };
 });
 
 const profiles: fc.Arbitrary<StartProfile> = fc.record(
@@ -86,6 +91,7 @@ const profiles: fc.Arbitrary<StartProfile> = fc.record(
           window: fc.nat(u32Max),
           pages: fc.integer({ min: 1, max: allPages }),
           diskBlock: fc.nat(u32Max),
+          atUs: fc.nat(u32Max),
           weight: weights,
         },
         { noNullPrototype: true },
@@ -114,8 +120,8 @@ const sample: StartProfile = {
     { index: 7, atMs: 1, weight: 1 },
     { index: 2, atMs: 20, weight: 0.6 },
   ],
-  windows: [{ inode: 12, window: 3, pages: 0x8001, diskBlock: 900, weight: 0.4 }],
-  pack: { chunks: [samplePacked(900, 0x11), samplePacked(7000, 0x21)] },
+  windows: [{ inode: 12, window: 3, pages: 0x8001, diskBlock: 900, atUs: 70_000, weight: 0.4 }],
+  pack: { chunks: [samplePacked(7000, 0x11), samplePacked(900, 0x21)] },
 };
 
 /** The sample with another first chunk of its pack. */
@@ -132,11 +138,14 @@ function assertSound({ chunks, windows, pack }: StartProfile): void {
   assert.equal(new Set(windows.map(windowKey)).size, windows.length);
   assert.ok([...chunks, ...windows].every(({ weight }) => weight > weightMin && weight <= 1));
   assert.ok(windows.every(({ pages }) => pages > 0 && pages <= allPages));
-  let end = 0;
+  const packed = new Set<number>();
   for (const { runs, storedLengthBytes } of pack?.chunks ?? []) {
-    for (const { diskBlock, blockCount } of runs) {
-      assert.ok(diskBlock >= end && blockCount > 0);
-      end = diskBlock + blockCount;
+    for (const run of runs) {
+      assert.ok(run.blockCount > 0);
+      for (let at = 0; at < run.blockCount; at += 1) {
+        assert.ok(!packed.has(run.diskBlock + at));
+        packed.add(run.diskBlock + at);
+      }
     }
     const blockCount = blockCountOf(runs);
     assert.ok(blockCount <= packedBlocksMax);
@@ -181,6 +190,27 @@ describe('the bytes of a start profile', () => {
     assert.equal(encodeStartProfile({ ...sample, pack: undefined }).digests.byteLength, 0);
   });
 
+  test('are these', () => {
+    const golden = [
+      // starts, chunks, windows, packed chunks
+      '03000000 02000000 01000000 02000000',
+      // index, at_ms, weight, _reserved
+      '07000000 01000000 e803 0000',
+      '02000000 14000000 5802 0000',
+      // inode, window, disk_block, at_us, pages, weight
+      '0c000000 03000000 84030000 70110100 0180 9001',
+      // key, stored_length, codec, run_count, and of each run disk_block, block_count
+      `${'11'.repeat(32)} 00300000 01000000 02000000`,
+      '581b0000 02000000 5d1b0000 01000000',
+      `${'21'.repeat(32)} 00300000 01000000 02000000`,
+      '84030000 02000000 89030000 01000000',
+    ];
+    const sealed = Buffer.from(golden.join('').replaceAll(' ', ''), 'hex');
+    const encoded = encodeStartProfile(sample);
+    assert.deepEqual(Buffer.from(encoded.sealed), sealed);
+    assert.deepEqual(decodeStartProfile({ sealed, digests: encoded.digests }), sample);
+  });
+
   test('give a sound profile or ERR_DEVICE_PROFILE, whatever they are', () => {
     fc.assert(
       fc.property(fc.oneof(anyBytes, changedProfiles), (encoded) => {
@@ -201,20 +231,31 @@ describe('the bytes of a start profile', () => {
 
   /** Message by what is wrong. */
   const wrong: readonly (readonly [what: string, profile: StartProfile, message: RegExp])[] = [
-    ['runs out of order', withRuns([900, 1], [700, 1]), /block 700 out of order/],
-    ['runs that overlap', withRuns([900, 3], [902, 1]), /block 902 out of order/],
-    ['a run twice', withRuns([900, 3], [900, 3]), /block 900 out of order/],
-    [
-      'chunks out of order',
-      { ...sample, pack: { chunks: [samplePacked(900, 1), samplePacked(100, 2)] } },
-      /block 100 out of order/,
-    ],
+    ['runs that overlap', withRuns([900, 3], [902, 1]), /block 902 twice/],
+    ['runs that overlap in another order', withRuns([902, 1], [900, 3]), /block 902 twice/],
+    ['runs one in the other', withRuns([900, 9], [950, 1], [903, 2]), /block 903 twice/],
+    ['a run twice', withRuns([900, 3], [900, 3]), /block 900 twice/],
     [
       'chunks that overlap',
       { ...sample, pack: { chunks: [samplePacked(900, 1), samplePacked(905, 2)] } },
-      /block 905 out of order/,
+      /block 905 twice/,
     ],
-    ['a run of no blocks', withRuns([900, 3], [905, 0]), /block 905/],
+    [
+      'chunks that overlap far apart in the pack',
+      {
+        ...sample,
+        pack: { chunks: [906, 2000, 100, 901].map((block, at) => samplePacked(block, at)) },
+      },
+      /block 906 twice/,
+    ],
+    [
+      'the same chunk twice',
+      { ...sample, pack: { chunks: [samplePacked(900, 1), samplePacked(900, 1)] } },
+      /block 900 twice/,
+    ],
+    ['a run of no blocks', withRuns([900, 3], [905, 0]), /nothing of block 905/],
+    ['a run of no blocks in front', withRuns([0, 0], [900, 3]), /nothing of block 0/],
+    ['a run of no blocks within another', withRuns([900, 3], [901, 0]), /nothing of block 901/],
     ['a packed chunk without runs', repacked({ runs: [] }), /0 blocks/],
     ['a packed chunk that is too large', withRuns([900, 100], [1100, 29]), /129 blocks/],
     ['a huge run', withRuns([900, u32Max]), /4294967295 blocks/],
@@ -228,7 +269,7 @@ describe('the bytes of a start profile', () => {
       'a window without pages',
       {
         ...sample,
-        windows: [{ inode: 12, window: 3, pages: 0, diskBlock: 1, weight: 1 }],
+        windows: [{ inode: 12, window: 3, pages: 0, diskBlock: 1, atUs: 0, weight: 1 }],
       },
       /window 3 of inode 12 has no pages/,
     ],
@@ -247,6 +288,13 @@ describe('the bytes of a start profile', () => {
       assert.throws(() => decodeStartProfile(encoded), { code: 'ERR_DEVICE_PROFILE', message });
     });
   }
+
+  test('have runs and chunks in any order', () => {
+    const wild = withRuns([900, 10], [20, 5], [5000, 1], [0, 20]);
+    assert.deepEqual(decodeStartProfile(encodeStartProfile(wild)), wild);
+    const [, last] = sample.pack?.chunks ?? [];
+    assert.deepEqual(decodeStartProfile(encodeStartProfile(sample)).pack?.chunks[1], last);
+  });
 
   test('have runs that touch, and a chunk as long as one may be', () => {
     const touching = withRuns([900, 100], [1000, 28]);
@@ -449,8 +497,8 @@ describe('a sealed start profile', () => {
 
   test('is refused of any other format version, which is named', async () => {
     const sealed = await sealStartProfile(sample, image, keys);
-    assert.equal(startProfileFormatVersion, 3);
-    for (const version of [0, 1, 2, 4, u32Max]) {
+    assert.equal(startProfileFormatVersion, 4);
+    for (const version of [0, 1, 2, 3, 5, u32Max]) {
       await assert.rejects(
         openStartProfile(withHeader(sealed, 'format_version', version), image, keys),
         { code: 'ERR_DEVICE_PROFILE', message: new RegExp(`format version ${version}\\b`) },

@@ -16,7 +16,7 @@ import type { StartProfile } from './start-profile.ts';
 
 /** `THAWPROF` in ASCII. */
 const magic = Buffer.from('THAWPROF', 'ascii');
-export const startProfileFormatVersion = 3;
+export const startProfileFormatVersion = 4;
 const tagSizeBytes = 16;
 
 export const startProfileHeader = layout('start_profile_header', 36, [

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 
 import fc from 'fast-check';
 
-import { allPages, type CachedWindow } from './file-windows.ts';
+import { allPages, unknownUs, type ReadWindow } from './file-windows.ts';
 import type { FirstRead } from './first-reads.ts';
 import type { StartPack } from './start-pack.ts';
 import {
@@ -38,8 +38,12 @@ function indexesOf({ chunks }: StartProfile): number[] {
   return chunks.map(({ index }) => index);
 }
 
-function windowsOf(list: readonly number[], pages = allPages): CachedWindow[] {
-  return list.map((key) => ({ inode: 12 + (key % 3), window: key, pages, diskBlock: key * 16 }));
+/** Read in this order. */
+function windowsOf(list: readonly number[], pages = allPages): ReadWindow[] {
+  return list.map((key, at) => {
+    const atUs = at * 3000;
+    return { inode: 12 + (key % 3), window: key, pages, diskBlock: key * 16, atUs };
+  });
 }
 
 /** Of starts that read one chunk, and these windows; undefined where it is not known which. */
@@ -215,6 +219,32 @@ describe('a start profile', () => {
         assert.equal(pages & -pages, union & -union, 'none before the first');
       }),
     );
+  });
+
+  test('has of a window the time at which the first start that had it read it, for as long as it is listed', () => {
+    const readAt = (profile: StartProfile | undefined, atUs: number, pages = allPages) => {
+      const windows = windowsOf([5], pages).map((window) => ({ ...window, atUs }));
+      return mergeStart(profile, { chunks: [], windows });
+    };
+    const timesOf = ({ windows }: StartProfile): number[] => windows.map(({ atUs }) => atUs);
+    const first = readAt(undefined, 7000, 0x000f);
+    assert.deepEqual(timesOf(first), [7000]);
+    assert.deepEqual(timesOf(readAt(first, 100)), [7000], 'read ahead along the pack');
+    assert.deepEqual(timesOf(readAt(first, unknownUs)), [7000]);
+    const unknown = readAt(undefined, unknownUs);
+    assert.deepEqual(
+      timesOf(readAt(unknown, 9000)),
+      [9000],
+      'a time that was not known is told later',
+    );
+    const missed = mergeStart(first, { chunks: [], windows: windowsOf([6]) });
+    assert.deepEqual(timesOf(missed), [0, 7000]);
+    assert.deepEqual(timesOf(readAt(missed, 100)), [0, 7000]);
+    let forgotten = first;
+    for (let start = 0; start < 4; start += 1) {
+      forgotten = mergeStart(forgotten, { chunks: [], windows: [] });
+    }
+    assert.deepEqual(timesOf(readAt(forgotten, 100)), [100]);
   });
 
   test('takes pages of a window for neighbours only where they are on the disk', () => {

@@ -5,7 +5,7 @@
  * Invariants: no chunk and no window is listed twice; weights are above `weightMin` and at most 1; chunks are in the order in which starts read.
  */
 
-import { bridged, type CachedWindow } from './file-windows.ts';
+import { bridged, unknownUs, type CachedWindow, type ReadWindow } from './file-windows.ts';
 import type { FirstRead } from './first-reads.ts';
 import type { StartPack } from './start-pack.ts';
 
@@ -14,7 +14,7 @@ export interface ProfiledChunk extends FirstRead {
   readonly weight: number;
 }
 
-export interface ProfiledWindow extends CachedWindow {
+export interface ProfiledWindow extends ReadWindow {
   /** As a chunk's. */
   readonly weight: number;
 }
@@ -35,7 +35,7 @@ export interface StartReads {
   /** In their order. */
   readonly chunks: readonly FirstRead[];
   /** Undefined if it was not looked at, or cannot be known. */
-  readonly windows?: readonly CachedWindow[] | undefined;
+  readonly windows?: readonly ReadWindow[] | undefined;
   /** Chunks of the disk that it had to load though there was a pack; undefined if there was none. */
   readonly unpackedChunks?: number | undefined;
   /** A chunk of the pack could not be had. */
@@ -111,7 +111,7 @@ export function windowKey({ inode, window }: Pick<CachedWindow, 'inode' | 'windo
 
 function mergeWindows(
   profile: StartProfile | undefined,
-  reads: readonly CachedWindow[] | undefined,
+  reads: readonly ReadWindow[] | undefined,
 ): readonly ProfiledWindow[] {
   const before = profile?.windows ?? [];
   if (reads === undefined) return before;
@@ -123,7 +123,10 @@ function mergeWindows(
     const same = known.get(key);
     // A window that lies in two places on the disk is told as of one of them.
     const pages = same?.diskBlock === read.diskBlock ? read.pages | same.pages : read.pages;
-    merged.set(key, { ...read, pages: bridged(pages), weight: grown(same?.weight, isFirst) });
+    // Along a pack pages are read ahead of the need for them: the first time that they are seen says most.
+    const atUs = same === undefined || same.atUs === unknownUs ? read.atUs : same.atUs;
+    const weight = grown(same?.weight, isFirst);
+    merged.set(key, { ...read, pages: bridged(pages), atUs, weight });
   }
   for (const window of before) {
     const weight = faded(window.weight);

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { silentLog, toHex, type Clock } from '../../base/index.ts';
 import { openLocalKeyring, type KeyService } from '../../keys/index.ts';
 import type { ImageRef } from '../images/block-images.ts';
-import type { CachedWindow } from './file-windows.ts';
+import type { ReadWindow } from './file-windows.ts';
 import type { FirstRead } from './first-reads.ts';
 import { planPack, type StartPack } from './start-pack.ts';
 import { earlyStarts, type StartReads } from './start-profile.ts';
@@ -19,11 +19,11 @@ function reads(from: number, to: number): FirstRead[] {
   return Array.from({ length: to - from }, (_, at) => ({ index: from + at, atMs: at }));
 }
 
-/** Whole windows of one file, one after the other on the disk. */
-function windowsOf(from: number, to: number): CachedWindow[] {
+/** Whole windows of one file, one after the other on the disk, read in their order. */
+function windowsOf(from: number, to: number): ReadWindow[] {
   return Array.from({ length: to - from }, (_, at) => {
     const window = from + at;
-    return { inode: 12, window, pages: 0xffff, diskBlock: window * 16 };
+    return { inode: 12, window, pages: 0xffff, diskBlock: window * 16, atUs: window * 50 };
   });
 }
 
@@ -273,7 +273,10 @@ describe('the start profiles of a worker', () => {
       assert.ok(await packedStart(one, { windows: windowsOf(0, 60 + more) }));
       assert.equal(await packedBlockCount(shelf), (60 + more) * 16);
     }
-    assert.equal(shelf.kept.length, length, 'of chunks that begin where others did');
+    assert.ok(
+      shelf.kept.length <= length + 1,
+      'but for the last chunk they begin where others did',
+    );
     assert.equal(await packedStart(one, { windows: windowsOf(0, 60 + earlyStarts) }), false);
     assert.equal(shelf.writes, earlyStarts);
   });
