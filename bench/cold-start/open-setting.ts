@@ -25,7 +25,10 @@ export async function openSetting(directory: string): Promise<BenchSetting & Asy
   }
   const [cold, warm] = containerds as [Containerd, Containerd];
   const portOf = (target: string): number => link.portOf(target);
-  const thaw = made.use(await ThawUnderTest.start(join(directory, 't'), servers, portOf));
+  const thaw = made.use(await ThawUnderTest.start(join(directory, 't'), servers, portOf, 'primed'));
+  const thawOriginOnly = made.use(
+    await ThawUnderTest.start(join(directory, 'o'), servers, portOf, 'emptied'),
+  );
   const stack = made.move();
   return {
     directory,
@@ -34,6 +37,7 @@ export async function openSetting(directory: string): Promise<BenchSetting & Asy
     cold,
     warm,
     thaw,
+    thawOriginOnly,
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }

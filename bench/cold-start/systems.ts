@@ -77,6 +77,11 @@ export interface BenchSetting {
   /** Where images stay. */
   readonly warm: Containerd;
   readonly thaw: ThawUnderTest;
+  /**
+   * The same with a zone that has nothing. To give one worker another zone for a sample would cost the samples after it: after a
+   * change a worker reads all five stripes of each chunk for ten minutes.
+   */
+  readonly thawOriginOnly: ThawUnderTest;
 }
 
 /** One app, made ready for every system that is wanted. */
@@ -104,10 +109,11 @@ export class AppUnderTest {
     if (wanted.includes('stargz-optimised')) await prepared.#pushEstargz('optimised');
     if (wanted.includes('overlayfs') || wanted.includes('containerd-warm')) await prepared.#warm();
     for (const [packaging, prefix] of Object.entries(prefixes) as [Packaging, string][]) {
-      const isWanted = wanted.some((system) => system.startsWith(prefix));
-      if (isWanted && isPossible(app, packaging)) {
-        await setting.thaw.deploy(prepared.#image, packaging);
-      }
+      if (!isPossible(app, packaging)) continue;
+      const ofThaw = wanted.filter((system) => system.startsWith(prefix));
+      const origins = ofThaw.filter((system) => system.endsWith('-origin'));
+      if (origins.length > 0) await setting.thawOriginOnly.deploy(prepared.#image, packaging);
+      if (ofThaw.length > origins.length) await setting.thaw.deploy(prepared.#image, packaging);
     }
     return prepared;
   }
@@ -121,7 +127,8 @@ export class AppUnderTest {
     if (system === 'stargz-optimised') return await this.#pulling('optimised', 'stargz');
     const [prefix, state] = system.split('-') as ['thaw' | 'zip', CacheState];
     const packaging = prefix === 'zip' ? 'zip' : 'image';
-    return await this.#setting.thaw.start(this.app.id, packaging, state);
+    const { thaw, thawOriginOnly } = this.#setting;
+    return await (state === 'origin' ? thawOriginOnly : thaw).start(this.app.id, packaging, state);
   }
 
   /** Past the link, as whoever publishes would do. */

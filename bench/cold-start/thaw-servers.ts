@@ -1,6 +1,6 @@
 /**
- * What Thaw has behind the link: Ceph's gateway as its origin, and two zones of five memcached each, so that starts from a full zone and
- * from an empty one can take turns.
+ * What Thaw has behind the link: Ceph's gateway as its origin, and two zones of five memcached each, so that a worker with a full zone and
+ * one with an empty one can take turns.
  */
 
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';

@@ -50,7 +50,7 @@ type PortOf = (target: string) => number;
 
 interface Parts {
   readonly servers: ThawServers;
-  readonly portOf: PortOf;
+  readonly zone: ZoneName;
   readonly daemon: Daemon;
   readonly worker: Worker;
   readonly client: LambdaClient;
@@ -68,18 +68,20 @@ export class ThawUnderTest implements AsyncDisposable {
     this.#parts = parts;
   }
 
-  /** `directory`: for its state; a short path. */
+  /** `directory`: for its state; a short path. `zone`: the one that it has all the time. */
   static async start(
     directory: string,
     servers: ThawServers,
     portOf: PortOf,
+    zone: ZoneName,
   ): Promise<ThawUnderTest> {
     await mkdir(directory, { recursive: true });
     const configPath = join(directory, 'thaw.toml');
     const logPath = join(directory, 'thaw.log');
     const socket = join(directory, 'run/serve.sock');
     const listen = `127.0.0.1:${await freePort()}`;
-    await writeFile(configPath, configuration(directory, servers, portOf));
+    const zoneServers = servers.zoneServers(zone, portOf);
+    await writeFile(configPath, configuration(directory, zoneServers, portOf));
     const { accessKeyId, secretAccessKey } = servers.radosgw.credentials;
     const store = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey };
     const daemon = await Daemon.start({
@@ -98,7 +100,7 @@ export class ThawUnderTest implements AsyncDisposable {
     });
     return new ThawUnderTest({
       servers,
-      portOf,
+      zone,
       daemon,
       worker: workerAt(socket),
       client,
@@ -126,15 +128,15 @@ export class ThawUnderTest implements AsyncDisposable {
     this.#deployed.add(FunctionName);
   }
 
-  /** One start, with nothing nearer than the state says; a zip archive itself comes from the origin each time. */
+  /**
+   * One start, with nothing nearer than the state says; a zip archive itself comes from the origin each time. Origin only is for who has the
+   * zone `emptied`, any other state for who has the one that is `primed`.
+   */
   async start(id: string, packaging: Packaging, state: CacheState): Promise<Measured> {
-    const { servers, worker } = this.#parts;
+    const { servers, zone, worker } = this.#parts;
     const FunctionName = nameOf(id, packaging);
     await this.#forceCold(FunctionName);
-    if (state === 'origin') {
-      await servers.empty('emptied');
-      await this.#useZone('emptied');
-    }
+    if (zone === 'emptied') await servers.empty(zone);
     if (state !== 'page') {
       await worker.dropCaches({ caches: state === 'worker' ? [] : ['memory', 'disk'] });
     }
@@ -148,7 +150,6 @@ export class ThawUnderTest implements AsyncDisposable {
     const phasesMs = await this.#phases(FunctionName);
     const processor = processorDifference(await processorMs(this.#partOf), processorBefore);
     const reads = difference(await this.#hits(), before);
-    if (state === 'origin') await this.#useZone('primed');
     return { elapsedMs, phasesMs, reads, processorMs: processor };
   }
 
@@ -216,11 +217,6 @@ export class ThawUnderTest implements AsyncDisposable {
     await waitUntilFunctionUpdatedV2({ client, maxWaitTime }, { FunctionName });
   }
 
-  async #useZone(zone: ZoneName): Promise<void> {
-    const { servers, portOf, worker } = this.#parts;
-    await worker.reloadZone({ servers: servers.zoneServers(zone, portOf), fillBytesPerSecond });
-  }
-
   /** Chunks and bytes that each tier has given so far. */
   async #hits(): Promise<Reads> {
     const status = await this.#parts.worker.cacheStatus();
@@ -276,8 +272,7 @@ function nameOf(id: string, packaging: Packaging): string {
   return packaging === 'image' ? id : `${id}-zip`;
 }
 
-function configuration(directory: string, servers: ThawServers, portOf: PortOf): string {
-  const zone = JSON.stringify(servers.zoneServers('primed', portOf));
+function configuration(directory: string, zoneServers: readonly string[], portOf: PortOf): string {
   return `root = "${join(directory, 'state')}"
 run_dir = "${join(directory, 'run')}"
 [log]
@@ -288,7 +283,7 @@ url = "s3://${bucket}"
 endpoint = "http://127.0.0.1:${portOf('origin')}"
 region = "us-east-1"
 [zone]
-servers = ${zone}
+servers = ${JSON.stringify(zoneServers)}
 fill_bytes_per_second = ${fillBytesPerSecond}
 `;
 }
