@@ -77,7 +77,7 @@ mon pg warn min per osd = 0
 [osd.0]
 osd data = ${dir}/osd
 osd objectstore = memstore
-memstore device bytes = 2147483648
+memstore device bytes = 8589934592
 [client.rgw]
 rgw frontends = ${frontends.join(' ')}
 rgw dns name = localhost
