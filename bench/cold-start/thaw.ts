@@ -35,6 +35,7 @@ const binary = join(import.meta.dirname, '../../bin/thaw');
 /** Starts that make the profile, which later ones are prefetched by; not measured. */
 const profiledStarts = 3;
 const logWaitMs = 500;
+const fillWaitMs = 5000;
 /** For the SDK's waiters. */
 const maxWaitTime = 120;
 
@@ -150,6 +151,7 @@ export class ThawUnderTest implements AsyncDisposable {
     const phasesMs = await this.#phases(FunctionName);
     const processor = processorDifference(await processorMs(this.#partOf), processorBefore);
     const reads = difference(await this.#hits(), before);
+    if (zone === 'emptied') await this.#filled();
     return { elapsedMs, phasesMs, reads, processorMs: processor };
   }
 
@@ -215,6 +217,15 @@ export class ThawUnderTest implements AsyncDisposable {
     );
     if (LastUpdateStatus === 'Successful') return;
     await waitUntilFunctionUpdatedV2({ client, maxWaitTime }, { FunctionName });
+  }
+
+  /** Until all stripes are written: the other worker's next start is not to have that beside it. */
+  async #filled(): Promise<void> {
+    for (const untilMs = performance.now() + fillWaitMs; performance.now() < untilMs;) {
+      const status = await this.#parts.worker.cacheStatus();
+      if (status?.zone.state !== 'on' || status.zone.fill.queueBytes === 0) return;
+      await delay(50);
+    }
   }
 
   /** Chunks and bytes that each tier has given so far. */
